@@ -1,0 +1,137 @@
+"""Cluster descriptors: one small private JSON file per running cluster.
+
+A descriptor is how notebook, shell, side panel and command line see the same list of clusters,
+and how a restarted kernel finds the cluster it had. The files lie in the Jupyter runtime
+directory, are readable by their owner only (mode 0600) and are written atomically.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+DESCRIPTOR_VERSION = 1
+
+
+@dataclass
+class Descriptor:
+    """What one needs to know to join, watch or stop a cluster.
+
+    Times are seconds since the epoch. ``address`` is the Dask scheduler's address
+    (``unix://…`` for a local cluster), ``agent_socket`` the path of the unix socket of a node
+    agent on this machine, through which drivers and observers talk to the cluster.
+    """
+
+    cluster_id: str
+    name: str
+    address: str
+    session_dir: str
+    agent_socket: str
+    head_pid: int
+    head_start_time: float = 0.0
+    created: float = 0.0
+    started_by: str = "python"
+    linger_s: float | None = None
+    python: str = ""
+    rayjup: str = ""
+    version: int = DESCRIPTOR_VERSION
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        return runtime_dir() / f"{self.cluster_id}.json"
+
+    def is_alive(self) -> bool:
+        """True while the head process named here runs (a recycled pid does not count)."""
+        return process_start_time(self.head_pid) == self.head_start_time != 0.0
+
+    def write(self) -> None:
+        """Write the file atomically with mode 0600."""
+        directory = runtime_dir()
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd, tmp = tempfile.mkstemp(dir=directory, prefix=".", suffix=".tmp")
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=1)
+        os.replace(tmp, self.path)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def runtime_dir() -> Path:
+    """The directory that holds the descriptors (inside Jupyter's runtime directory)."""
+    base = os.environ.get("JUPYTER_RUNTIME_DIR")
+    if not base:
+        data = os.environ.get("JUPYTER_DATA_DIR")
+        if not data:
+            if sys.platform == "darwin":
+                data = str(Path.home() / "Library" / "Jupyter")
+            else:
+                share = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+                data = str(Path(share) / "jupyter")
+        base = str(Path(data) / "runtime")
+    return Path(base) / "rayjup"
+
+
+def read(path: Path) -> Descriptor | None:
+    """The descriptor in ``path``; None when it vanished meanwhile or is not one of ours."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    if not isinstance(raw, dict) or raw.get("version") != DESCRIPTOR_VERSION:
+        return None
+    known = {f.name for f in fields(Descriptor)}
+    return Descriptor(**{k: v for k, v in raw.items() if k in known})
+
+
+def list_clusters(prune: bool = True) -> list[Descriptor]:
+    """All live clusters of this user, oldest first; files of dead ones are removed if ``prune``."""
+    found = []
+    for path in runtime_dir().glob("*.json"):
+        descriptor = read(path)
+        if descriptor is None:
+            continue
+        if descriptor.is_alive():
+            found.append(descriptor)
+        elif prune:
+            path.unlink(missing_ok=True)
+    return sorted(found, key=lambda d: (d.created, d.cluster_id))
+
+
+def find(name_or_id: str) -> Descriptor | None:
+    """The live cluster with this id, or the newest one with this name."""
+    match = None
+    for descriptor in list_clusters():
+        if name_or_id in (descriptor.cluster_id, descriptor.name):
+            match = descriptor
+    return match
+
+
+def process_start_time(pid: int) -> float:
+    """When process ``pid`` started (clock ticks since boot on Linux, epoch seconds elsewhere).
+
+    0.0 when there is no such process. Together with the pid it names a process uniquely.
+    """
+    if sys.platform == "linux":
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return 0.0
+        after_name = stat[stat.rindex(b")") + 2 :].split()
+        if after_name[0] in (b"Z", b"X"):
+            return 0.0
+        return float(after_name[19])
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
