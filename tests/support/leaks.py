@@ -2,13 +2,12 @@
 
 Several test runs may share a machine, so only what belongs to this run counts: descendants of this
 process, orphans that carry this run's marker in their environment or its directory in their command
-line, and files whose name does not hold the pid of somebody else's living process.
+line, and directories in /dev/shm unless their file ``owner`` names somebody else's living process.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,11 +43,10 @@ class Footprint:
 def take(run_dir: Path) -> Footprint:
     """The footprint of the test run whose private directory is ``run_dir``."""
     processes = own_processes(run_dir)
-    files = set(own_files(SHM, {key[0] for key in processes}))
-    files.update(own_files(Path("/tmp"), {key[0] for key in processes}))
-    # Descriptors and session directories, wherever in the private directory they lie.
-    files.update(str(p) for p in run_dir.glob("**/rayjup/*.json"))
-    files.update(str(p) for p in run_dir.glob("tmp/rayjup*"))
+    files = shared_memory({key[0] for key in processes})
+    # Descriptors, and session directories inside the one directory that is kept for them.
+    files.update(str(p) for p in run_dir.glob("run/rayjup/*.json"))
+    files.update(str(p) for p in run_dir.glob("tmp/rayjup*/*"))
     return Footprint(
         processes=processes,
         sockets=frozenset(listening(os.getpid())) | frozenset(unix_listening(run_dir)),
@@ -128,12 +126,14 @@ def unix_listening(run_dir: Path) -> set[str]:
     return found
 
 
-def own_files(directory: Path, own_pids: set[int]) -> set[str]:
-    """Entries ``rayjup*`` of ``directory``, without those of living processes of other runs."""
+def shared_memory(own_pids: set[int]) -> set[str]:
+    """Entries ``rayjup*`` of /dev/shm, without those of living processes of other runs."""
     found = set()
-    for path in directory.glob("rayjup*"):
-        pids = {int(digits) for digits in re.findall(r"\d+", path.name)}
-        foreign = any(psutil.pid_exists(pid) for pid in pids - own_pids - {os.getpid()} if 1 < pid < 2**22)
-        if not foreign:
+    for path in SHM.glob("rayjup*"):
+        try:
+            owner = int((path / "owner").read_text())
+        except (OSError, ValueError):
+            owner = 0  # not a directory, or nobody's: somebody has to answer for it
+        if owner in own_pids or owner == os.getpid() or not psutil.pid_exists(owner) or owner == 0:
             found.add(str(path))
     return found

@@ -1,6 +1,7 @@
 """The leak check of the suite must see what it is there to see."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -66,31 +67,37 @@ def test_listening_sockets_are_seen(before, run_dir):
 
 
 @pytest.mark.skipif(not leaks.SHM.is_dir(), reason="this system has no /dev/shm")
-def test_files_in_shared_memory_are_seen_and_those_of_others_are_not(before, run_dir):
-    mine = leaks.SHM / f"rayjup-leak-test-{os.getpid()}"
-    others = leaks.SHM / "rayjup-leak-test-1-of-nobody"
-    living = leaks.SHM / f"rayjup-leak-test-{os.getppid()}"
+def test_shared_memory_is_seen_unless_another_run_owns_it(before, run_dir):
+    unique = f"rayjup-leak-test-{os.getpid()}"
+    owners = {"mine": os.getpid(), "dead": dead_pid(), "nobody": None, "another": 1}
+    paths = {name: leaks.SHM / f"{unique}-{name}" for name in owners}
     try:
-        for path in (mine, others, living):
-            path.touch()
+        for name, owner in owners.items():
+            paths[name].mkdir()
+            if owner is not None:
+                (paths[name] / "owner").write_text(str(owner))
         found = left(before, run_dir)
-        assert f"file {mine}" in found
-        assert f"file {others}" in found
-        if os.getppid() > 1:  # the first process of a container belongs to everybody
-            assert f"file {living}" not in found
+        assert [name for name, path in paths.items() if f"file {path}" in found] == ["mine", "dead", "nobody"]
     finally:
-        for path in (mine, others, living):
-            path.unlink(missing_ok=True)
+        for path in paths.values():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def dead_pid():
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
 
 
 def test_session_directories_and_descriptors_are_seen(before, run_dir):
     descriptor = run_dir / "run" / "rayjup" / "c-1.json"
-    session = run_dir / "tmp" / "rayjup-session"
+    session = run_dir / "tmp" / "rayjup-0" / "a-session"
     descriptor.parent.mkdir(exist_ok=True)
     descriptor.touch()
-    session.mkdir()
+    session.mkdir(parents=True)
     try:
         assert {f"file {descriptor}", f"file {session}"} <= set(left(before, run_dir))
     finally:
         descriptor.unlink()
         session.rmdir()
+        session.parent.rmdir()
