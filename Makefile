@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 RAY := 2.60.0
-PANEL_SOURCES := $(shell git ls-files extension kernels 2>/dev/null)
+PANEL_SOURCES := $(wildcard $(shell git ls-files extension kernels 2>/dev/null))
 INSTALL_INPUTS := pyproject.toml constraints.txt hatch_build.py rayjup/_version.py $(PANEL_SOURCES)
 
 .DEFAULT_GOAL := help
