@@ -101,9 +101,9 @@ def test_one_row_of_each() -> None:
     page = Page(render_html(snap))
     assert page.rows == 6  # three heads, three bodies
     for piece in (
-        "rayjup cluster lab", "1 node", "1.5 of 4 CPUs in use", "up 1 min", "node0 (head)", "1.5 of 4, load 42 %",
-        "3.0 GiB of 8.0 GiB", "200 MiB of 2.0 GiB (7)", "train", "1,204", "Counter 'tally'", "alive",
-        "105",
+        "rayjup cluster lab", "1 node", "1.5 of 4 CPUs in use", "up 1 min", "node0 (head)",
+        "1.5 of 4, load 42 %", "3.0 GiB of 8.0 GiB", "200 MiB of 2.0 GiB (7)", "train", "1,204",
+        "Counter 'tally'", "alive", "105",
     ):  # fmt: skip
         assert piece in page.text, piece
     lines = render_text(snap).splitlines()
