@@ -259,10 +259,12 @@ def _ignored(given: list[str], sizes: dict[str, Any], snapshot: Any) -> str:
 
 def _size(snapshot: Any) -> str:
     total = snapshot.get("resources_total") or {}
-    nodes = len(snapshot.get("nodes") or [])
-    parts = [f"{nodes} node{'' if nodes == 1 else 's'}", f"{total.get('CPU', 0):g} CPUs"]
-    if total.get("GPU"):
-        parts.append(f"{total['GPU']:g} GPUs")
+    counts = {
+        "node": len(snapshot.get("nodes") or []),
+        "CPU": total.get("CPU", 0),
+        "GPU": total.get("GPU", 0),
+    }
+    parts = [f"{n:g} {what}{'' if n == 1 else 's'}" for what, n in counts.items() if n or what == "CPU"]
     return ", ".join(parts)
 
 
