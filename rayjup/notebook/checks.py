@@ -142,4 +142,5 @@ def _table_html(results: list[Check]) -> str:
     )
     left = ' style="text-align:left"'
     head = f"<tr><th></th><th{left}>check</th><th>time</th><th{left}>detail</th></tr>"
-    return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table><div>{escape(_totals(results))}</div>"
+    table = f'<table style="color:inherit"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    return f"{table}<div>{escape(_totals(results))}</div>"

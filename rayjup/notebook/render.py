@@ -24,12 +24,13 @@ _NAME_WIDTH = 36  # characters of a name in the text form
 STYLE = """<style>
 .rayjup-cluster{font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5;
 color:var(--jp-ui-font-color1,inherit);max-width:60em}
-.rayjup-cluster table{border-collapse:collapse;margin:.3em 0 .7em;width:100%;table-layout:fixed}
+.rayjup-cluster table{color:inherit;font-size:inherit;border-collapse:collapse;
+margin:.3em 0 .7em;width:100%;table-layout:fixed}
 .rayjup-cluster th,.rayjup-cluster td{text-align:right;padding:.15em .6em;white-space:nowrap;overflow:hidden;
 text-overflow:ellipsis;background:transparent;border:0;
 border-bottom:1px solid var(--jp-border-color2,rgba(128,128,128,.3))}
 .rayjup-cluster th{font-weight:600;color:var(--jp-ui-font-color2,inherit)}
-.rayjup-cluster th:first-child,.rayjup-cluster td:first-child{text-align:left;width:34%}
+.rayjup-cluster th:first-child,.rayjup-cluster td:first-child{text-align:left;width:30%}
 .rayjup-cluster .rj-left{text-align:left}
 .rayjup-cluster .rj-soft{color:var(--jp-ui-font-color2,inherit);opacity:.85}
 .rayjup-cluster .rj-bad{color:var(--jp-error-color1,#d32f2f)}
@@ -188,7 +189,9 @@ def _table_html(heads: Iterable[str], body: list[str], more: int, noun: str) -> 
 def _bar(text: str, share: float) -> str:
     share = min(max(share, 0.0), 1.0)
     level = ' class="rj-full"' if share > 0.95 else ' class="rj-high"' if share > 0.8 else ""
-    return f'{escape(text)}<div class="rj-bar"><div{level} style="width:{share * 100:.0f}%"></div></div>'
+    text = escape(text)
+    bar = f'<div class="rj-bar"><div{level} style="width:{share * 100:.0f}%"></div></div>'
+    return f'<span title="{text}">{text}</span>{bar}'
 
 
 def _share(used: Any, total: Any) -> str:
