@@ -48,8 +48,9 @@ class ClusterDisplay:
         self._saved_at = 0.0
         self._live_html = ""
         self._parent: Any = None
-        self._box: Any = None  # ipywidgets.VBox while live
+        self._box: Any = None  # ipywidgets.VBox, from the first time it is shown
         self._html: Any = None  # its only child, ipywidgets.HTML
+        self._live = False
         self._seen = False
 
     # ------------------------------------------------------------ what is shown
@@ -79,7 +80,7 @@ class ClusterDisplay:
             "text/plain": render_text(self._snapshot, status=self._status, stamp=True),
             "text/html": render_html(self._snapshot, status=self._status, stamp=True),
         }
-        if self._box is not None:
+        if self._live:
             data[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
         return data
 
@@ -87,13 +88,13 @@ class ClusterDisplay:
 
     @property
     def live(self) -> bool:
-        """False once frozen."""
-        return self._box is not None
+        """True from being shown until frozen, and again when thawed."""
+        return self._live
 
     @property
     def watched(self) -> bool:
         """True while a front end has a view of the widget open."""
-        return self._box is not None and bool(self._box._view_count)
+        return self._live and bool(self._box._view_count)
 
     @property
     def wanted(self) -> bool:
@@ -114,12 +115,7 @@ class ClusterDisplay:
     def update_live(self, snapshot: Mapping[str, Any]) -> bool:
         """Send the snapshot to the widget; False when nothing visible has changed."""
         self._snapshot = snapshot
-        html = render_html(snapshot)
-        if self._html is None or html == self._live_html:
-            return False
-        self._live_html = html
-        self._html.value = html
-        return True
+        return self._send_live(render_html(snapshot))
 
     def update_saved(self, shell: InteractiveShell, now: float) -> None:
         """Replace the form that is saved with the notebook, if it has changed."""
@@ -131,29 +127,37 @@ class ClusterDisplay:
     def freeze(
         self, shell: InteractiveShell, snapshot: Mapping[str, Any] | None = None, status: str = ""
     ) -> None:
-        """Leave HTML and text alone in the output and give the widget back."""
+        """Leave HTML and text alone in the output."""
+        self._status = status
+        self._live = False
         if snapshot is not None:
             self._snapshot = snapshot
-        self._status = status
-        box, html, self._box, self._html = self._box, self._html, None, None
+        # A page that was reloaded no longer knows the output by its display id; it shows the
+        # widget, which therefore stays open and says the same.
+        self._send_live(render_html(self._snapshot, status=status, stamp=True))
         self._publish(shell, update=True)
-        for widget in (html, box):
-            if widget is not None:
-                widget.close()
 
     def thaw(self, shell: InteractiveShell) -> None:
         """Make a frozen display live again."""
-        self._make_widget()
+        self._live = True
+        self._send_live(render_html(self._snapshot))
         self._publish(shell, update=True)
+
+    def _send_live(self, html: str) -> bool:
+        if self._html is None or html == self._live_html:
+            return False
+        self._live_html = html
+        self._html.value = html
+        return True
 
     def _make_widget(self) -> None:
         # Imported here: it takes longer than everything else %load_ext does together.
         import ipywidgets
 
+        self._live = True
         self._live_html = render_html(self._snapshot)
         self._html = ipywidgets.HTML(self._live_html)
         self._box = ipywidgets.VBox([self._html])
-        self._seen = False
         self._box._view_count = 0  # asks the front end to keep count from now on
         self._box.observe(self._on_views, "_view_count")
 

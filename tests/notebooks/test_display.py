@@ -104,8 +104,8 @@ def test_shutdown_leaves_the_last_state_without_widget(kernel: Any) -> None:
     assert set(last["data"]) == {"text/plain", "text/html"}
     for form in last["data"].values():
         assert "stopped" in form and "slow_step" in form and "Snapshot of" in form
-    closed = {m["content"]["comm_id"] for m in ended.comms if m["msg_type"] == "comm_close"}
-    assert box_of(shown) in closed
+    # A reloaded page no longer finds the output by its display id: there the widget has to say it.
+    assert "stopped" in live_values(ended)[-1]
 
 
 def test_a_quiet_display_rests_and_wakes_with_the_next_cell(kernel: Any) -> None:
