@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rayjup.base import exceptions
+# Not rayjup.base.exceptions: the classes say they live in this module, and cloudpickle sends the
+# class itself, a different one on arrival, where the module it names isn't loaded.
+from rayjup import exceptions
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Listener, Message, Peer, connect_unix
