@@ -399,10 +399,10 @@ class Runtime:
 
             def done() -> bool:
                 nonlocal pending, seen
-                if self.completions == seen:
-                    return False
-                seen = self.completions
-                pending = [r for r in pending if r._kind == PENDING]
+                # Asked again after it said yes, it has to say yes again.
+                if self.completions != seen:
+                    seen = self.completions
+                    pending = [r for r in pending if r._kind == PENDING]
                 return len(pending) <= allowed
 
             self.wait_until(done, None if timeout is None else time.monotonic() + timeout)
