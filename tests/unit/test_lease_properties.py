@@ -130,7 +130,7 @@ class Model:
                     for lease in self.leases.values()
                     if (lease.grant.client, lease.grant.shape) == (one.client, one.shape)
                 ]
-                assert 0 < one.wanted
+                assert one.wanted > 0
                 assert held and one.shape.kind == "task", "asked for leases it does not have"
             else:
                 assert isinstance(one, GroupPending) and one.text
@@ -158,9 +158,7 @@ class Model:
             mine = [
                 bundle
                 for i, bundle in enumerate(group.bundles)
-                if group.nodes[i] == grant.node_id
-                and i not in group.lost
-                and grant.shape.bundle in (-1, i)
+                if group.nodes[i] == grant.node_id and i not in group.lost and grant.shape.bundle in (-1, i)
             ]
             assert mine
             room = Counter()
@@ -236,9 +234,7 @@ zones = st.sampled_from(["a", "b"])
 
 
 class Cluster(RuleBasedStateMachine):
-    @initialize(
-        seed=st.integers(0, 3), limit=st.sampled_from([2, 1000]), first=st.lists(totals, max_size=4)
-    )
+    @initialize(seed=st.integers(0, 3), limit=st.sampled_from([2, 1000]), first=st.lists(totals, max_size=4))
     def start(self, seed: int, limit: int, first: list[dict[str, float]]) -> None:
         self.scheduler = LeaseScheduler(seed=seed, overtake_limit=limit)
         self.model = Model()
@@ -295,7 +291,7 @@ class Cluster(RuleBasedStateMachine):
         kind=st.sampled_from(["task", "actor"]),
         env=st.sampled_from(["", "x"]),
     )
-    def asks(self, data: st.DataObject, resources, client, count, kind, env) -> None:  # noqa: ANN001
+    def asks(self, data: st.DataObject, resources, client, count, kind, env) -> None:
         nodes = sorted(self.model.nodes)
         group, bundle = None, -1
         choices = [
@@ -368,7 +364,7 @@ class Cluster(RuleBasedStateMachine):
         strategy=st.sampled_from(["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]),
         detached=st.booleans(),
     )
-    def asks_for_group(self, client, bundles, strategy, detached) -> None:  # noqa: ANN001
+    def asks_for_group(self, client, bundles, strategy, detached) -> None:
         group_id = next(self.numbers).to_bytes(4, "big")
         self.model.groups[group_id] = Group(client, bundles, strategy, detached)
         self.handle(GroupRequested(group_id, client, bundles, strategy, detached))
@@ -457,11 +453,7 @@ class Cluster(RuleBasedStateMachine):
         }
         total = self.scheduler.total()
         kept = [
-            b
-            for g in model.groups.values()
-            if g.nodes
-            for i, b in enumerate(g.bundles)
-            if i not in g.lost
+            b for g in model.groups.values() if g.nodes for i, b in enumerate(g.bundles) if i not in g.lost
         ]
         if not kept:
             assert self.scheduler.available() == total, "everything has come back"
