@@ -460,7 +460,7 @@ class Cluster(RuleBasedStateMachine):
 
 
 Cluster.TestCase.settings = settings(
-    max_examples=600,
+    max_examples=60,
     stateful_step_count=50,
     deadline=None,
     report_multiple_bugs=False,
