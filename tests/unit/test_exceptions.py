@@ -99,7 +99,7 @@ def test_texts():
     assert str(e.TaskCancelledError("ab")) == "Task: ab was cancelled."
     assert str(e.TaskCancelledError()) == "This task was cancelled."
     assert str(e.ObjectLostError("ab", None, "f.py:3")).startswith(
-        "Failed to retrieve object ab. The ObjectRef was created at: f.py:3\n\nAll copies of ab have been lost"
+        "Failed to retrieve object ab. The ObjectRef was created at: f.py:3\n\nAll copies of ab have been"
     )
     assert "[OBJECT_UNRECONSTRUCTABLE_PUT] It was created with `put()`" in str(
         e.ObjectReconstructionFailedError("ab", "OBJECT_UNRECONSTRUCTABLE_PUT")
@@ -199,7 +199,7 @@ def failed(error, **more):
         (NewWantsTwo(1, 2), {"both": (1, 2)}),
         (Frozen(5), {"code": 5}),
         (Pickles(6, threading.Lock()), {"code": 6, "handle": None}),
-        (OSError(2, "no such file", "there"), {"errno": 2, "strerror": "no such file", "filename": "there"}),
+        (OSError(2, "no such file", "it"), {"errno": 2, "strerror": "no such file", "filename": "it"}),
         (
             UnicodeDecodeError("utf8", b"a", 0, 1, "bad"),
             {"start": 0, "end": 1, "reason": "bad", "object": b"a"},

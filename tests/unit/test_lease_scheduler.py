@@ -447,6 +447,16 @@ def test_a_gpu_that_was_withdrawn_in_use_is_not_given_twice():
     assert third.gpu_ids == second.gpu_ids != first.gpu_ids
 
 
+def test_gpus_of_bundles_and_leases_stay_taken_when_supply_changes():
+    run = Run({"CPU": 1, "GPU": 2})
+    run.group([{"GPU": 1}])
+    run(NodeSupply("n0", {"CPU": 2, "GPU": 2}))
+    (grant,) = only(run.ask(Shape.of({"GPU": 1})), Grant)
+    assert grant.gpu_ids == ((1, 1.0),), "the first is in the bundle"
+    run(NodeSupply("n0", {"CPU": 1, "GPU": 3}))
+    assert only(run.ask(Shape.of({"GPU": 1})), Grant)[0].gpu_ids == ((2, 1.0),)
+
+
 def test_everything_of_a_client_goes_with_it():
     run = Run({"CPU": 4})
     (lease,) = ids_of(run.ask(Shape.of({"CPU": 2}), client="ann"))
@@ -555,6 +565,15 @@ def test_a_group_that_waits_says_for_what_and_is_placed_when_that_is_free():
     assert only(run(Released(leases[1])), GroupPlaced)[0].nodes == ["n0", "n0"]
 
 
+def test_a_group_and_a_request_are_served_in_the_order_in_which_they_came():
+    run = Run({"CPU": 1})
+    (lease,) = ids_of(run.ask())
+    run.group([{"CPU": 1}])
+    run.ask(id="younger")
+    assert [type(one) for one in run(Released(lease))] == [GroupPlaced]
+    assert [one.request_id for one in only(run(GroupRemoved(b"g")), Grant)] == ["younger"]
+
+
 def test_leases_in_a_group_draw_from_its_bundles():
     run = Run({"CPU": 4}, {"CPU": 4})
     run.group([{"CPU": 1}, {"CPU": 2}], "STRICT_SPREAD")
@@ -603,6 +622,13 @@ def test_bundles_that_went_with_their_node_are_placed_again_together():
     assert placed.nodes[lost.bundles[0]] == "n3"
     assert sorted(placed.nodes) == ["n0", "n2", "n3"]
     assert len(ids_of(run.ask(Shape.of({"CPU": 2}, group=b"g")))) == 1
+
+
+def test_a_lost_bundle_of_strict_spread_does_not_join_another():
+    run = Run(*[{"CPU": 8}] * 2)
+    run.group([{"CPU": 1}] * 2, "STRICT_SPREAD")
+    assert not only(run(NodeLeft("n1")), GroupPlaced)
+    assert sorted(only(run(NodeJoined("n2", {"CPU": 1}, {})), GroupPlaced)[0].nodes) == ["n0", "n2"]
 
 
 # -- the rest ----------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ class LeaseScheduler:
     spread_threshold
         Up to which utilization (0 to 1) nodes near the data or the client are preferred.
     overtake_limit
-        By how many younger requests one may be overtaken before capacity is kept for it.
+        By how many younger requests one may be overtaken before capacity is kept for it; or by one
+        per node, if that is more.
     """
 
     def __init__(
@@ -433,7 +434,9 @@ class LeaseScheduler:
                 continue
             unseen -= names
             other.overtaken += 1
-            if other.overtaken >= self._claims.limit and other not in self._claims:
+            # Finding a place to keep looks at all nodes; on large clusters that has to be rarer.
+            limit = max(self._claims.limit, len(self._book.nodes.pools))
+            if other.overtaken >= limit and other not in self._claims:
                 self._claim(other)
             if not unseen:
                 break
