@@ -530,7 +530,7 @@ class LeaseScheduler:
                 continue
             wanted = 0
             if row.where is None:
-                places: list[Any] = [None, *(("node", pool.key) for pool in row.pools)]
+                places: list[Any] = [None, *self._waiting.nodes(pool.key for pool in row.pools)]
                 for group in self._pending.values():
                     if not group.names.isdisjoint(row.names):
                         wanted += len(group.missing())
@@ -543,7 +543,9 @@ class LeaseScheduler:
                     same = queue.shape == key[1] and key[0] in queue.clients
                     if same or queue.infeasible or not any(name in queue.amounts for name in row.names):
                         continue
-                    if any(self._could_use(queue, p) for p in row.pools):
+                    # Of a holding so large some lease will do, and asking in vain does no harm.
+                    large = len(row.pools) > 64
+                    if large or any(self._could_use(queue, pool) for pool in row.pools):
                         wanted += queue.remaining
             if wanted:
                 self._book.out.append(holdings.ask_one(key, row, wanted))
