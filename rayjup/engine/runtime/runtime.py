@@ -122,11 +122,12 @@ class Runtime:
             self.on_calls(peer, messages)
         else:
             for message in messages:
-                self._on_message(peer, message)
+                self.on_message(peer, message)
         if self.reactor._waiters:
             self.reactor.kick()
 
-    def _on_message(self, peer: Peer, message: Message) -> None:
+    def on_message(self, peer: Peer, message: Message) -> None:
+        """Handle one message, of whatever kind."""
         kind = message[0]
         if kind == m.REPLY:
             self.tasks.on_replies(peer, [message])

@@ -356,9 +356,13 @@ class Tasks:
         done: list[Any] = []
         leases: set[Any] = set()
         others: list[tuple[Task, Message]] = []
+        strays: list[Message] = []
         with self.lock:
             pop = self.inflight.pop
             for message in messages:
+                if message[0] != m.REPLY:  # a frame may hold other messages between replies
+                    strays.append(message)
+                    continue
                 _, seq, status, value, micros, held = message
                 task = pop(seq, None)
                 if task is None:
@@ -390,6 +394,8 @@ class Tasks:
             waiters, ref._waiters = ref._waiters, None
             for waiter in waiters or ():
                 waiter(ref)
+        for message in strays:
+            runtime.on_message(peer, message)
         for lease in leases:
             lease.on_progress(self) if type(lease) is not Lease else self._progress(lease)
 
