@@ -28,11 +28,11 @@ export function ActorTable(props: { actors: IActorRow[]; nodes: INode[]; total: 
             <th scope="col" className="rj-Table-state">
               state
             </th>
+            <th scope="col" className="rj-mod-number rj-mod-optional">
+              pid
+            </th>
             <th scope="col" className="rj-mod-number" title="Calls that wait for the actor">
               pending
-            </th>
-            <th scope="col" className="rj-mod-number">
-              pid
             </th>
           </tr>
         </thead>
@@ -63,8 +63,8 @@ function Row(props: { actor: IActorRow; node: string | undefined }): JSX.Element
         <span className={`rj-Dot rj-mod-${state.tone}`} />
         {state.text}
       </td>
+      <td className="rj-mod-number rj-mod-quiet rj-mod-optional">{actor.pid ?? '–'}</td>
       <td className={`rj-mod-number rj-mod-${actor.pending ? 'pending' : 'zero'}`}>{count(actor.pending)}</td>
-      <td className="rj-mod-number rj-mod-quiet">{actor.pid ?? '–'}</td>
     </tr>
   );
 }

@@ -1,9 +1,19 @@
 import * as React from 'react';
 
-/** A labelled bar with its number. `value` is a share between 0 and 1. */
-export function Meter(props: { label: string; value: number; text: string; title?: string }): JSX.Element {
-  const { label, value, text, title } = props;
-  const tone = value >= 0.95 ? ' rj-mod-full' : value >= 0.8 ? ' rj-mod-high' : '';
+/**
+ * A labelled bar with its number. `value` is a share between 0 and 1.
+ *
+ * Set `scarce` where a full bar means trouble: memory running out does, a busy processor does not.
+ */
+export function Meter(props: {
+  label: string;
+  value: number;
+  text: string;
+  title?: string;
+  scarce?: boolean;
+}): JSX.Element {
+  const { label, value, text, title, scarce } = props;
+  const tone = !scarce || value < 0.85 ? '' : value < 0.95 ? ' rj-mod-high' : ' rj-mod-full';
   return (
     <div className="rj-Meter" title={title}>
       <span className="rj-Meter-label">{label}</span>

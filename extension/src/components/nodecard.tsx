@@ -21,12 +21,12 @@ export function NodeCard(props: { node: INode; open: boolean }): JSX.Element {
     <details className="rj-Node" open={props.open} data-rayjup="node">
       <summary
         className="rj-Node-head"
-        title={`${node.name} (${node.host})\nnode ${node.node_id}\n${resources(node.resources_total)}`}
+        title={`${node.name} (${node.host})\nnode ${node.node_id}\n${resources(node.resources_total)}\n${plural(node.executors, 'executor')}`}
       >
         <span className="rj-Node-name">{node.name}</span>
         {node.is_head && <span className="rj-Badge">head</span>}
         <span className="rj-Node-note">
-          {amount(used)}/{amount(cpus)} CPU · {plural(node.executors, 'executor')}
+          {amount(used)} / {amount(cpus)} CPU
         </span>
       </summary>
       <Meter
@@ -40,12 +40,14 @@ export function NodeCard(props: { node: INode; open: boolean }): JSX.Element {
         value={share(node.mem_used, node.mem_total)}
         text={bytesOf(node.mem_used, node.mem_total)}
         title="Memory of the machine in use"
+        scarce
       />
       <Meter
         label="Store"
         value={share(node.store_used, node.store_capacity)}
         text={bytesOf(node.store_used, node.store_capacity)}
         title={`Object store: ${count(node.store_objects)} ${node.store_objects === 1 ? 'object' : 'objects'} in shared memory`}
+        scarce
       />
       {node.gpus.map(gpu => (
         <GpuMeter key={gpu.index} gpu={gpu} />

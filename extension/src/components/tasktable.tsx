@@ -13,7 +13,7 @@ export function TaskTable(props: { tasks: ITaskRow[]; total: number }): JSX.Elem
   }
   return (
     <>
-      <table className="rj-Table" data-rayjup="tasks">
+      <table className="rj-Table rj-mod-tasks" data-rayjup="tasks">
         <thead>
           <tr>
             <th scope="col">name</th>
@@ -33,6 +33,7 @@ export function TaskTable(props: { tasks: ITaskRow[]; total: number }): JSX.Elem
               {COLUMNS.map(column => (
                 <td
                   key={column}
+                  data-label={column}
                   className={`rj-mod-number rj-mod-${task[column] ? column : 'zero'}`}
                   title={`${task[column]} ${column}`}
                 >
