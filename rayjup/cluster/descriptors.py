@@ -133,5 +133,3 @@ def process_start_time(pid: int) -> float:
         return float(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return 0.0
-
-

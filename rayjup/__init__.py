@@ -1,0 +1,68 @@
+"""rayjup: Ray for notebooks, on Dask ``distributed``.
+
+``import rayjup as ray`` is enough for Ray programs; everything is loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    **dict.fromkeys(
+        (
+            "init", "shutdown", "is_initialized", "remote", "get", "put", "wait", "cancel", "kill",
+            "get_actor", "nodes", "cluster_resources", "available_resources",
+        ),
+        "rayjup.core.api",
+    ),
+    "method": "rayjup.core.actor",
+    "get_runtime_context": "rayjup.core.runtime_context",
+    "get_gpu_ids": "rayjup.core.runtime_context",
+    "ObjectRef": "rayjup.engine.ownership.object_ref",
+    **dict.fromkeys(
+        (
+            "ObjectID", "TaskID", "ActorID", "ActorClassID", "NodeID", "JobID", "WorkerID", "FunctionID",
+            "UniqueID", "PlacementGroupID",
+        ),
+        "rayjup.base.ids",
+    ),
+}
+_MODULES = {"exceptions", "actor", "runtime_context", "observe", "notebook", "cluster", "util"}
+
+SCRIPT_MODE = 0
+WORKER_MODE = 1
+
+__all__ = [*_WHERE, "SCRIPT_MODE", "WORKER_MODE", "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is not None:
+        module = importlib.import_module(where)
+        value = module.ObjectRef if name == "ObjectID" else getattr(module, name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"rayjup.{name}")
+    raise AttributeError(f"module 'rayjup' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE, *_MODULES})
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext rayjup``: the magics and displays."""
+    from rayjup import notebook
+
+    notebook.load_ipython_extension(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """``%unload_ext rayjup``."""
+    from rayjup import notebook
+
+    notebook.unload_ipython_extension(ipython)

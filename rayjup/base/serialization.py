@@ -1,0 +1,125 @@
+"""Turning values into bytes and back, with object references and large buffers kept apart.
+
+A value becomes a :class:`Packed`: pickled bytes, the large buffers inside it (numpy, arrow,
+torch: protocol 5, not copied) and the object references found on the way. Functions and
+classes of ``__main__`` are pickled by value (cloudpickle).
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cloudpickle
+
+PLAIN_TYPES = frozenset({int, float, str, bytes, bool, type(None)})
+"""Immutable scalars that travel inside a message as they are."""
+
+_PLAIN_MAX = 16 * 1024
+_BUFFER_MIN = 1  # empty buffers stay inside the pickle; all others are read-only views
+
+
+class _Local(threading.local):
+    found: list[Any] | None = None  # refs found while pickling
+    inner: Sequence[Any] | None = None  # refs of the value being unpickled
+
+
+local = _Local()
+"""Per-thread context through which references inside a value are found and restored."""
+
+_custom: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
+
+
+class Packed:
+    """A serialized value: ``data`` (pickle), ``buffers`` (out of band), ``refs`` (inside it)."""
+
+    __slots__ = ("buffers", "data", "refs")
+
+    def __init__(self, data: bytes, buffers: list[memoryview], refs: list[Any]) -> None:
+        self.data = data
+        self.buffers = buffers
+        self.refs = refs
+
+    @property
+    def size(self) -> int:
+        """Bytes in all, without alignment."""
+        return len(self.data) + sum(b.nbytes for b in self.buffers)
+
+
+class _Pickler(cloudpickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind in _custom:
+            pack, unpack = _custom[kind]
+            return _apply_custom, (unpack, pack(obj))
+        return super().reducer_override(obj)
+
+
+def _apply_custom(unpack: Callable[[Any], Any], state: Any) -> Any:
+    return unpack(state)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether ``value`` may travel as it is: an immutable scalar of moderate size."""
+    kind = type(value)
+    return kind in PLAIN_TYPES and ((kind is not str and kind is not bytes) or len(value) <= _PLAIN_MAX)
+
+
+def pack(value: Any) -> Packed:
+    """Serialize ``value``. Raises whatever pickling raises (``TypeError``, ``PicklingError``)."""
+    outer = local.found
+    local.found = refs = []
+    buffers: list[memoryview] = []
+
+    def keep_apart(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _BUFFER_MIN:
+            return True
+        buffers.append(raw)
+        return False
+
+    try:
+        file = io.BytesIO()
+        pickler = _Pickler if _custom else cloudpickle.Pickler
+        pickler(file, protocol=5, buffer_callback=keep_apart).dump(value)
+        return Packed(file.getvalue(), buffers, refs)
+    finally:
+        local.found = outer
+
+
+def unpack(data: Any, buffers: Sequence[Any] = (), refs: Sequence[Any] = ()) -> Any:
+    """The value again; buffers are used in place, ``refs`` take the places they were found in."""
+    if not refs:
+        return pickle.loads(data, buffers=buffers)
+    outer = local.inner
+    local.inner = refs
+    try:
+        return pickle.loads(data, buffers=buffers)
+    finally:
+        local.inner = outer
+
+
+def ref_at(index: int) -> Any:
+    """Unpickling hook: the ``index``-th reference of the value being unpickled."""
+    inner = local.inner
+    if inner is None:
+        raise pickle.UnpicklingError(
+            "an ObjectRef pickled as part of a rayjup value can only be restored by rayjup; "
+            "pickle the ref itself, or pass it to a task or actor"
+        )
+    return inner[index]
+
+
+def register_serializer(
+    kind: type, *, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any]
+) -> None:
+    """Pickle instances of exactly ``kind`` through ``serializer`` and ``deserializer``."""
+    _custom[kind] = (serializer, deserializer)
+
+
+def deregister_serializer(kind: type) -> None:
+    """Undo :func:`register_serializer`; nothing happens when there was none."""
+    _custom.pop(kind, None)

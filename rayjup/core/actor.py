@@ -1,0 +1,296 @@
+"""``@remote`` on a class: actor classes, handles and their methods."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pickle
+from typing import Any
+
+from rayjup.base.ids import ActorID
+from rayjup.base.options import ActorOptions, MethodOptions
+from rayjup.base.serialization import pack
+from rayjup.core import session as sessions
+from rayjup.core.placement import shape_of
+
+_METHOD_OPTIONS = "__rayjup_method_options__"
+_SPECIAL_METHODS = ("__ray_call__", "__ray_ready__", "__ray_terminate__")
+
+
+def method(*args: Any, **kwargs: Any) -> Any:
+    """Decorate an actor method with options, such as ``num_returns``.
+
+    Examples
+    --------
+    >>> import rayjup as ray
+    >>> @ray.remote
+    ... class Pair:
+    ...     @ray.method(num_returns=2)
+    ...     def both(self):
+    ...         return 1, 2
+    """
+    if args or not kwargs:
+        raise ValueError(
+            "The @ray.method decorator must be applied using at least one of its keyword arguments, "
+            "for example: @ray.method(num_returns=2)."
+        )
+    options = MethodOptions.parse(**kwargs)
+
+    def decorate(function: Any) -> Any:
+        setattr(function, _METHOD_OPTIONS, options)
+        return function
+
+    return decorate
+
+
+class ActorClass:
+    """A class whose instances live in processes of their own.
+
+    Made by :func:`rayjup.remote`; ``remote()`` makes an actor and returns its handle.
+    """
+
+    def __init__(self, class_: type, options: ActorOptions) -> None:
+        self._class = class_
+        self._options = options
+        self._blob: tuple[Any, bytes] | None = None
+        self.__name__ = class_.__name__
+        self.__qualname__ = class_.__qualname__
+        self.__module__ = class_.__module__
+        self.__doc__ = class_.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"Actors cannot be instantiated directly. Instead of '{self.__name__}()', "
+            f"use '{self.__name__}.remote()'."
+        )
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Inheriting from actor classes is not supported: derive from the plain class instead.")
+
+    def __mro_entries__(self, bases: Any) -> Any:
+        from rayjup.core.errors import ActorClassInheritanceException
+
+        raise ActorClassInheritanceException(
+            f"Attempted to define a subclass of the actor class {self.__name__}. Inheriting from actor classes is "
+            "not supported: derive from the plain class, and put @ray.remote on the derived one."
+        )
+
+    def options(self, **changes: Any) -> ActorClass:
+        """The same class with other options."""
+        changed = ActorClass(self._class, self._options.merged(**changes))
+        changed._blob = self._blob
+        return changed
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Make an actor; its constructor gets the arguments.
+
+        Raises
+        ------
+        ValueError
+            The name is taken.
+        TypeError
+            Arguments that ``__init__`` does not take, or that cannot be serialized.
+        """
+        session = sessions.require()
+        runtime = session.runtime
+        options = self._options
+        init = self._class.__init__
+        if init is not object.__init__:
+            try:
+                inspect.signature(init).bind(None, *args, **kwargs)
+            except ValueError:
+                pass  # a constructor in C without a signature checks for itself
+        elif args or kwargs:
+            raise TypeError(f"{self.__name__}() takes no arguments")
+        actor_id = os.urandom(12) + runtime.job_id
+        meta = self._meta()
+        placement = options.placement_request()
+        holding = options.resource_request()
+        _, shape = shape_of(placement, options, "actor")
+        spec = {
+            "class": self._pickled(session),
+            "class_name": self.__name__,
+            "meta": meta,
+            "name": options.name,
+            "namespace": options.namespace or session.namespace,
+            "get_if_exists": options.get_if_exists,
+            "detached": options.detached,
+            "max_restarts": options.max_restarts,
+            "max_concurrency": options.max_concurrency,
+            "shape": shape,
+            "holds_cpu": holding.get("CPU", 0.0) > 0.0,
+        }
+        if options.name:
+            existing = runtime.link.request("actor_create_named", actor_id, spec)
+            if existing is not None:
+                return ActorHandle(existing["actor_id"], existing["meta"], None)
+        scope = runtime.actors.create(actor_id, spec, args, kwargs)
+        return ActorHandle(actor_id, meta, scope)
+
+    def _pickled(self, session: Any) -> bytes:
+        if self._blob is None or self._blob[0] is not session:
+            try:
+                packed = pack(self._class)
+            except Exception as error:  # whatever the pickling of captured values raises
+                raise TypeError(
+                    f"Could not serialize the actor class {self.__name__}: {error}. It refers to something that "
+                    "cannot travel to another process; make that inside __init__ instead."
+                ) from error
+            if packed.refs or packed.buffers:
+                from rayjup.core.remote_function import _Late
+
+                session.extra.setdefault("captured", []).extend(packed.refs)
+                blob = pickle.dumps(_Late(packed.data, [bytes(b) for b in packed.buffers], list(packed.refs)))
+            else:
+                blob = packed.data
+            self._blob = (session, blob)
+        return self._blob[1]
+
+    def _meta(self) -> dict[str, Any]:
+        methods: dict[str, dict[str, Any]] = {}
+        for name, member in inspect.getmembers(self._class, callable):
+            if name.startswith("__") and name not in ("__call__", "__len__", "__getitem__", "__contains__"):
+                continue
+            options = getattr(member, _METHOD_OPTIONS, None)
+            entry: dict[str, Any] = {}
+            if options is not None:
+                entry = {
+                    "num_returns": options.num_returns,
+                    "max_task_retries": options.max_task_retries,
+                    "concurrency_group": options.concurrency_group,
+                }
+            methods[name] = entry
+        return {
+            "class_name": self.__name__,
+            "methods": methods,
+            "max_task_retries": self._options.max_task_retries,
+            "max_pending_calls": self._options.max_pending_calls,
+        }
+
+    def __repr__(self) -> str:
+        return f"ActorClass({self.__name__})"
+
+    def __reduce__(self) -> Any:
+        return ActorClass, (self._class, self._options)
+
+
+class ActorHandle:
+    """Refers to an actor; its methods have ``remote``. May be passed to tasks and other actors."""
+
+    def __init__(self, actor_id: bytes, meta: dict[str, Any], scope: Any) -> None:
+        self._id = actor_id
+        self._meta = meta
+        self._scope = scope  # the actor ends with the last copy of this ref
+
+    @property
+    def _actor_id(self) -> ActorID:
+        return ActorID(self._id)
+
+    @property
+    def _ray_actor_id(self) -> ActorID:
+        return ActorID(self._id)
+
+    def __getattr__(self, name: str) -> ActorMethod:
+        if name.startswith("__") and name not in _SPECIAL_METHODS:
+            raise AttributeError(name)
+        methods = self.__dict__["_meta"]["methods"]
+        if name not in methods and name not in _SPECIAL_METHODS:
+            raise AttributeError(
+                f"'{self._meta['class_name']}' object has no attribute '{name}': "
+                f"the actor has the methods {', '.join(sorted(methods)) or '(none)'}"
+            )
+        found = ActorMethod(self, name, methods.get(name, {}))
+        self.__dict__[name] = found
+        return found
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._meta["methods"])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorHandle) and self._id == other._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return f"Actor({self._meta['class_name']}, {self._id.hex()})"
+
+    def __reduce__(self) -> Any:
+        return ActorHandle, (self._id, self._meta, self._scope)
+
+
+class ActorMethod:
+    """A method of an actor; ``remote`` calls it."""
+
+    def __init__(self, handle: ActorHandle, name: str, options: dict[str, Any]) -> None:
+        # The handle keeps this object, so this object must not keep the handle: a handle that is
+        # gone has to be collected at once, because its actor ends with it.
+        self._id = handle._id
+        self._scope = handle._scope
+        self._meta = handle._meta
+        self._name = name
+        self._options = options
+        count = options.get("num_returns")
+        self._num_returns = 1 if count is None else count
+        retries = options.get("max_task_retries")
+        self._retries = self._meta["max_task_retries"] if retries is None else retries
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"Actor methods cannot be called directly. Instead of running 'object.{self._name}()', "
+            f"try 'object.{self._name}.remote()'."
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method; calls of one process run in the order in which they were made."""
+        session = sessions._session
+        if session is None or session.runtime.closed:
+            session = sessions.require()
+        meta = self._meta
+        count = self._num_returns
+        if not isinstance(count, int):
+            raise ValueError(f"num_returns={count!r} of {self._name}(): generator methods are not supported yet.")
+        refs = session.runtime.actors.submit(
+            self._id,
+            meta["class_name"],
+            self._name,
+            args,
+            kwargs,
+            count,
+            self._retries,
+            meta["max_pending_calls"],
+        )
+        if count == 1:
+            return refs[0]
+        return refs if count else None
+
+    def options(self, **changes: Any) -> ActorMethod:
+        """The same method with other options, such as ``num_returns`` or ``name``."""
+        parsed = MethodOptions.parse(**changes)
+        changed = ActorMethod.__new__(ActorMethod)
+        changed.__dict__.update(self.__dict__)
+        if parsed.num_returns is not None:
+            changed._num_returns = parsed.num_returns
+        if parsed.max_task_retries is not None:
+            changed._retries = parsed.max_task_retries
+        return changed
+
+    def __repr__(self) -> str:
+        return f"ActorMethod({self._meta['class_name']}.{self._name})"
+
+
+def exit_actor() -> None:
+    """End the actor in whose method this is called, after the calls before it are answered.
+
+    Raises
+    ------
+    TypeError
+        When called outside of an actor.
+    """
+    from rayjup.engine.executor import executor as executing
+    from rayjup.engine.executor.actor_modes import ActorExit
+
+    running = executing.executor
+    if running is None or running.actor_spec is None:
+        raise TypeError("exit_actor() was called outside of an actor: it ends the actor whose method calls it.")
+    raise ActorExit(0)

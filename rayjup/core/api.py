@@ -1,0 +1,483 @@
+"""``init``, ``get``, ``put``, ``wait`` and their kin."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from rayjup.base.exceptions import RaySystemError
+from rayjup.base.options import ActorOptions, TaskOptions
+from rayjup.cluster import descriptors, manager
+from rayjup.core import session as sessions
+from rayjup.core.actor import ActorClass, ActorHandle
+from rayjup.core.context import RayContext
+from rayjup.core.remote_function import RemoteFunction
+from rayjup.engine.executor import logs
+from rayjup.engine.ownership.object_ref import ObjectRef
+from rayjup.engine.runtime.runtime import Runtime
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
+    object_store_memory: int | None = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    include_dashboard: bool | None = None,
+    dashboard_host: str = "127.0.0.1",
+    dashboard_port: int | None = None,
+    job_config: Any = None,
+    configure_logging: bool = True,
+    logging_level: Any = "info",
+    logging_format: str | None = None,
+    logging_config: Any = None,
+    log_to_driver: bool = True,
+    namespace: str | None = None,
+    runtime_env: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> RayContext:
+    """Connect to a cluster, or start one on this machine.
+
+    Parameters
+    ----------
+    address
+        None or ``"local"``: start a cluster that ends with this program (None first looks at the
+        environment variables RAYJUP_ADDRESS and RAY_ADDRESS). ``"auto"``: the newest running
+        cluster. The name or id of a running cluster. ``tcp://…`` or ``tls://…``: the Dask
+        scheduler of a Dask cluster, which becomes a rayjup cluster.
+    num_cpus, num_gpus, resources, object_store_memory
+        What the new cluster's node offers; found out where None. Bytes for memory.
+    ignore_reinit_error
+        Do nothing, instead of raising, when this process is connected already.
+    namespace
+        For named actors; a new one where None.
+    log_to_driver
+        Whether what tasks print appears here.
+
+    Returns
+    -------
+    RayContext
+        Also a context manager that disconnects at its end.
+
+    Raises
+    ------
+    RuntimeError
+        Connected already (and not ``ignore_reinit_error``).
+    ConnectionError
+        There is no such cluster.
+    ValueError
+        Options of a new cluster given together with an ``address``.
+
+    Examples
+    --------
+    >>> import rayjup as ray
+    >>> context = ray.init(num_cpus=2, ignore_reinit_error=True)
+    >>> ray.is_initialized()
+    True
+    """
+    private = {name: value for name, value in kwargs.items() if name.startswith("_")}
+    unknown = sorted(set(kwargs) - set(private) - _LATER)
+    if unknown:
+        names = [n for n in inspect.signature(init).parameters if n != "kwargs"]
+        raise RuntimeError(f"Unknown keyword argument(s) to init(): {', '.join(unknown)}. It takes: {', '.join(names)}.")
+    _check_amounts(num_cpus=num_cpus, num_gpus=num_gpus, object_store_memory=object_store_memory)
+    session = sessions.current()
+    if session is not None and not session.runtime.closed:
+        if ignore_reinit_error:
+            return RayContext(session)
+        raise RuntimeError(
+            "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
+            "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
+        )
+    given = address if address is not None else os.environ.get("RAYJUP_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    owned = given in (None, "", "local")
+    if not owned:
+        clash = [
+            name
+            for name, value in (("num_cpus", num_cpus), ("num_gpus", num_gpus), ("resources", resources),
+                                ("object_store_memory", object_store_memory))
+            if value is not None
+        ]
+        if clash and address is not None:
+            raise ValueError(
+                f"When connecting to an existing cluster, {' and '.join(clash)} must not be provided: "
+                "the cluster has what it has. Leave them out, or leave out the address to start a new cluster."
+            )
+    if owned:
+        cluster = manager.start(
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            resources=resources,
+            object_store_memory=object_store_memory,
+            memory=private.get("_memory"),
+            linger_s=0.0,
+        )
+    else:
+        assert given is not None
+        cluster = _find(given)
+    try:
+        session = _connect(cluster, owned, namespace, log_to_driver, runtime_env)
+    except BaseException:
+        if owned:
+            manager.stop(cluster)
+        raise
+    return RayContext(session)
+
+
+_LATER = {"enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory", "proxy_server_url"}
+
+
+def _check_amounts(**amounts: Any) -> None:
+    for name, value in amounts.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"init({name}=…) must be a number, not {type(value).__name__}")
+        if value < 0:
+            raise ValueError(f"init({name}={value}) must not be negative")
+
+
+def _find(address: str) -> Any:
+    if address == "auto":
+        clusters = descriptors.list_clusters()
+        if not clusters:
+            raise ConnectionError(
+                "Could not find any running cluster to connect to. Start one with rayjup.init() (without an "
+                "address), in the JupyterLab side panel, or give the address of a Dask scheduler."
+            )
+        return clusters[-1]
+    found = descriptors.find(address)
+    if found is not None:
+        return found
+    for descriptor in descriptors.list_clusters():
+        if descriptor.address == address:
+            return descriptor
+    if "://" in address or _is_host_port(address):
+        from rayjup.cluster import joining
+
+        return joining.join(address if "://" in address else f"tcp://{address}")
+    known = ", ".join(d.name for d in descriptors.list_clusters()) or "none"
+    raise ConnectionError(
+        f"there is no running cluster named {address!r} (running: {known}). Give a name or id from that list, "
+        "'auto', or the address of a Dask scheduler such as 'tcp://host:8786'."
+    )
+
+
+def _is_host_port(address: str) -> bool:
+    host, colon, port = address.rpartition(":")
+    return bool(host) and bool(colon) and port.isdigit()
+
+
+def _connect(
+    cluster: Any, owned: bool, namespace: str | None, log_to_driver: bool, runtime_env: dict[str, Any] | None
+) -> sessions.Session:
+    namespace = namespace or str(uuid.uuid4())
+    job = {
+        "namespace": namespace,
+        "as_ray": "rayjup.as_ray" in sys.modules,
+        "sys_path": _paths(),
+        "cwd": os.getcwd(),
+        "log_to_driver": log_to_driver,
+        "env": {str(k): str(v) for k, v in ((runtime_env or {}).get("env_vars") or {}).items()},
+    }
+    try:
+        runtime = Runtime("driver", cluster.agent_socket, b"\0\0\0\0", job)
+    except OSError as error:
+        raise ConnectionError(
+            f"the cluster {cluster.name} does not answer at {cluster.agent_socket}: {error}. "
+            "It may just have ended; rayjup.init() without an address starts a new one."
+        ) from error
+    session = sessions.Session(runtime, namespace, cluster, owned, extra={"runtime_env": runtime_env})
+    runtime.reactor.shield_interrupts = True
+    runtime.link.on["log"] = logs.write_to_driver
+    runtime.link.on["warning"] = _warn
+    sessions.set_current(session)
+    runtime.reactor.start_background()
+    runtime.link.hear_early()
+    return session
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"(rayjup) {text}\n")
+    sys.stderr.flush()
+
+
+def _paths() -> list[str]:
+    """The import paths executors need besides their own: the driver's script and PYTHONPATH."""
+    paths = [p or os.getcwd() for p in sys.path[:1]]
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    if main:
+        paths.insert(0, os.path.dirname(os.path.abspath(main)))
+    paths += [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    return list(dict.fromkeys(p for p in paths if os.path.isdir(p)))
+
+
+def shutdown(_exiting_interpreter: bool = False) -> None:
+    """Disconnect; a cluster that ``init`` started ends. Does nothing when not connected.
+
+    Examples
+    --------
+    >>> import rayjup as ray
+    >>> ray.shutdown()
+    >>> ray.is_initialized()
+    False
+    """
+    session = sessions._session
+    if session is None or session.runtime.pid != os.getpid():
+        sessions.set_current(None)
+        return
+    sessions.set_current(None)
+    session.runtime.close()
+    if session.owned:
+        manager.stop(session.cluster)
+
+
+atexit.register(shutdown, True)
+
+
+def is_initialized() -> bool:
+    """Whether this process is connected to a cluster."""
+    from rayjup.engine.executor import executor as executing
+
+    session = sessions.current()
+    if session is None:
+        return executing.executor is not None
+    return not session.runtime.closed
+
+
+def remote(*args: Any, **kwargs: Any) -> Any:
+    """Make a function or class remote, as ``@remote`` or ``@remote(option=value, …)``.
+
+    Examples
+    --------
+    >>> import rayjup as ray
+    >>> @ray.remote
+    ... def square(x):
+    ...     return x * x
+    >>> ray.get(square.remote(4))
+    16
+    >>> @ray.remote(num_cpus=0)
+    ... class Counter:
+    ...     def __init__(self):
+    ...         self.n = 0
+    ...     def add(self):
+    ...         self.n += 1
+    ...         return self.n
+    >>> counter = Counter.remote()
+    >>> ray.get(counter.add.remote())
+    1
+    """
+    if len(args) == 1 and not kwargs and callable(args[0]):
+        return _make_remote(args[0], {})
+    if args or not kwargs:
+        raise TypeError(
+            "The @ray.remote decorator must be applied either with no arguments and no parentheses, for example "
+            "'@ray.remote', or it must be applied using some of its options as keywords, for example "
+            "'@ray.remote(num_returns=2, resources={\"CustomResource\": 1})'."
+        )
+    return lambda target: _make_remote(target, kwargs)
+
+
+def _make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction | ActorClass:
+    if isinstance(target, (RemoteFunction, ActorClass)):
+        raise TypeError(f"{target!r} is remote already: apply @ray.remote once.")
+    if inspect.isclass(target):
+        return ActorClass(target, ActorOptions.parse(**options))
+    if inspect.isfunction(target) or callable(target):
+        return RemoteFunction(target, TaskOptions.parse(**options))
+    raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
+
+
+def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bool = False) -> Any:
+    """The value of a ref, or of each in a list.
+
+    Arrays come back read-only and without a copy where they lie in the object store.
+
+    Parameters
+    ----------
+    object_refs
+        An ObjectRef or a list of them.
+    timeout
+        Seconds to wait at most; 0 only looks.
+
+    Raises
+    ------
+    GetTimeoutError
+        Not all values were there in time.
+    RayTaskError
+        The task raised; also an instance of the class of what it raised.
+
+    Examples
+    --------
+    >>> import rayjup as ray
+    >>> ray.get([ray.put(1), ray.put(2)])
+    [1, 2]
+    """
+    if type(object_refs) is ObjectRef:
+        session = sessions._session
+        if session is None or session.runtime.closed:
+            session = sessions.require()
+        return session.runtime.get(object_refs, timeout)
+    session = sessions.require()
+    if isinstance(object_refs, ObjectRef):
+        return session.runtime.get(object_refs, timeout)
+    if not isinstance(object_refs, (list, tuple)):
+        if hasattr(object_refs, "__rayjup_get__"):
+            return object_refs.__rayjup_get__(timeout)
+        raise ValueError(
+            f"Invalid type of object refs, {type(object_refs)}, is given. 'object_refs' must either be an "
+            "ObjectRef or a list of ObjectRefs."
+        )
+    for ref in object_refs:
+        if type(ref) is not ObjectRef:
+            raise ValueError(
+                f"Invalid type of object ref, {type(ref)}, is given in the list: get() takes ObjectRefs, "
+                "as .remote() and put() return them."
+            )
+    return session.runtime.get_many(object_refs, timeout)
+
+
+def put(value: Any, *, _owner: Any = None, _tensor_transport: str = "object_store") -> ObjectRef:
+    """Store a value in the object store of this node.
+
+    Raises
+    ------
+    TypeError
+        For a ref (it is stored already), or a value that cannot be serialized.
+    ObjectStoreFullError
+        There is no room.
+
+    Examples
+    --------
+    >>> import rayjup as ray
+    >>> ray.get(ray.put({"a": 1}))
+    {'a': 1}
+    """
+    session = sessions._session
+    if session is None or session.runtime.closed:
+        session = sessions.require()
+    if isinstance(value, ObjectRef):
+        raise TypeError(
+            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the "
+            "ray.ObjectRef in a list and call 'put' on it."
+        )
+    return session.runtime.put(value)
+
+
+def wait(
+    object_refs: Sequence[ObjectRef],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRef], list[ObjectRef]]:
+    """Wait until ``num_returns`` of the refs have their value, or ``timeout`` seconds have passed.
+
+    Returns
+    -------
+    ready, not_ready
+        Lists in the order given; ``ready`` has at most ``num_returns`` refs.
+
+    Examples
+    --------
+    >>> import rayjup as ray
+    >>> ready, others = ray.wait([ray.put(1), ray.put(2)])
+    >>> len(ready), len(others)
+    (1, 1)
+    """
+    session = sessions.require()
+    if isinstance(object_refs, ObjectRef):
+        raise TypeError("wait() expected a list of ray.ObjectRef, got a single ray.ObjectRef")
+    if not isinstance(object_refs, (list, tuple)):
+        raise TypeError(f"wait() expected a list of ray.ObjectRef, got {type(object_refs)}")
+    refs = list(object_refs)
+    for ref in refs:
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {type(ref)}")
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
+    if not refs:
+        return [], []
+    if len(set(refs)) != len(refs):
+        raise ValueError("Wait requires a list of unique object refs.")
+    if num_returns <= 0:
+        raise ValueError(f"Invalid number of objects to return {num_returns}: it must be at least 1.")
+    if num_returns > len(refs):
+        raise ValueError(f"num_returns cannot be greater than the number of objects provided ({len(refs)}).")
+    return session.runtime.wait(refs, num_returns, timeout)
+
+
+def cancel(ref: ObjectRef, *, force: bool = False, recursive: bool = True) -> None:
+    """Cancel the task or actor call that makes ``ref``; ``get`` then raises TaskCancelledError.
+
+    A call that has not started never will; a running one is interrupted (``KeyboardInterrupt``
+    in tasks, ``asyncio.CancelledError`` in async actors). ``force`` ends the process of a task.
+    """
+    session = sessions.require()
+    if not isinstance(ref, ObjectRef):
+        raise TypeError(f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ref)}.")
+    task = ref._task
+    if force and task is not None and task.pool is None:
+        raise ValueError("force=True is not supported for actor tasks: use ray.kill() to end the actor.")
+    session.runtime.tasks.cancel(ref, force, recursive)
+
+
+def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
+    """End an actor at once; unanswered calls get an ActorDiedError.
+
+    With ``no_restart=False`` an actor with ``max_restarts`` is made again.
+    """
+    session = sessions.require()
+    if not isinstance(actor, ActorHandle):
+        raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")
+    session.runtime.actors.kill(actor._id, no_restart)
+
+
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
+    """A handle to the named actor.
+
+    Raises
+    ------
+    ValueError
+        There is none of this name in the namespace.
+    """
+    session = sessions.require()
+    if not name:
+        raise ValueError("Please supply a non-empty value to get_actor")
+    found = session.runtime.link.request("get_actor", namespace or session.namespace, name)
+    return ActorHandle(found["actor_id"], found["meta"], None)
+
+
+def nodes() -> list[dict[str, Any]]:
+    """The nodes of the cluster, living ones first."""
+    rows: list[dict[str, Any]] = sessions.connected().runtime.link.request("nodes")
+    return rows
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the living nodes offer in all."""
+    total: dict[str, float] = sessions.connected().runtime.link.request("cluster_resources")
+    return total
+
+
+def available_resources() -> dict[str, float]:
+    """What is free now in all."""
+    runtime = sessions.connected().runtime
+    runtime.tasks.release_idle()
+    free: dict[str, float] = runtime.link.request("available_resources")
+    return {name: amount for name, amount in free.items() if amount > 0}
+
+
+def check_connected() -> None:
+    """Raise RaySystemError when this process is not connected."""
+    if not is_initialized():
+        raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")

@@ -1,0 +1,97 @@
+"""The connection of this process to a cluster: there is one at a time."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from rayjup.base.exceptions import RaySystemError
+from rayjup.engine.runtime.runtime import Runtime
+
+
+@dataclass
+class Session:
+    """What ``init`` set up."""
+
+    runtime: Runtime
+    namespace: str
+    cluster: Any = None  # Descriptor
+    owned: bool = False  # started by this init: ended by shutdown
+    number: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+_session: Session | None = None
+_lock = threading.RLock()
+_numbers = 0
+
+
+def current() -> Session | None:
+    """The session, if there is one."""
+    session = _session
+    if session is not None and session.runtime.pid != os.getpid():
+        raise RaySystemError(
+            "this process was forked from one that is connected to rayjup; a connection cannot be shared. "
+            "Use rayjup tasks instead of fork, or multiprocessing's 'spawn', or call rayjup.shutdown() before forking."
+        )
+    return session
+
+
+def set_current(session: Session | None) -> None:
+    """Install (or, with None, remove) the session."""
+    global _session, _numbers
+    with _lock:
+        if session is not None:
+            _numbers += 1
+            session.number = _numbers
+        _session = session
+
+
+def require() -> Session:
+    """The session; made by ``init()`` on first use, as Ray does."""
+    session = _session
+    if session is not None and session.runtime.pid == os.getpid() and not session.runtime.closed:
+        return session
+    session = current()
+    if session is not None and not session.runtime.closed:
+        return session
+    from rayjup.engine.executor import executor as executing
+
+    if executing.executor is not None:
+        return attach_executor()
+    if os.environ.get("RAY_ENABLE_AUTO_CONNECT", "1") == "0":
+        raise RaySystemError("rayjup is not connected: call rayjup.init() first.")
+    from rayjup.core import api
+
+    api.init()
+    session = _session
+    assert session is not None
+    return session
+
+
+def attach_executor() -> Session:
+    """The session of an executor: made by the engine, used by tasks that call rayjup."""
+    from rayjup.engine.executor import executor as executing
+
+    with _lock:
+        session = _session
+        if session is None:
+            running = executing.executor
+            assert running is not None
+            session = Session(running.runtime, running.job.get("namespace", ""))
+            set_current(session)
+        return session
+
+
+def connected() -> Session:
+    """The session; an error when there is none (functions that never start a cluster)."""
+    from rayjup.engine.executor import executor as executing
+
+    session = current()
+    if session is None and executing.executor is not None:
+        session = attach_executor()
+    if session is None or session.runtime.closed:
+        raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
+    return session

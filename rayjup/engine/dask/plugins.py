@@ -1,0 +1,165 @@
+"""The plugins that make a Dask scheduler a head and a Dask worker a node.
+
+They are registered through Dask's public hooks, so that any running Dask cluster can be joined:
+``HeadPlugin`` first, ``NodePlugin`` when the head says it speaks our protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import sys
+import uuid
+from typing import Any
+
+import psutil
+from distributed import Scheduler, Worker
+from distributed.comm import connect
+from distributed.comm.core import Comm, CommClosedError
+from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
+
+import rayjup
+from rayjup.engine.dask import attach
+from rayjup.engine.head.head import Head
+from rayjup.engine.node.agent import NodeAgent
+
+logger = logging.getLogger(__name__)
+
+
+class HeadPlugin(SchedulerPlugin):
+    """Keeps the head inside a Dask scheduler."""
+
+    name = "rayjup-head"
+    idempotent = True
+
+    def __init__(self, cluster: dict[str, Any]) -> None:
+        self.cluster = cluster
+        self.head: Head
+
+    async def start(self, scheduler: Scheduler) -> None:
+        self.head = Head({**self.cluster, "address": scheduler.address, "status": "running"})
+        self._first_node: asyncio.Event = asyncio.Event()
+        scheduler.handlers[attach.OP] = self.attach
+        scheduler.handlers["rayjup_info"] = self.info
+        scheduler.extensions["rayjup"] = self
+
+    async def info(self, **_: Any) -> dict[str, Any]:
+        """What a joining driver needs: versions, and the agents that are up."""
+        return {
+            "protocol": attach.PROTOCOL,
+            "python": "%d.%d" % sys.version_info[:2],
+            "cluster_id": self.cluster["cluster_id"],
+            "nodes": [node.info for node in self.head.nodes.values()],
+        }
+
+    async def attach(self, comm: Comm, info: dict[str, Any]) -> str:
+        """An agent's lasting connection; returns when it ends."""
+        node_id = info["node_id"]
+        head = self.head
+        stream = attach.Stream(comm, lambda message: head.on_message(node_id, message))
+        head.node_joined(info, stream.send)
+        self._first_node.set()
+        try:
+            await stream.run()
+        finally:
+            head.node_left(node_id)
+        return "dont-reply"
+
+    async def wait_for_node(self) -> None:
+        """Until the first node is ready."""
+        await self._first_node.wait()
+
+
+class NodePlugin(WorkerPlugin):
+    """Keeps a node agent inside a Dask worker."""
+
+    name = "rayjup-node"
+
+    def __init__(
+        self,
+        cluster_id: str,
+        session_dir: str,
+        resources: dict[str, float] | None = None,
+        is_head: bool = False,
+        zygote: Any = None,
+    ) -> None:
+        self.cluster_id = cluster_id
+        self.session_dir = session_dir
+        self.resources = resources
+        self.is_head = is_head
+        self._zygote = zygote
+        self.agent: NodeAgent
+
+    async def setup(self, worker: Worker) -> None:
+        os.makedirs(os.path.dirname(self.session_dir), mode=0o700, exist_ok=True)
+        resources = self.resources if self.resources is not None else resources_of(worker)
+        node_id = secrets.token_hex(28)
+        agent = self.agent = NodeAgent(
+            node_id, self.session_dir, resources, str(worker.name), lambda message: None
+        )
+        agent.prepare()
+        if self._zygote is not None:
+            agent.executors.adopt_zygote(*self._zygote)
+        else:
+            agent.executors.start_zygote()
+        await agent.start()
+        comm = await connect(worker.scheduler.address, **worker.connection_args)
+        stream = attach.Stream(comm, agent.on_head_message)
+        agent.to_head = stream.send
+        info = {**agent.info(), "is_head": self.is_head, "worker": worker.address}
+        await comm.write({"op": attach.OP, "reply": False, "info": info})
+        self._task = asyncio.ensure_future(self._serve(stream, agent))
+
+    async def _serve(self, stream: attach.Stream, agent: NodeAgent) -> None:
+        try:
+            await stream.run()
+        except CommClosedError:
+            pass
+        agent.head_lost()
+
+    async def teardown(self, worker: Worker) -> None:
+        self._task.cancel()
+        await self.agent.close()
+
+
+def resources_of(worker: Worker) -> dict[str, float]:
+    """What a Dask worker that was started by others offers.
+
+    Its own ``--resources`` where they name CPU, GPU or memory; else its threads, the GPUs of the
+    machine and its memory limit.
+    """
+    declared = {str(k): float(v) for k, v in worker.state.total_resources.items()}
+    memory = float(worker.memory_manager.memory_limit or psutil.virtual_memory().total)
+    return complete_resources(declared, float(worker.state.nthreads), memory)
+
+
+def complete_resources(
+    declared: dict[str, float], cpus: float, memory: float, object_store_memory: float | None = None
+) -> dict[str, float]:
+    """Fill in what was not declared: CPUs, GPUs found, memory, object store (30 % of memory)."""
+    out = dict(declared)
+    out.setdefault("CPU", cpus)
+    if "GPU" not in out:
+        from rayjup.engine.node.samples import Sampler
+
+        found = Sampler().gpu_count
+        if found:
+            out["GPU"] = float(found)
+    if object_store_memory is None:
+        shm = psutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else memory
+        object_store_memory = min(0.3 * memory, 0.9 * shm)
+    out.setdefault("object_store_memory", float(int(object_store_memory)))
+    out.setdefault("memory", float(int(memory - out["object_store_memory"])))
+    return out
+
+
+def new_cluster_id() -> str:
+    """A short unique id."""
+    return f"rj-{uuid.uuid4().hex[:8]}"
+
+
+def package_version() -> str:
+    """The version of rayjup."""
+    return rayjup.__version__

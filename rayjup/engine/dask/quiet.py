@@ -1,0 +1,24 @@
+"""A Dask scheduler and worker that open no HTTP servers.
+
+Dask's own dashboard has no authentication; a rayjup cluster shows its state through its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed import Scheduler, Worker
+
+
+class QuietScheduler(Scheduler):
+    """A scheduler without an HTTP server."""
+
+    def start_http_server(self, *args: Any, **kwargs: Any) -> None:
+        """Start none."""
+
+
+class QuietWorker(Worker):
+    """A worker without an HTTP server."""
+
+    def start_http_server(self, *args: Any, **kwargs: Any) -> None:
+        """Start none."""

@@ -1,0 +1,53 @@
+"""From a fresh fork to a running executor: a clean process with the job's environment."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import random
+import signal
+import sys
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+def run(config: dict[str, Any]) -> int:
+    """Become an executor as ``config`` says; returns the exit code at its end."""
+    if sys.platform == "linux":
+        # Die with the zygote, which dies with its agent: nothing outlives the node.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != config["parent"]:
+            return 1
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _redirect(config["log_path"])
+    faulthandler.enable()
+    random.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    os.environ.update(config["env"])
+    job = config["job"]
+    for entry in reversed(job.get("sys_path", ())):
+        if entry not in sys.path:
+            sys.path.insert(0, entry)
+    cwd = job.get("cwd")
+    if cwd and os.path.isdir(cwd):
+        os.chdir(cwd)
+    if job.get("as_ray"):
+        import rayjup.as_ray  # noqa: F401  (makes `ray` mean rayjup)
+    from rayjup.engine.executor.executor import Executor
+
+    return Executor(config["agent_path"], config["job_id"], job, config["token"]).run()
+
+
+def _redirect(path: str) -> None:
+    """Send standard output and error to the executor's log file, and read nothing."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)

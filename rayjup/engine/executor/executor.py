@@ -1,0 +1,373 @@
+"""The loop of an executor: take a call, run it, answer.
+
+The main thread reads the sockets while it has nothing to run, so a call needs no hand-over. While
+a call runs for long, the background thread reads instead: it sends answers that are waiting,
+gives back calls that were queued behind the long one, and cancels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from rayjup.base.exceptions import RaySystemError, TaskCancelledError
+from rayjup.engine.executor import actor_modes, logs
+from rayjup.engine.executor.results import encode_error, encode_one, encode_result
+from rayjup.base.serialization import is_plain
+from rayjup.engine.lane import messages as m
+from rayjup.engine.lane.peer import Message, Peer
+from rayjup.engine.runtime.arguments import decode
+from rayjup.engine.runtime.runtime import Runtime
+
+_LONG_S = 0.003  # a call that runs this long is no reason to keep others waiting behind it
+_BATCH_S = 0.001  # answers are gathered at most this long while calls go on
+
+
+class Running:
+    """The call that a thread or coroutine is in."""
+
+    __slots__ = ("name", "options", "peer", "seq")
+
+    def __init__(self, peer: Peer, seq: int, name: str, options: dict[str, Any] | None) -> None:
+        self.peer = peer
+        self.seq = seq
+        self.name = name
+        self.options = options
+
+    @property
+    def task_id(self) -> bytes:
+        """The 24 bytes of the task's id."""
+        return self.peer.prefix + self.seq.to_bytes(8, "little")
+
+
+current: contextvars.ContextVar[Running | None] = contextvars.ContextVar("rayjup_running", default=None)
+"""The call that runs here (for actors with threads or coroutines; else see Executor.running)."""
+
+executor: Executor | None = None
+"""The executor of this process, if it is one."""
+
+
+class Executor:
+    """Runs calls sent to this process, one at a time, as tasks or as the methods of an actor."""
+
+    def __init__(self, agent_path: str, job_id: bytes, job: dict[str, Any], token: int) -> None:
+        global executor
+        executor = self
+        self.job = job
+        self.queue: deque[tuple[Peer, Message]] = deque()
+        self.functions: dict[Any, Any] = {}
+        self.names: dict[Any, str] = {}
+        self.lease: dict[str, Any] = {}
+        self.actor: Any = None
+        self.actor_spec: dict[str, Any] | None = None
+        self.actor_id = b""
+        self.running: tuple[Peer, Message] | None = None
+        self.started = 0.0
+        self.exit_code: int | None = None
+        self._interruptible = 0  # seq of the call that a signal may interrupt
+        self._cancelled: set[int] = set()
+        self._main = threading.get_ident()
+        self._replied: Peer | None = None  # has answers that are not flushed yet
+        self._last_flush = 0.0
+        self._creation: tuple[dict[str, Any], bytes] | None = None
+        self.coroutines: dict[Any, Any] = {}
+        self.runtime = Runtime("executor", agent_path, job_id, {"token": token})
+        self.runtime.on_calls = self.on_calls
+        self.runtime.block_hook = self
+        self.runtime.tick_hook = self.on_tick
+        self.runtime.link.on["lease"] = self._on_lease
+        self.runtime.link.on["create"] = self._on_create
+        self.runtime.link.on["exit"] = self._on_exit
+        self.runtime.link.on_lost = lambda: os._exit(1)
+        signal.signal(signal.SIGUSR1, self.runtime.reactor.shielded(self._on_signal))
+        logs.install(self)
+
+    # -- the loop
+
+    def run(self) -> int:
+        """Run calls until told to end; the exit code."""
+        runtime = self.runtime
+        runtime.reactor.start_background()
+        runtime.link.hear_early()
+        queue = self.queue
+        reactor = runtime.reactor
+        while self.exit_code is None:
+            if self._creation is not None:
+                creation, self._creation = self._creation, None
+                self._create(*creation)
+                continue
+            if not queue:
+                self.settle()
+                reactor.lead(self._has_work)
+                if reactor._parked:
+                    reactor.unpark()
+                continue
+            try:
+                peer, message = queue.popleft()
+            except IndexError:
+                continue  # given back by the background thread
+            self.execute(peer, message)
+        self.settle()
+        runtime.close()
+        return self.exit_code
+
+    def _has_work(self) -> bool:
+        return bool(self.queue) or self.exit_code is not None or self._creation is not None
+
+    def settle(self) -> None:
+        """Before going idle: send what is still to be said."""
+        if self._replied is not None:
+            self._replied.flush()
+            self._replied = None
+        runtime = self.runtime
+        runtime.flush()
+        if runtime.exports.ended:
+            runtime.exports.release_ended()
+        if runtime.actors.ended:
+            runtime.actors.end_unreferenced()
+        if runtime.link.peer.outbox:
+            runtime.link.peer.flush()
+
+    def execute(self, peer: Peer, message: Message) -> None:
+        """Run one call in this thread and answer it."""
+        _, seq, target, payload, count, options = message
+        self.running = (peer, message)
+        started = self.started = time.perf_counter()
+        fresh: list[Any] = []
+        held = None
+        try:
+            if self._cancelled and seq in self._cancelled:
+                self._cancelled.discard(seq)
+                raise TaskCancelledError(error_message="cancelled before it started")
+            function = self.functions.get(target) or self.function(target)
+            self._interruptible = seq
+            if type(payload) is tuple:
+                value = function(*payload)
+            else:
+                value = self._call(function, payload, fresh)
+            self._interruptible = 0
+            if count == 1 and is_plain(value):
+                status, data = m.PLAIN, value
+            else:
+                status, data = encode_result(self.runtime, value, count, peer, self.name_of(target))
+                value = None
+        except BaseException as error:  # everything a call raises is its answer
+            self._interruptible = 0
+            if self._ends_process(error):
+                status, data = m.ERROR, self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called"))
+            else:
+                status, data = self.error_reply(error, target)
+        if fresh:
+            held = self.runtime.exports.register_held(fresh, peer)
+        now = time.perf_counter()
+        self.running = None
+        if self._replied is not peer:
+            if self._replied is not None:
+                self._replied.flush()
+            self._replied = peer
+        peer.outbox.append((m.REPLY, seq, status, data, int((now - started) * 1e6), held))
+        if not self.queue or now - self._last_flush > _BATCH_S:
+            self._last_flush = now
+            peer.flush()
+
+    def _call(self, function: Callable[..., Any], payload: Any, fresh: list[Any]) -> Any:
+        # In a frame of its own, so that nothing keeps the arguments alive afterwards.
+        args, kwargs = decode(self.runtime, payload, fresh)
+        return function(*args, **kwargs)
+
+    def _ends_process(self, error: BaseException) -> bool:
+        if isinstance(error, SystemExit) and self.actor_spec is not None:
+            self.end_actor("exit_actor() was called" if isinstance(error, actor_modes.ActorExit) else str(error))
+            return True
+        return False
+
+    def end_actor(self, reason: str) -> None:
+        """The actor ends by its own wish, after this call is answered."""
+        self.runtime.link.send(("actor_exiting", self.actor_id, reason))
+        self.exit_code = 0
+
+    def error_reply(self, error: BaseException, target: Any) -> tuple[int, bytes]:
+        """The answer for a call that raised ``error``."""
+        if isinstance(error, KeyboardInterrupt):
+            error = TaskCancelledError(error_message="the call was cancelled while it ran")
+        actor = None
+        if self.actor_spec is not None:
+            actor = {"actor_repr": self.title(), "actor_id": self.actor_id.hex()}
+        return encode_error(self.runtime, error, self.name_of(target), actor)
+
+    # -- what is called
+
+    def function(self, target: Any) -> Callable[..., Any]:
+        """The callable named by a call: a function sent before, or a method of the actor."""
+        if self.actor_spec is not None:
+            method = actor_modes.method(self, target)
+        else:
+            blob = self.functions.get((target,))
+            if blob is None:
+                raise RaySystemError("a call names a function this process has not got; this is a bug in rayjup")
+            method = pickle.loads(blob)
+        self.functions[target] = method
+        return method  # type: ignore[no-any-return]
+
+    def name_of(self, target: Any) -> str:
+        """The name of a function or ``Class.method``, for messages."""
+        if self.actor_spec is not None:
+            return f"{self.actor_spec['class_name']}.{target}"
+        return self.names.get(target, "task")
+
+    def title(self) -> str:
+        """How this process is called in front of the lines it prints."""
+        if self.actor_spec is not None:
+            return f"{actor_modes.shown_name(self)} pid={os.getpid()}"
+        running = self.running
+        name = self.name_of(running[1][2]) if running is not None else "task"
+        return f"{name} pid={os.getpid()}"
+
+    # -- messages from callers (run by whoever leads the reactor)
+
+    def on_calls(self, peer: Peer, messages: list[Message]) -> None:
+        """Calls, definitions and cancellations."""
+        for message in messages:
+            kind = message[0]
+            if kind == m.CALL:
+                self.queue.append((peer, message))
+            elif kind == m.DEFINE:
+                self.functions[(message[1],)] = message[2]
+                self.names[message[1]] = message[3]
+            else:
+                self._on_cancel(peer, message[1])
+
+    def _on_cancel(self, peer: Peer, seq: int) -> None:
+        if any(queued_peer is peer and message[1] == seq for queued_peer, message in list(self.queue)):
+            self._cancelled.add(seq)
+            return
+        running = self.running
+        if running is not None and running[0] is peer and running[1][1] == seq:
+            if self._interruptible == seq:
+                self._cancelled.add(seq)
+                signal.pthread_kill(self._main, signal.SIGUSR1)
+        else:
+            actor_modes.cancel(self, peer, seq)
+
+    def _on_signal(self, *_: Any) -> None:
+        seq = self._interruptible
+        if seq and seq in self._cancelled:
+            self._cancelled.discard(seq)
+            self._interruptible = 0
+            raise KeyboardInterrupt
+
+    # -- while a call runs for long
+
+    def on_tick(self) -> None:
+        """Called by the background thread while the main thread is busy."""
+        if self.running is None or time.perf_counter() - self.started < _LONG_S:
+            return
+        if self._replied is not None:
+            self._replied.flush()
+        if self.queue and self.actor_spec is None:
+            self.bounce()
+
+    def bounce(self) -> None:
+        """Give back the calls that have not started."""
+        back: dict[Peer, list[int]] = {}
+        while True:
+            try:
+                peer, message = self.queue.pop()
+            except IndexError:
+                break
+            back.setdefault(peer, []).append(message[1])
+        for peer, seqs in back.items():
+            peer.send((m.BOUNCE, seqs[::-1]))
+
+    # -- lending the CPU while blocked (the runtime's block hook)
+
+    def applies(self) -> bool:
+        """Whether the calling thread holds a lease that it could lend out while it waits."""
+        return self.running is not None and bool(self.lease) and threading.get_ident() == self._main
+
+    def enter(self) -> None:
+        """The main thread begins to wait."""
+        if self._replied is not None:
+            self._replied.flush()
+        if self.actor_spec is None:
+            self.bounce()
+        self.runtime.link.send(("blocked", self.lease["id"]))
+
+    def leave(self) -> None:
+        """The main thread goes on."""
+        self.runtime.link.send(("unblocked", self.lease["id"]))
+
+    # -- messages from the agent
+
+    def _on_lease(self, lease: dict[str, Any]) -> None:
+        self.lease = lease
+
+    def _on_exit(self) -> None:
+        self.exit_code = 0
+
+    def _on_create(self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]) -> None:
+        self.actor_id = actor_id
+        self.lease = lease
+        self._creation = (spec, payload)
+
+    def _create(self, spec: dict[str, Any], payload: bytes) -> None:
+        """Make the actor; its constructor's arguments stay alive with it."""
+        self.actor_spec = spec
+        link = self.runtime.link
+        try:
+            class_ = pickle.loads(spec["class"])
+            args, kwargs = decode(self.runtime, pickle.loads(payload), [])
+            mode = actor_modes.prepare(self, class_, spec)
+            self.actor = class_.__new__(class_)
+            actor_modes.construct(self, args, kwargs)
+        except BaseException as error:  # the constructor's error is what callers get
+            status, data = self.error_reply(error, "__init__")
+            link.send(("actor_failed", self.actor_id, data, isinstance(error, SystemExit)))
+            self.exit_code = 0
+            return
+        link.send(("actor_ready", self.actor_id))
+        if mode is not None:
+            mode()
+
+    # -- for runtime contexts
+
+    def context(self) -> Running | None:
+        """The call in which the asking thread or coroutine is."""
+        running = current.get()
+        if running is None and self.running is not None and threading.get_ident() == self._main:
+            peer, message = self.running
+            return Running(peer, message[1], self.name_of(message[2]), message[5])
+        return running
+
+    def reply_later(self, peer: Peer, message: Message, started: float) -> Callable[[Any, Any], None]:
+        """A function that answers the call, from any thread: ``answer(value, error)``."""
+        _, seq, target, _, count, _ = message
+
+        def answer(value: Any, error: BaseException | None) -> None:
+            if error is None:
+                try:
+                    status, data = (
+                        encode_one(self.runtime, value, peer)
+                        if count == 1
+                        else encode_result(self.runtime, value, count, peer, self.name_of(target))
+                    )
+                except Exception as problem:  # a result that can't be pickled is the call's error
+                    error = problem
+            if error is not None:
+                if self._ends_process(error) or isinstance(error, asyncio.CancelledError) and self.exit_code is not None:
+                    data = self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called"))
+                    status = m.ERROR
+                else:
+                    status, data = self.error_reply(error, target)
+            micros = int((time.perf_counter() - started) * 1e6)
+            peer.outbox.append((m.REPLY, seq, status, data, micros, None))
+
+        return answer

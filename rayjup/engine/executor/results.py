@@ -1,0 +1,59 @@
+"""What a call made, as the reply that carries it to the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rayjup.base.exceptions import RayError, RayTaskError
+from rayjup.base.serialization import is_plain, pack
+from rayjup.engine.lane import messages as m
+
+if TYPE_CHECKING:
+    from rayjup.engine.lane.peer import Peer
+    from rayjup.engine.runtime.runtime import Runtime
+
+
+def encode_one(runtime: Runtime, value: Any, caller: Peer) -> tuple[int, Any]:
+    """One return value for the wire; large ones become segments that the caller owns."""
+    if is_plain(value):
+        return m.PLAIN, value
+    packed = pack(value)
+    wires = runtime.exports.wire_for(packed.refs, caller) if packed.refs else ()
+    if packed.size > m.INLINE_LIMIT:
+        segment = runtime.store.write(packed, caller.worker_id.hex())
+        return m.SHM, (runtime.store.forget(segment), wires)
+    if wires or packed.buffers:
+        return m.BLOB, (packed.data, wires, [bytes(b) for b in packed.buffers])
+    return m.BLOB, packed.data
+
+
+def encode_result(
+    runtime: Runtime, value: Any, count: int, caller: Peer, name: str
+) -> tuple[int, Any]:
+    """What a call of ``count`` returns made."""
+    if count == 1:
+        return encode_one(runtime, value, caller)
+    if count == 0:
+        return m.MANY, []
+    if not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
+        value = list(value) if hasattr(value, "__next__") else value
+    try:
+        values = list(value)
+    except TypeError:
+        values = []
+        got = f"one object of type {type(value).__name__}"
+    else:
+        got = f"{len(values)} values"
+    if len(values) != count:
+        raise ValueError(
+            f"{name}() was called with num_returns={count} but returned {got}. "
+            "Return as many values as num_returns says, in a tuple or list."
+        )
+    return m.MANY, [encode_one(runtime, item, caller) for item in values]
+
+
+def encode_error(runtime: Runtime, error: BaseException, name: str, actor: Any = None) -> tuple[int, bytes]:
+    """What a call raised, with its traceback, for the wire."""
+    if isinstance(error, RayTaskError) or not isinstance(error, RayError):
+        error = RayTaskError.from_exception(error, name, **(actor or {}))
+    return m.ERROR, runtime.pack_error(error)

@@ -1,0 +1,510 @@
+"""The head's tables and the routing of messages between nodes and the lease scheduler.
+
+Runs in the event loop of the Dask scheduler; everything here is synchronous and short. Nodes are
+reached through their ``send`` functions, given by :mod:`.plugin`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import pickle
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rayjup.engine import leases as ls
+from rayjup.engine.head import actors as ad
+from rayjup.engine.head import views
+
+logger = logging.getLogger(__name__)
+
+Message = tuple[Any, ...]
+
+
+@dataclass
+class Node:
+    """A node that is up."""
+
+    node_id: str
+    info: dict[str, Any]
+    send: Callable[[Message], None]
+    sample: dict[str, Any] = field(default_factory=dict)
+    jobs_known: set[bytes] = field(default_factory=set)
+
+
+@dataclass
+class Client:
+    """A driver or executor."""
+
+    client: str
+    node_id: str
+    kind: str
+    pid: int
+    job_id: bytes
+
+
+@dataclass
+class Lease:
+    """A lease that is out."""
+
+    lease_id: str
+    client: str
+    node_id: str
+    pool_id: int
+    resources: dict[str, float]
+    actor_id: bytes | None = None
+
+
+class Head:
+    """The one place that knows the whole cluster."""
+
+    def __init__(self, cluster: dict[str, Any]) -> None:
+        self.cluster = cluster  # cluster_id, name, address, started_by, …
+        self.started = time.time()
+        self.nodes: dict[str, Node] = {}
+        self.dead_nodes: list[dict[str, Any]] = []
+        self.clients: dict[str, Client] = {}
+        self.jobs: dict[bytes, dict[str, Any]] = {}
+        self.leases: dict[str, Lease] = {}
+        self.actors = ad.ActorDirectory()
+        self.kv: dict[tuple[str, bytes], bytes] = {}
+        self.scheduler = ls.LeaseScheduler()
+        self.on_driver_change: Callable[[int], None] = lambda drivers: None
+        self._outstanding: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+        self._requests: dict[str, tuple[str, int]] = {}  # request -> (client, pool)
+        self._shapes: dict[tuple[str, ls.Shape], int] = {}
+        self._actor_requests: dict[str, bytes] = {}
+        self._numbers = itertools.count(1)
+        self._job_numbers = itertools.count(1)
+        self._finished: dict[str, list[int]] = {}  # counts of processes that are gone
+        self._ops: dict[str, Callable[..., Any]] = {
+            "nodes": lambda client: views.nodes(self),
+            "cluster_resources": lambda client: self.scheduler.total(),
+            "available_resources": lambda client: self.scheduler.available(),
+            "get_actor": self._get_actor,
+            "list_named_actors": self._list_named_actors,
+            "actor_create_named": self._actor_create_named,
+            "actor_kill": self._actor_kill,
+            "actor_info": lambda client, actor_id: views.actor_row(self, self.actors.by_id[actor_id]),
+            "snapshot": lambda client: views.snapshot(self),
+            "kv_put": self._kv_put,
+            "kv_get": lambda client, space, key: self.kv.get((space, key)),
+            "kv_del": lambda client, space, key: self.kv.pop((space, key), None) is not None,
+            "kv_keys": lambda client, space, prefix: [
+                k for s, k in self.kv if s == space and k.startswith(prefix)
+            ],
+        }
+
+    # -- nodes
+
+    def node_joined(self, info: dict[str, Any], send: Callable[[Message], None]) -> None:
+        """A node's agent has attached and is ready."""
+        node_id = info["node_id"]
+        self.nodes[node_id] = Node(node_id, info, send)
+        labels = {"ray.io/node-id": node_id, **info.get("labels", {})}
+        self._schedule(ls.NodeJoined(node_id, info["resources"], labels))
+
+    def node_left(self, node_id: str) -> None:
+        """A node is gone, with its processes."""
+        node = self.nodes.pop(node_id, None)
+        if node is None:
+            return
+        self.dead_nodes.append(node.info)
+        self._schedule(ls.NodeLeft(node_id))
+        for actor in list(self.actors.by_id.values()):
+            if actor.node_id == node_id and actor.state != ad.DEAD:
+                self._actor_process_ended(actor, "its node is gone")
+        for client in [c for c in self.clients.values() if c.node_id == node_id]:
+            self._client_gone(client.client)
+
+    def on_message(self, node_id: str, message: Message) -> None:
+        """A message from a node's agent."""
+        handler = getattr(self, f"_on_{message[0]}", None)
+        if handler is None:
+            logger.error("unknown message %r from node %s", message[0], node_id)
+            return
+        handler(node_id, *message[1:])
+
+    def to_node(self, node_id: str, message: Message) -> None:
+        """Send to a node's agent, if it is still there."""
+        node = self.nodes.get(node_id)
+        if node is not None:
+            node.send(message)
+
+    def to_client(self, client: str, message: Message) -> None:
+        """Send to a process, wherever it is."""
+        known = self.clients.get(client)
+        if known is not None:
+            self.to_node(known.node_id, ("to_client", client, message))
+
+    # -- processes and jobs
+
+    def _on_driver(self, node_id: str, client: str, pid: int, config: dict[str, Any] | None) -> None:
+        number = next(self._job_numbers)
+        job_id = number.to_bytes(4, "big")
+        job = {**(config or {}), "client": client, "started": time.time(), "pid": pid}
+        self.jobs[job_id] = job
+        self.clients[client] = Client(client, node_id, "driver", pid, job_id)
+        self._tell_job(node_id, job_id)
+        self.to_node(node_id, ("driver_welcome", client, job_id))
+        self.on_driver_change(self.driver_count())
+
+    def _on_executor(self, node_id: str, client: str, pid: int, job_id: bytes) -> None:
+        self.clients[client] = Client(client, node_id, "executor", pid, job_id)
+
+    def driver_count(self) -> int:
+        """How many drivers are connected."""
+        return sum(c.kind == "driver" for c in self.clients.values())
+
+    def _tell_job(self, node_id: str, job_id: bytes) -> None:
+        node = self.nodes.get(node_id)
+        if node is not None and job_id not in node.jobs_known:
+            node.jobs_known.add(job_id)
+            node.send(("job", job_id, self.jobs.get(job_id, {})))
+
+    def _on_client_gone(self, node_id: str, client: str) -> None:
+        self._client_gone(client)
+
+    def _client_gone(self, client: str) -> None:
+        gone = self.clients.pop(client, None)
+        if gone is None:
+            return
+        self._schedule(ls.ClientGone(client))
+        for lease in [held for held in self.leases.values() if held.client == client]:
+            self._lease_ended(lease.lease_id)
+        for key in [k for k in self._outstanding if k[0] == client]:
+            del self._outstanding[key]
+        for shape_key in [k for k in self._shapes if k[0] == client]:
+            del self._shapes[shape_key]
+        for actor in list(self.actors.by_id.values()):
+            actor.watchers.discard(client)
+            if actor.creator == client and not actor.detached and actor.state != ad.DEAD:
+                self._end_actor(actor, "the process that created it is gone")
+        if gone.kind == "driver":
+            self._end_job(gone.job_id)
+            self.on_driver_change(self.driver_count())
+
+    def _end_job(self, job_id: bytes) -> None:
+        spare = set()
+        for actor in self.actors.of_job(job_id):
+            if actor.detached:
+                spare.add(actor.id)
+            else:
+                self._end_actor(actor, "its job has ended")
+        job = self.jobs.get(job_id)
+        if job is not None:
+            job["ended"] = time.time()
+        for node in self.nodes.values():
+            node.send(("end_job", job_id, spare))
+
+    # -- leases
+
+    def _on_lease(
+        self, node_id: str, client: str, pool_id: int, shape: dict[str, Any], wanted: int, locality: Any
+    ) -> None:
+        outstanding = self._outstanding[(client, pool_id)]
+        if wanted == 0:
+            requests, outstanding_now = list(outstanding), outstanding
+            outstanding_now.clear()
+            for request in requests:
+                self._requests.pop(request, None)
+                self._schedule(ls.Cancelled(request))
+            return
+        more = wanted - sum(outstanding.values())
+        if more <= 0 or client not in self.clients:
+            return
+        request = f"{client}/{pool_id}/{next(self._numbers)}"
+        outstanding[request] = more
+        self._requests[request] = (client, pool_id)
+        typed = views.shape_of(shape)
+        self._shapes[(client, typed)] = pool_id
+        self._schedule(ls.Requested(request, client, node_id, typed, more, locality))
+
+    def _on_release(self, node_id: str, client: str, lease_id: str) -> None:
+        if lease_id in self.leases:
+            self._lease_ended(lease_id)
+            self._schedule(ls.Released(lease_id))
+
+    def _on_lease_failed(self, node_id: str, lease_id: str) -> None:
+        lease = self.leases.get(lease_id)
+        if lease is None:
+            return
+        client, pool_id = lease.client, lease.pool_id
+        self._lease_ended(lease_id)
+        self._schedule(ls.Released(lease_id))
+        self.to_client(client, ("grant", pool_id, lease_id, ""))
+
+    def _on_executor_ended(self, node_id: str, lease_id: str, code: int | None, why: str) -> None:
+        lease = self.leases.get(lease_id)
+        if lease is not None:
+            if why:
+                self.to_client(lease.client, ("revoke", lease_id, why))
+            self._lease_ended(lease_id)
+            self._schedule(ls.Released(lease_id))
+
+    def _on_blocked(self, node_id: str, client: str, lease_id: str) -> None:
+        if lease_id in self.leases:
+            self._schedule(ls.Blocked(lease_id))
+
+    def _on_unblocked(self, node_id: str, client: str, lease_id: str) -> None:
+        if lease_id in self.leases:
+            self._schedule(ls.Unblocked(lease_id))
+
+    def _lease_ended(self, lease_id: str) -> None:
+        lease = self.leases.pop(lease_id, None)
+        if lease is not None:
+            self.to_node(lease.node_id, ("released", lease_id))
+
+    def _schedule(self, event: ls.Event) -> None:
+        for instruction in self.scheduler.handle(event):
+            self._carry_out(instruction)
+
+    def _carry_out(self, it: ls.Instruction) -> None:
+        if isinstance(it, ls.Grant):
+            self._granted(it)
+        elif isinstance(it, ls.Revoke):
+            lease = self.leases.pop(it.lease_id, None)
+            if lease is not None:
+                self.to_client(lease.client, ("revoke", it.lease_id, it.reason))
+                self.to_node(it.node_id, ("revoke", it.lease_id, it.reason))
+        elif isinstance(it, ls.Reclaim):
+            pool_id = self._shapes.get((it.client, it.shape))
+            if pool_id is not None:
+                self.to_client(it.client, ("reclaim", pool_id, it.wanted))
+        elif isinstance(it, ls.Infeasible):
+            logger.warning("%s", it.text)
+            self._warn(it.client, it.text)
+
+    def _warn(self, client: str, text: str) -> None:
+        known = self.clients.get(client)
+        if client.startswith("actor:"):
+            actor = self.actors.by_id.get(bytes.fromhex(client[6:]))
+            known = self.clients.get(actor.creator) if actor is not None else None
+        job = self.jobs.get(known.job_id) if known is not None else None
+        if job is not None:
+            self.to_client(job["client"], ("warning", text))
+
+    def _granted(self, grant: ls.Grant) -> None:
+        cpus = grant.resources.get("CPU", 0.0)
+        actor_id = self._actor_requests.pop(grant.request_id, None)
+        if actor_id is not None:
+            actor = self.actors.by_id[actor_id]
+            lease = Lease(grant.lease_id, grant.client, grant.node_id, 0, grant.resources, actor_id)
+            self.leases[grant.lease_id] = lease
+            actor.node_id = grant.node_id
+            actor.lease_id = grant.lease_id
+            self._tell_job(grant.node_id, actor.job_id)
+            self.to_node(
+                grant.node_id,
+                ("actor_start", actor_id, actor.spec, actor.payload, grant.lease_id, actor.job_id, grant.gpu_ids, cpus),
+            )
+            return
+        client, pool_id = self._requests[grant.request_id]
+        outstanding = self._outstanding[(client, pool_id)]
+        left = outstanding.get(grant.request_id, 1) - 1
+        if left:
+            outstanding[grant.request_id] = left
+        else:
+            outstanding.pop(grant.request_id, None)
+            self._requests.pop(grant.request_id, None)
+        self.leases[grant.lease_id] = Lease(grant.lease_id, client, grant.node_id, pool_id, grant.resources)
+        job_id = self.clients[client].job_id
+        self._tell_job(grant.node_id, job_id)
+        self.to_node(
+            grant.node_id, ("grant", grant.lease_id, client, pool_id, job_id, grant.gpu_ids, cpus)
+        )
+
+    # -- actors
+
+    def _on_actor_create(
+        self, node_id: str, client: str, actor_id: bytes, spec: dict[str, Any], payload: bytes
+    ) -> None:
+        creator = self.clients.get(client)
+        if creator is None:
+            return
+        actor = self.actors.by_id.get(actor_id)
+        if actor is None:  # else its name was taken before, with the entry
+            actor = ad.Actor(actor_id, spec, payload, client, creator.job_id)
+            self.actors.add(actor)
+        actor.payload = payload
+        actor.watchers.add(client)
+        if actor.state == ad.DEAD:
+            self._publish(actor)
+        else:
+            self._place(actor, node_id)
+
+    def _actor_create_named(self, client: str, actor_id: bytes, spec: dict[str, Any]) -> dict[str, Any] | None:
+        """Take an actor's name: None when it is ours now, else what there is under it."""
+        existing = self.actors.named(spec.get("namespace") or "", spec["name"])
+        if existing is not None and spec.get("get_if_exists"):
+            return views.actor_handle(existing)
+        actor = ad.Actor(actor_id, spec, b"", client, self.clients[client].job_id)
+        problem = self.actors.add(actor)
+        if problem is not None:
+            raise ValueError(problem)
+        return None
+
+    def _place(self, actor: ad.Actor, node_id: str | None) -> None:
+        request = f"actor:{actor.id.hex()}/{actor.restarts}"
+        self._actor_requests[request] = actor.id
+        shape = views.shape_of(actor.spec["shape"])
+        self._schedule(ls.Requested(request, f"actor:{actor.id.hex()}", node_id, shape))
+
+    def _on_actor_watch(self, node_id: str, client: str, actor_id: bytes) -> None:
+        actor = self.actors.by_id.get(actor_id)
+        if actor is None:
+            info = {"cause": None, "error_message": "The actor is not known here: it ended long ago.", "actor_id": actor_id.hex()}
+            self.to_client(client, ("actor", actor_id, ad.DEAD, "", info))
+            return
+        actor.watchers.add(client)
+        self.to_client(client, self._state_message(actor))
+
+    def _on_actor_placed(self, node_id: str, actor_id: bytes, pid: int, address: str) -> None:
+        actor = self.actors.by_id.get(actor_id)
+        if actor is None or actor.state == ad.DEAD:
+            return
+        actor.pid = pid
+        actor.address = address
+        # Callers may send already: the process keeps their calls until the constructor is done.
+        self._publish(actor, ad.ALIVE)
+
+    def _on_actor_ready(self, node_id: str, client: str, actor_id: bytes) -> None:
+        actor = self.actors.by_id.get(actor_id)
+        if actor is None or actor.state == ad.DEAD:
+            return
+        actor.state = ad.ALIVE
+        if not actor.spec["holds_cpu"] and actor.lease_id is not None:
+            self._schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
+
+    def _on_actor_failed(self, node_id: str, client: str, actor_id: bytes, cause: bytes, on_purpose: bool) -> None:
+        actor = self.actors.by_id.get(actor_id)
+        if actor is not None:
+            self.actors.die(actor, "its constructor raised an exception", cause)
+            self._give_up_lease(actor)
+            self._publish(actor)
+
+    def _on_actor_exiting(self, node_id: str, client: str, actor_id: bytes, reason: str) -> None:
+        actor = self.actors.by_id.get(actor_id)
+        if actor is not None:
+            actor.exiting = reason
+
+    def _on_actor_ended(
+        self, node_id: str, actor_id: bytes, lease_id: str | None, code: int | None, why: str
+    ) -> None:
+        actor = self.actors.by_id.get(actor_id)
+        if actor is not None:
+            self._actor_process_ended(actor, why or _describe_exit(code))
+
+    def _actor_process_ended(self, actor: ad.Actor, why: str) -> None:
+        if actor.state == ad.DEAD:
+            self._give_up_lease(actor)
+            return
+        self._give_up_lease(actor)
+        again = self.actors.process_ended(actor, why)
+        self._publish(actor)
+        if again:
+            self._place(actor, None)
+
+    def _give_up_lease(self, actor: ad.Actor) -> None:
+        if actor.lease_id is not None:
+            lease_id, actor.lease_id = actor.lease_id, None
+            self.leases.pop(lease_id, None)
+            self._schedule(ls.Released(lease_id))
+        for request, actor_id in list(self._actor_requests.items()):
+            if actor_id == actor.id:
+                del self._actor_requests[request]
+                self._schedule(ls.Cancelled(request))
+
+    def _end_actor(self, actor: ad.Actor, why: str, no_restart: bool = True) -> None:
+        if no_restart:
+            actor.exiting = why
+        placed = actor.lease_id is not None
+        node_id = actor.node_id
+        if no_restart:
+            self.actors.die(actor, why)
+            self._publish(actor)
+        if placed:
+            self.to_node(node_id, ("actor_kill", actor.id, why))
+        else:
+            self._give_up_lease(actor)
+
+    def _on_actor_out_of_scope(self, node_id: str, client: str, actor_id: bytes) -> None:
+        actor = self.actors.by_id.get(actor_id)
+        if actor is not None and not actor.detached and actor.state != ad.DEAD:
+            self._end_actor(actor, "all handles to it are gone")
+
+    def _actor_kill(self, client: str, actor_id: bytes, no_restart: bool) -> None:
+        actor = self.actors.by_id.get(actor_id)
+        if actor is not None and actor.state != ad.DEAD:
+            self._end_actor(actor, "it was killed by rayjup.kill()", no_restart)
+
+    def _publish(self, actor: ad.Actor, state: str | None = None) -> None:
+        message = self._state_message(actor, state)
+        for watcher in list(actor.watchers):
+            self.to_client(watcher, message)
+
+    def _state_message(self, actor: ad.Actor, state: str | None = None) -> Message:
+        reachable = actor.state in (ad.ALIVE, ad.PENDING_CREATION, ad.RESTARTING) and actor.address
+        shown = state or (ad.ALIVE if reachable else actor.state)
+        return ("actor", actor.id, shown, actor.address, actor.error)
+
+    def _get_actor(self, client: str, namespace: str, name: str) -> dict[str, Any]:
+        actor = self.actors.named(namespace, name)
+        if actor is None:
+            raise ValueError(
+                f"Failed to look up actor with name '{name}' in namespace '{namespace}'. Either it was never "
+                "created, its creator is gone, or it is dead; rayjup.util.list_named_actors() shows those there are."
+            )
+        return views.actor_handle(actor)
+
+    def _list_named_actors(self, client: str, namespace: str | None) -> list[dict[str, str]]:
+        return [
+            {"namespace": space, "name": name}
+            for space, name in sorted(self.actors.names)
+            if namespace is None or space == namespace
+        ]
+
+    # -- everything else
+
+    def _kv_put(self, client: str, space: str, key: bytes, value: bytes, overwrite: bool) -> bool:
+        there = (space, key) in self.kv
+        if overwrite or not there:
+            self.kv[(space, key)] = value
+        return there
+
+    def _on_request(self, node_id: str, client: str, request: int, op: str, payload: tuple[Any, ...]) -> None:
+        ok, value = True, None
+        try:
+            value = self._ops[op](client, *payload)
+        except Exception as error:  # the asker gets it
+            ok, value = False, pickle.dumps(error)
+        self.to_node(node_id, ("to_client", client, ("answer", request, ok, value)))
+
+    def _on_relay(self, node_id: str, client: str, message: Message) -> None:
+        self.to_client(client, message)
+
+    def _on_log(self, node_id: str, job_id: bytes, stream: str, title: str, lines: list[str]) -> None:
+        job = self.jobs.get(job_id)
+        if job is not None and job.get("log_to_driver", True):
+            self.to_client(job["client"], ("log", stream, title, lines))
+
+    def _on_sample(self, node_id: str, sample: dict[str, Any]) -> None:
+        node = self.nodes.get(node_id)
+        if node is not None:
+            node.sample = sample
+
+    def shutdown_nodes(self) -> None:
+        """Tell all nodes to end."""
+        for node in self.nodes.values():
+            node.send(("shutdown",))
+
+
+def _describe_exit(code: int | None) -> str:
+    if code is None:
+        return "its process ended"
+    if code < 0:
+        return f"its process was killed by signal {-code}"
+    return f"its process exited with code {code}"

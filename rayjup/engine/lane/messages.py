@@ -1,0 +1,28 @@
+"""Message kinds of the lane: what processes say to each other directly.
+
+Each message is a tuple ``(KIND, …)``; the fields are listed beside the kind.
+"""
+
+HELLO = 0  # worker_id, prefix, job_id, address, info
+CALL = 1  # seq, function_id, payload, n_returns, options | None
+DEFINE = 2  # function_id, pickled function, name
+REPLY = 3  # seq, status, value, microseconds, held refs | None
+BOUNCE = 4  # [seq, …]: not started here; run them elsewhere
+CANCEL = 5  # seq, force
+FETCH = 6  # request, object_id: tell me its value when it has one
+VALUE = 7  # request, status, value
+BORROW = 8  # [(object_id, +1 | -1), …]: changes of the sender's count at the owner
+BORROW_ACK = 9  # request
+SYNC = 10  # request: answer BORROW_ACK when everything before this was handled
+ITEM = 11  # seq, index, status, value: one item of a streaming generator
+CONSUMED = 12  # seq, index: the consumer has taken items up to index
+
+# How a value is carried (status of REPLY, VALUE and of dependencies).
+PLAIN = 1  # the value itself: an immutable scalar
+BLOB = 2  # pickled bytes, or (pickled bytes, refs inside)
+SHM = 3  # a descriptor of a segment in shared memory
+ERROR = 4  # a pickled exception
+MANY = 5  # a list of (status, value), one per return
+
+INLINE_LIMIT = 100 * 1024
+"""Largest pickled value, in bytes, that travels inside a message."""

@@ -1,0 +1,290 @@
+"""The reactor: one epoll per process, led by whoever has the best reason to.
+
+A thread that blocks in ``get`` reads the sockets itself (it *leads*), so that a call and its
+answer cost no hand-over between threads. When no foreground thread leads, a background thread
+does, after a short linger; a foreground thread that wants the lead kicks it out. The background
+thread also runs ``on_tick`` a few hundred times a second while something is going on, and
+sleeps without waking up when nothing is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+TICK_S = 0.005
+_PARK_AFTER_TICKS = 40
+_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
+
+
+class Watched(Protocol):
+    def fileno(self) -> int: ...
+    def on_readable(self) -> None: ...
+    def on_writable(self) -> None: ...
+
+
+class Reactor:
+    """Waits on sockets and dispatches to their handlers, one leader at a time.
+
+    Parameters
+    ----------
+    on_tick
+        Called about every 5 ms by the background thread while the process is busy.
+    busy
+        Tells whether ticks are needed at all; when it says no, the background thread waits
+        without a timeout.
+    """
+
+    def __init__(self, on_tick: Callable[[], None], busy: Callable[[], bool]) -> None:
+        self.buffer = memoryview(bytearray(256 * 1024))
+        self.on_tick = on_tick
+        self.busy = busy
+        self.closed = False
+        self._epoll = select.epoll()
+        self._watched: dict[int, Watched] = {}
+        self._lead = threading.Lock()
+        self._leader = 0
+        self._turns = 0
+        self._wanted = 0  # foreground threads that want the lead now
+        self._kick_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._kick_fd, _READ)
+        self._waiters: list[Any] = []  # locks of foreground threads waiting while another leads
+        self.endless = False  # the background thread leads and waits without a timeout
+        self.dispatching = False  # handlers run: no moment to raise into
+        self.interrupted: Callable[[], Any] | None = None  # a signal that came meanwhile
+        self.shield_interrupts = False  # set in drivers: Ctrl-C must not cut a handler in two
+        self._main = threading.main_thread().ident or 0
+        self._parked = False
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self._thread: threading.Thread | None = None
+
+    # -- what is watched
+
+    def add(self, item: Watched) -> None:
+        self._watched[item.fileno()] = item
+        self._epoll.register(item.fileno(), _READ)
+
+    def remove(self, item: Watched) -> None:
+        fd = item.fileno()
+        if self._watched.get(fd) is item:
+            del self._watched[fd]
+            self._epoll.unregister(fd)
+
+    def watch_writes(self, item: Watched, on: bool) -> None:
+        if self._watched.get(item.fileno()) is item:
+            self._epoll.modify(item.fileno(), _READ | _WRITE if on else _READ)
+
+    # -- leading
+
+    @property
+    def fileno(self) -> int:
+        """The epoll's descriptor, to be watched by an asyncio loop."""
+        return self._epoll.fileno()
+
+    def poll(self, timeout: float) -> None:
+        """Wait for events up to ``timeout`` seconds (-1: without end) and dispatch them."""
+        watched = self._watched
+        events = self._epoll.poll(timeout)
+        self.dispatching = True
+        try:
+            for fd, event in events:
+                item = watched.get(fd)
+                if item is not None:
+                    if event & ~_WRITE:
+                        item.on_readable()
+                    if event & _WRITE:
+                        item.on_writable()
+                elif fd == self._kick_fd:
+                    try:
+                        os.eventfd_read(fd)
+                    except BlockingIOError:
+                        pass
+        finally:
+            self.dispatching = False
+        if self.interrupted is not None and threading.get_ident() == self._main:
+            interrupt, self.interrupted = self.interrupted, None
+            interrupt()
+
+    def shielded(self, handler: Callable[..., Any]) -> Callable[..., None]:
+        """A signal handler that waits for the end of the dispatching it would cut in two."""
+
+        def on_signal(number: int, frame: Any) -> None:
+            if self.dispatching and self._leader == self._main:
+                self.interrupted = lambda: handler(number, None)
+            else:
+                handler(number, frame)
+
+        return on_signal
+
+    def lead(self, done: Callable[[], bool], deadline: float | None = None) -> bool:
+        """Block until ``done()``; the calling thread reads the sockets itself where it can.
+
+        Returns False when ``deadline`` (of :func:`time.monotonic`) passed first. Whoever makes
+        ``done`` true from another thread calls :meth:`kick`, which wakes every waiting thread.
+        """
+        me = threading.get_ident()
+        if self._leader == me:  # a handler, or user code run by the leader, waits
+            return self._lead_nested(done, deadline)
+        self._wanted += 1
+        restore = None
+        if self.shield_interrupts and me == self._main:
+            restore = signal.getsignal(signal.SIGINT)
+            if callable(restore):
+                signal.signal(signal.SIGINT, self.shielded(restore))
+        try:
+            while not done():
+                if self._lead.acquire(False):
+                    try:
+                        self._leader = me
+                        self._turns += 1
+                        while not done():
+                            if deadline is None:
+                                self.poll(-1)
+                            else:
+                                left = deadline - time.monotonic()
+                                if left <= 0:
+                                    return False
+                                self.poll(left)
+                    finally:
+                        self._turns += 1
+                        self._leader = 0
+                        self._lead.release()
+                elif not self._follow(done, deadline):
+                    return False
+            return True
+        finally:
+            self._wanted -= 1
+            if callable(restore):
+                signal.signal(signal.SIGINT, restore)
+            if self._waiters:
+                self._wake_waiters()
+
+    def _lead_nested(self, done: Callable[[], bool], deadline: float | None) -> bool:
+        while not done():
+            left = -1.0 if deadline is None else deadline - time.monotonic()
+            if deadline is not None and left <= 0:
+                return False
+            self.poll(left)
+        return True
+
+    def _follow(self, done: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait while another thread leads: until woken, or for a tick at most."""
+        if self._leader == -1:
+            self.kick_leader()
+        lock = threading.Lock()
+        lock.acquire()
+        self._waiters.append(lock)
+        wait = TICK_S if self._leader in (0, -1) else 0.05
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0 and not done():
+                return False
+            wait = min(wait, max(left, 0.0))
+        if not done() and self._lead.locked():
+            lock.acquire(timeout=wait)
+        try:
+            self._waiters.remove(lock)
+        except ValueError:
+            pass
+        return True
+
+    @contextlib.contextmanager
+    def leading(self) -> Iterator[None]:
+        """Lead for as long as the block runs (an asyncio loop that watches the sockets itself)."""
+        self._wanted += 1
+        while not self._lead.acquire(timeout=TICK_S):
+            self.kick_leader()
+        self._wanted -= 1
+        self._leader = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._leader = 0
+            self._lead.release()
+
+    def _wake_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for lock in waiters:
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # woken twice
+
+    def kick_leader(self) -> None:
+        """Make the thread inside ``poll`` come out and look at its condition again."""
+        os.eventfd_write(self._kick_fd, 1)
+
+    def kick(self) -> None:
+        """Wake the leader and all waiting threads: a condition may have become true."""
+        if self._waiters:
+            self._wake_waiters()
+        if self._leader != threading.get_ident():
+            self.kick_leader()
+
+    # -- the background thread
+
+    def start_background(self) -> None:
+        self._thread = threading.Thread(target=self._background, name="rayjup-lane", daemon=True)
+        self._thread.start()
+
+    def unpark(self) -> None:
+        """Let the background thread watch again (cheap when it already does)."""
+        if self._parked:
+            self._parked = False
+            try:
+                self._wake.release()
+            except RuntimeError:
+                pass
+
+    def _background(self) -> None:
+        quiet = 0
+        while not self.closed:
+            if quiet >= _PARK_AFTER_TICKS and self._leader > 0 and not self.busy():
+                # A foreground thread has been waiting in poll for long: nothing to do for us.
+                self._parked = True
+                if self._leader > 0:
+                    self._wake.acquire()
+                self._parked = False
+                quiet = 0
+            turns = self._turns
+            self._wake.acquire(timeout=TICK_S if quiet < _PARK_AFTER_TICKS else 10 * TICK_S)
+            if self.closed:
+                return
+            self.on_tick()
+            if self._turns != turns:
+                quiet = 0
+            elif self._leader > 0:
+                quiet += 1
+            elif not self._wanted and self._lead.acquire(False):
+                try:
+                    self._leader = -1
+                    while not self._wanted and not self.closed:
+                        self.endless = True
+                        if self.busy():  # asked after the flag is up: who makes us busy sees it
+                            self.endless = False
+                        self.poll(-1 if self.endless else TICK_S)
+                        self.endless = False
+                        self.on_tick()
+                finally:
+                    self._leader = 0
+                    self._lead.release()
+                    if self._waiters:
+                        self._wake_waiters()
+
+    def close(self) -> None:
+        """Stop the background thread and close the descriptors."""
+        self.closed = True
+        self.kick()
+        self.unpark()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(2.0)
+        self._epoll.close()
+        os.close(self._kick_fd)

@@ -1,0 +1,174 @@
+"""What waits: one queue per shape, its clients in turn; among shapes, the oldest request first."""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+from collections import OrderedDict, deque
+
+from rayjup.engine.leases._resources import Amounts, from_units, to_units
+from rayjup.engine.leases._shapes import Labels, NodeAffinity, Shape
+
+Place = tuple[str, object] | None  # where a queue waits: at a node, at a group, or (None) anywhere
+
+
+class Request:
+    """Leases asked for and not granted yet."""
+
+    __slots__ = ("client", "client_node", "id", "locality", "queue", "remaining", "seq")
+
+    def __init__(
+        self,
+        id: str,
+        client: str,
+        client_node: str | None,
+        queue: ShapeQueue,
+        remaining: int,
+        locality: dict[str, int] | None,
+        seq: int,
+    ) -> None:
+        self.id = id
+        self.client = client
+        self.client_node = client_node
+        self.queue = queue
+        self.remaining = remaining
+        self.locality = locality
+        self.seq = seq
+
+
+class ShapeQueue:
+    """All requests of one shape."""
+
+    __slots__ = (
+        "_by_age",
+        "amounts",
+        "clients",
+        "conditions",
+        "infeasible",
+        "number",
+        "overtaken",
+        "place",
+        "remaining",
+        "shape",
+        "soft_conditions",
+        "target",
+    )
+
+    def __init__(self, shape: Shape, number: int) -> None:
+        self.shape = shape
+        self.number = number
+        self.amounts: Amounts = to_units(dict(shape.resources))
+        self.clients: OrderedDict[str, deque[Request]] = OrderedDict()
+        self._by_age: list[tuple[int, Request]] = []
+        self.remaining = 0
+        self.overtaken = 0
+        self.infeasible: tuple[dict[str, float], str] | None = None  # what was told, if it is
+        strategy = shape.strategy
+        self.conditions = strategy.hard if isinstance(strategy, Labels) else ()
+        self.soft_conditions = strategy.soft if isinstance(strategy, Labels) else ()
+        self.target = strategy.node_id if isinstance(strategy, NodeAffinity) else None
+        self.place: Place = None
+        if shape.group is not None:
+            self.place = ("group", shape.group)
+        elif isinstance(strategy, NodeAffinity) and not strategy.soft:
+            self.place = ("node", strategy.node_id)
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """A fresh dictionary of what a lease of this shape holds."""
+        return from_units(self.amounts)
+
+    def push(self, request: Request) -> None:
+        self.clients.setdefault(request.client, deque()).append(request)
+        heapq.heappush(self._by_age, (request.seq, request))
+        self.remaining += request.remaining
+
+    def next(self) -> Request:
+        """The request whose turn it is: the oldest of the client that was served longest ago."""
+        waiting = next(iter(self.clients.values()))
+        while not waiting[0].remaining:
+            waiting.popleft()
+        return waiting[0]
+
+    def granted(self, request: Request) -> None:
+        """Note that one lease of ``request``, which was next, has been granted."""
+        request.remaining -= 1
+        self.remaining -= 1
+        self.overtaken = 0
+        self._tidy(request.client)
+        if request.client in self.clients:
+            self.clients.move_to_end(request.client)
+
+    def shrink(self, request: Request, keep: int) -> None:
+        """Forget all but ``keep`` leases of a request."""
+        dropped = max(0, request.remaining - keep)
+        request.remaining -= dropped
+        self.remaining -= dropped
+        self._tidy(request.client)
+
+    def _tidy(self, client: str) -> None:
+        waiting = self.clients[client]
+        while waiting and not waiting[0].remaining:
+            waiting.popleft()
+        if not any(request.remaining for request in waiting):
+            del self.clients[client]
+
+    def age(self) -> int:
+        """The number of the oldest request that waits (the smaller the older)."""
+        while not self._by_age[0][1].remaining:
+            heapq.heappop(self._by_age)
+        return self._by_age[0][0]
+
+    def requests(self) -> list[Request]:
+        """All requests that wait."""
+        return [r for waiting in self.clients.values() for r in waiting if r.remaining]
+
+
+class Waiting:
+    """The queues in which somebody waits, oldest first, by the place where they wait."""
+
+    __slots__ = ("_ages", "_at", "names")
+
+    def __init__(self) -> None:
+        self._ages: dict[ShapeQueue, int] = {}
+        self._at: dict[Place, list[tuple[int, int, ShapeQueue]]] = {}
+        self.names: dict[str, int] = {}  # how many of them want a resource of this name
+
+    def __contains__(self, queue: ShapeQueue) -> bool:
+        return queue in self._ages
+
+    def __bool__(self) -> bool:
+        return bool(self._ages)
+
+    def all(self) -> list[ShapeQueue]:
+        return sorted(self._ages, key=lambda queue: (self._ages[queue], queue.number))
+
+    def at(self, place: Place) -> list[tuple[int, int, ShapeQueue]]:
+        """Age, number and queue of those who wait at a place, oldest first. Not to be changed."""
+        return self._at.get(place, [])
+
+    def older(self, seq: int, place: Place) -> list[ShapeQueue]:
+        """The queues at a place in which somebody waits longer than since ``seq``."""
+        row = self._at.get(place)
+        if not row or row[0][0] >= seq:
+            return []
+        return [queue for _, _, queue in row[: bisect.bisect_left(row, (seq,))]]
+
+    def update(self, queue: ShapeQueue) -> None:
+        """Put ``queue`` where it belongs after it changed."""
+        old = self._ages.get(queue)
+        new = queue.age() if queue.remaining else None
+        if old == new:
+            return
+        row = self._at.setdefault(queue.place, [])
+        if old is not None:
+            del row[bisect.bisect_left(row, (old, queue.number))]
+            del self._ages[queue]
+        if new is not None:
+            bisect.insort(row, (new, queue.number, queue))
+            self._ages[queue] = new
+        if (old is None) != (new is None):
+            for name in queue.amounts:
+                self.names[name] = self.names.get(name, 0) + (1 if old is None else -1)
+        if not row:
+            del self._at[queue.place]

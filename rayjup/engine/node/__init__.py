@@ -1,0 +1,6 @@
+"""A node: the agent inside a Dask worker, and the processes it keeps.
+
+``agent`` speaks with local processes and with the head, ``executors`` keeps the pool of executor
+processes and the zygote they come from, ``connection`` is one local process as the agent sees it,
+``samples`` measures the machine, ``plugin`` puts an agent into a Dask worker.
+"""

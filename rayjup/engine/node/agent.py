@@ -1,0 +1,424 @@
+"""The node agent: lives in a Dask worker's event loop and serves the processes of its machine.
+
+It starts executors as leases are granted, keeps the account of the node's shared memory, passes
+messages between local processes and the head, and cleans up after whoever dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rayjup.base.exceptions import RaySystemError
+from rayjup.engine.node.connection import Connection, Message
+from rayjup.engine.node.executors import ExecutorProcess, Executors
+from rayjup.engine.node.samples import Sampler
+
+_SAMPLE_S = 1.0
+
+
+class NodeAgent:
+    """One per node.
+
+    Parameters
+    ----------
+    node_id
+        28 random bytes in hexadecimal.
+    session_dir
+        Directory (mode 0700) for sockets and logs; its path must be short.
+    resources
+        What the node offers, with ``"CPU"``, ``"GPU"``, ``"memory"``, ``"object_store_memory"``.
+    send
+        Sends a message to the head.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        session_dir: str,
+        resources: dict[str, float],
+        name: str,
+        send: Callable[[Message], None],
+    ) -> None:
+        self.node_id = node_id
+        self.session_dir = session_dir
+        self.resources = resources
+        self.name = name
+        self.to_head = send
+        self.socket_dir = f"{session_dir}/{node_id[:8]}"
+        self.agent_path = f"{self.socket_dir}/agent.sock"
+        self.log_dir = f"{session_dir}/logs"
+        base = "/dev/shm" if os.path.isdir("/dev/shm") else session_dir
+        self.store_dir = f"{base}/rayjup-{os.getuid()}-{node_id[:12]}"
+        self.host = host_id()
+        self.capacity = int(resources.get("object_store_memory", 0))
+        self.store_used = 0
+        self.clients: dict[str, Connection] = {}
+        self.observers: set[Connection] = set()
+        self.leases: dict[str, ExecutorProcess] = {}
+        self.actors: dict[bytes, ExecutorProcess] = {}
+        self.released_early: set[str] = set()
+        self.sampler = Sampler()
+        self.executors = Executors(
+            self.agent_path, self.log_dir, max(2, int(resources.get("CPU", 1))), self._on_executor_end
+        )
+        self._server: asyncio.Server | None = None
+        self._sampling: asyncio.Task[None] | None = None
+        self._closed = False
+        self._ops: dict[str, Callable[..., Any]] = {
+            "store_reserve": self._reserve,
+            "node_info": lambda connection: self._welcome(),
+        }
+
+    # -- life
+
+    def prepare(self) -> None:
+        """Make the directories."""
+        for directory in (self.session_dir, self.socket_dir, self.log_dir, self.store_dir):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            os.chmod(directory, 0o700)
+        Path(self.store_dir, "owner").write_text(str(os.getpid()), encoding="utf-8")
+
+    async def start(self) -> None:
+        """Serve local processes."""
+        sweep_leftovers(self.store_dir)
+        loop = asyncio.get_running_loop()
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server.bind(self.agent_path)
+        os.chmod(self.agent_path, 0o600)
+        self._server = await loop.create_unix_server(
+            lambda: Connection(self._on_message, self._on_close), sock=server, backlog=512
+        )
+        self._sampling = loop.create_task(self._sample_for_ever())
+
+    async def close(self) -> None:
+        """End all processes of the node and remove its files."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._sampling is not None:
+            self._sampling.cancel()
+        if self._server is not None:
+            self._server.close()
+        await self.executors.close()
+        for connection in [*self.clients.values(), *self.observers]:
+            connection.close()
+        shutil.rmtree(self.store_dir, ignore_errors=True)
+        shutil.rmtree(self.socket_dir, ignore_errors=True)
+
+    def info(self) -> dict[str, Any]:
+        """What the head needs to know of this node."""
+        return {
+            "node_id": self.node_id,
+            "name": self.name,
+            "host": socket.gethostname(),
+            "host_id": self.host,
+            "agent_path": self.agent_path,
+            "resources": self.resources,
+            "pid": os.getpid(),
+            "session_dir": self.session_dir,
+        }
+
+    def _welcome(self) -> dict[str, Any]:
+        return {
+            "node_id": self.node_id,
+            "session_dir": self.session_dir,
+            "socket_dir": self.socket_dir,
+            "store_dir": self.store_dir,
+            "log_dir": self.log_dir,
+            "host": self.host,
+        }
+
+    # -- local processes
+
+    def _on_message(self, connection: Connection, message: Message) -> None:
+        op = message[0]
+        if op == "request":
+            self._on_request(connection, *message[1:])
+        elif op == "hello":
+            self._on_hello(connection, *message[1:])
+        elif op == "store_give_back":
+            self.store_used -= message[1]
+        elif op == "stats":
+            connection.stats = (message[1], message[2])
+        elif op == "kill_executor":
+            for process in list(self.executors.all.values()):
+                if process.address == message[1]:
+                    self.executors.kill(process, "its call was cancelled by force")
+        elif op == "still_needed":
+            if connection.executor is not None:
+                self.executors.still_needed(connection.executor)
+        elif op == "log":
+            self.to_head(("log", connection.job_id, *message[1:]))
+        else:
+            self.to_head((op, connection.client, *message[1:]))
+
+    def _on_hello(
+        self,
+        connection: Connection,
+        kind: str,
+        worker_id: bytes,
+        job_id: bytes,
+        pid: int,
+        job: dict[str, Any] | None,
+    ) -> None:
+        connection.kind = kind
+        connection.pid = pid
+        connection.client = worker_id[:8].hex()
+        if kind == "observer":
+            self.observers.add(connection)
+            connection.post(("welcome", self._welcome()))
+            return
+        self.clients[connection.client] = connection
+        if kind == "driver":
+            self.to_head(("driver", connection.client, pid, job))  # welcomed when the head knows it
+            return
+        address = f"{self.socket_dir}/w-{connection.client}.sock"
+        process = self.executors.connected((job or {})["token"], connection, pid, address)
+        if process is None:
+            connection.close()
+            return
+        connection.job_id = job_id
+        connection.executor = process
+        self.to_head(("executor", connection.client, pid, job_id))
+        connection.post(("welcome", self._welcome()))
+
+    def _on_request(self, connection: Connection, request: int, op: str, payload: tuple[Any, ...]) -> None:
+        local = self._ops.get(op)
+        if local is None:
+            client = connection.client if connection.kind != "observer" else f"o{id(connection)}"
+            self.to_head(("request", client, request, op, payload))
+            return
+        connection.post(("answer", request, True, local(connection, *payload)))
+
+    def _on_close(self, connection: Connection) -> None:
+        self.observers.discard(connection)
+        if self.clients.get(connection.client) is not connection:
+            return
+        del self.clients[connection.client]
+        if connection.executor is not None:
+            self.executors.lost(connection.executor)
+        self._remove_files_of(connection.client)
+        if not self._closed:
+            self.to_head(("client_gone", connection.client))
+
+    # -- shared memory
+
+    def _reserve(self, connection: Connection, nbytes: int) -> int:
+        if self.store_used + nbytes > self.capacity:
+            return 0
+        self.store_used += nbytes
+        return nbytes
+
+    def _remove_files_of(self, client: str) -> None:
+        for entry in os.scandir(self.store_dir) if os.path.isdir(self.store_dir) else ():
+            if entry.name.startswith(client):
+                Path(entry.path).unlink(missing_ok=True)
+        self.store_used = sum(
+            entry.stat().st_size for entry in os.scandir(self.store_dir) if entry.name != "owner"
+        ) if os.path.isdir(self.store_dir) else 0
+
+    # -- messages from the head
+
+    def on_head_message(self, message: Message) -> None:
+        """Do what the head says."""
+        handler = getattr(self, f"_head_{message[0]}")
+        handler(*message[1:])
+
+    def _head_job(self, job_id: bytes, config: dict[str, Any]) -> None:
+        self.executors.jobs[job_id] = config
+
+    def _head_driver_welcome(self, client: str, job_id: bytes) -> None:
+        connection = self.clients.get(client)
+        if connection is None:
+            return
+        connection.job_id = job_id
+        connection.post(("welcome", {**self._welcome(), "job_id": job_id}))
+        self.executors.prestart((job_id, ()), min(4, max(1, int(self.resources.get("CPU", 1)))))
+
+    def _head_refuse(self, client: str, text: str) -> None:
+        connection = self.clients.get(client)
+        if connection is not None:
+            connection.post(("refused", text))
+
+    def _head_grant(
+        self, lease_id: str, client: str, pool_id: int, job_id: bytes, gpus: tuple[tuple[int, float], ...], cpus: float
+    ) -> None:
+        process = self.executors.acquire((job_id, tuple(index for index, _ in gpus)))
+        process.lease_id = lease_id
+        self.leases[lease_id] = process
+        lease = {"id": lease_id, "gpus": gpus, "cpus": cpus}
+
+        def ready(future: asyncio.Future[ExecutorProcess]) -> None:
+            if self.leases.get(lease_id) is not process:
+                return
+            if future.exception() is not None:
+                self.leases.pop(lease_id, None)
+                self.to_head(("lease_failed", lease_id))
+                return
+            assert process.connection is not None
+            process.connection.post(("lease", lease))
+            self._tell_client(client, ("grant", pool_id, lease_id, process.address))
+
+        if process.ready.done():
+            ready(process.ready)
+        else:
+            process.ready.add_done_callback(ready)
+
+    def _head_released(self, lease_id: str) -> None:
+        process = self.leases.pop(lease_id, None)
+        if process is not None and process.actor_id is None:
+            self.executors.give_back(process)
+
+    def _head_revoke(self, lease_id: str, reason: str) -> None:
+        process = self.leases.pop(lease_id, None)
+        if process is not None:
+            self.executors.kill(process, reason)
+
+    def _head_actor_start(
+        self,
+        actor_id: bytes,
+        spec: dict[str, Any],
+        payload: bytes,
+        lease_id: str,
+        job_id: bytes,
+        gpus: tuple[tuple[int, float], ...],
+        cpus: float,
+    ) -> None:
+        key = (job_id, tuple(index for index, _ in gpus))
+        process = self.executors.acquire(key)
+        process.lease_id = lease_id
+        process.actor_id = actor_id
+        self.leases[lease_id] = process
+        self.actors[actor_id] = process
+
+        def ready(future: asyncio.Future[ExecutorProcess]) -> None:
+            if future.exception() is not None or process.ended:
+                return  # the end of the process is reported on its own
+            assert process.connection is not None
+            lease = {"id": lease_id, "gpus": gpus, "cpus": cpus} if spec["holds_cpu"] else {}
+            process.connection.post(("create", actor_id, spec, payload, lease))
+            self.to_head(("actor_placed", actor_id, process.pid, process.address))
+
+        if process.ready.done():
+            ready(process.ready)
+        else:
+            process.ready.add_done_callback(ready)
+
+    def _head_actor_kill(self, actor_id: bytes, why: str) -> None:
+        process = self.actors.get(actor_id)
+        if process is None:
+            return
+        process.expected = why
+        if process.ready.done():
+            self.executors.kill(process, why)
+        else:
+            process.ready.add_done_callback(lambda _: self.executors.kill(process, why))
+
+    def _head_to_client(self, client: str, message: Message) -> None:
+        self._tell_client(client, message)
+
+    def _head_end_job(self, job_id: bytes, spare: set[bytes]) -> None:
+        self.executors.end_job(job_id, spare)
+        if not spare:
+            self.executors.jobs.pop(job_id, None)
+
+    def _head_shutdown(self) -> None:
+        for connection in self.clients.values():
+            if connection.kind == "driver":
+                connection.close()
+        self.on_shutdown()
+
+    def on_shutdown(self) -> None:
+        """Replaced by whoever runs the agent: the head wants this node to end."""
+
+    def _tell_client(self, client: str, message: Message) -> None:
+        connection = self.clients.get(client)
+        if connection is None and client.startswith("o"):
+            connection = next((o for o in self.observers if f"o{id(o)}" == client), None)
+        if connection is not None:
+            connection.post(message)
+        elif not client.startswith("o"):
+            self.to_head(("relay", client, message))
+
+    def head_lost(self) -> None:
+        """The head is gone: nothing can be asked of it any more."""
+        error = pickle.dumps(RaySystemError("the head of the cluster is gone"))
+        del error  # processes learn it by the end of their connection
+        for connection in list(self.clients.values()):
+            if connection.kind == "driver":
+                connection.close()
+
+    # -- ends and samples
+
+    def _on_executor_end(self, process: ExecutorProcess, code: int | None) -> None:
+        if self._closed:
+            return
+        if process.lease_id is not None:
+            self.leases.pop(process.lease_id, None)
+        if process.actor_id is not None:
+            self.actors.pop(process.actor_id, None)
+            self.to_head(("actor_ended", process.actor_id, process.lease_id, code, process.expected))
+        elif process.lease_id is not None:
+            self.to_head(("executor_ended", process.lease_id, code, process.expected))
+        if process.connection is not None:
+            process.connection.close()
+
+    async def _sample_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_SAMPLE_S)
+            self.executors.trim(time.monotonic())
+            self.to_head(("sample", self.sample()))
+
+    def sample(self) -> dict[str, Any]:
+        """The node's measurements and what its processes report of their calls."""
+        tasks: dict[str, list[int]] = {}
+        pending: dict[bytes, int] = {}
+        for connection in self.clients.values():
+            for name, counts in connection.stats[0].items():
+                row = tasks.setdefault(name, [0, 0, 0, 0])
+                for index, count in enumerate(counts):
+                    row[index] += count
+            for actor_id, count in connection.stats[1].items():
+                pending[actor_id] = pending.get(actor_id, 0) + count
+        return {
+            **self.sampler.sample(),
+            "store_used": self.store_used,
+            "store_capacity": self.capacity,
+            "store_objects": max(0, len(os.listdir(self.store_dir)) - 1),
+            "executors": len(self.executors.all),
+            "tasks": tasks,
+            "actor_calls": pending,
+        }
+
+
+def host_id() -> str:
+    """Names this machine since its boot, and this mount namespace of it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = os.readlink("/proc/self/ns/mnt")
+    except OSError:
+        return socket.gethostname()  # no /proc: one name per machine has to do
+    return f"{boot}-{namespace}"
+
+
+def sweep_leftovers(own: str) -> None:
+    """Remove shared-memory directories of nodes of ours that are dead."""
+    base = os.path.dirname(own)
+    prefix = f"rayjup-{os.getuid()}-"
+    for entry in os.scandir(base):
+        if not entry.name.startswith(prefix) or entry.path == own:
+            continue
+        try:
+            pid = int(Path(entry.path, "owner").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            continue  # just being made, or just being removed
+        if not os.path.exists(f"/proc/{pid}"):
+            shutil.rmtree(entry.path, ignore_errors=True)

@@ -1,0 +1,4 @@
+"""Large objects: one file in the node's shared-memory directory each.
+
+``store`` writes, maps and frees them for one process; ``copying`` moves the bytes.
+"""

@@ -1,0 +1,264 @@
+"""Shared-memory segments as one process sees them.
+
+One object is one file in the node's directory under /dev/shm: written once by whoever makes the
+object, mapped read-only by whoever reads it, unlinked by its owner. The kernel keeps the pages
+alive for those who still have them mapped, so no reader count can go wrong. A file that no
+other process ever saw and that no view of this process uses any more is kept for the next
+object of its size: writing pages that exist is several times faster than making new ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from rayjup.base.exceptions import ObjectLostError, ObjectStoreFullError
+from rayjup.base.serialization import Packed
+from rayjup.engine.objects.copying import copy
+
+Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
+"""path, bytes in all, length of the pickle, (offset, length) of each buffer, id of the host."""
+
+_ALIGN = 64
+_KEEP_S = 10.0
+_QUOTA_STEP = 64 << 20
+
+
+class Segment:
+    """A mapped file that holds one object. Ends with its last user; see :meth:`Store.release`."""
+
+    __slots__ = ("capacity", "descriptor", "map", "path", "shared", "store")
+
+    def __init__(self, store: Store, path: str, capacity: int, mapped: mmap.mmap | None) -> None:
+        self.store = store
+        self.path = path
+        self.capacity = capacity
+        self.map = mapped
+        self.shared = False  # some other process may have it mapped
+        self.descriptor: Descriptor | None = None
+
+    def __del__(self) -> None:
+        self.store.release(self)
+
+
+class Store:
+    """Creates, reads and frees the segments of one process.
+
+    Parameters
+    ----------
+    directory
+        The node's directory in shared memory.
+    name
+        Prefix of this process's files: tells the node whose files to remove when it dies.
+    host
+        Names the machine (and its mount namespace); a descriptor of another host can't be mapped.
+    reserve
+        Asks the node for room: ``reserve(nbytes) -> nbytes granted`` (0: full).
+    give_back
+        Returns room to the node; must not block.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        name: str,
+        host: str,
+        reserve: Callable[[int], int],
+        give_back: Callable[[int], None],
+    ) -> None:
+        self.directory = directory
+        self.name = name
+        self.host = host
+        self._reserve = reserve
+        self._give_back = give_back
+        self._numbers = itertools.count()
+        self._lock = threading.RLock()  # release() can run inside any allocation, by the collector
+        self._quota = 0
+        self._spare: list[tuple[float, str, int, mmap.mmap]] = []
+        self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
+        self._clock = time.monotonic
+        self.closed = False
+
+    # -- writing
+
+    def write(self, packed: Packed, owner_name: str | None = None) -> Segment:
+        """Put a packed value into a segment; ``owner_name`` when another process will own it."""
+        offsets = []
+        position = len(packed.data)
+        for buffer in packed.buffers:
+            position = (position + _ALIGN - 1) & -_ALIGN
+            offsets.append((position, buffer.nbytes))
+            position += buffer.nbytes
+        segment = self._create(max(position, 1), owner_name)
+        mapped = segment.map
+        assert mapped is not None
+        mapped[: len(packed.data)] = packed.data
+        if packed.buffers:
+            with memoryview(mapped) as view:
+                for (start, length), buffer in zip(offsets, packed.buffers, strict=True):
+                    if length:
+                        target = view[start : start + length]
+                        copy(target, buffer.cast("B") if buffer.format != "B" else buffer)
+                        target.release()
+        segment.descriptor = (segment.path, position, len(packed.data), tuple(offsets), self.host)
+        return segment
+
+    def _create(self, size: int, owner_name: str | None) -> Segment:
+        capacity = (size + 4095) & ~4095
+        if owner_name is None:
+            spare = self._take_spare(capacity)
+            if spare is not None:
+                return spare
+        self._take_quota(capacity)
+        name = owner_name or self.name
+        path = f"{self.directory}/{name}-{os.getpid()}-{next(self._numbers)}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.ftruncate(fd, capacity)
+            mapped = mmap.mmap(fd, capacity)
+        except OSError as error:
+            os.unlink(path)
+            raise ObjectStoreFullError(
+                f"no room for an object of {size:,} bytes in {self.directory}: {error.strerror}. "
+                "Free references you no longer need, or start the cluster with a larger object_store_memory."
+            ) from error
+        finally:
+            os.close(fd)
+        return Segment(self, path, capacity, mapped)
+
+    def _take_spare(self, capacity: int) -> Segment | None:
+        with self._lock:
+            for index, (_, path, have, mapped) in enumerate(self._spare):
+                if capacity <= have <= capacity + max(capacity >> 2, 65536):
+                    del self._spare[index]
+                    return Segment(self, path, have, mapped)
+        return None
+
+    def _take_quota(self, capacity: int) -> None:
+        with self._lock:
+            if self._quota >= capacity:
+                self._quota -= capacity
+                return
+        granted = self._reserve(max(capacity, _QUOTA_STEP))
+        if granted < capacity:
+            self.drop_spares()
+            granted += self._reserve(capacity)
+        with self._lock:
+            self._quota += granted
+            if self._quota >= capacity:
+                self._quota -= capacity
+                return
+        raise ObjectStoreFullError(
+            f"the object store has no room for {capacity:,} bytes. Free references you no longer need, "
+            "or start the cluster with a larger object_store_memory."
+        )
+
+    # -- reading
+
+    def buffers(self, descriptor: Descriptor) -> tuple[memoryview, list[memoryview]]:
+        """Read-only views of the pickle and of the buffers of an object, without copying."""
+        path, size, head, offsets, host = descriptor
+        mapped = self._map(path, size, host)
+        view = memoryview(mapped).toreadonly()
+        return view[:head], [view[start : start + length] for start, length in offsets]
+
+    def _map(self, path: str, size: int, host: str) -> mmap.mmap:
+        with self._lock:
+            mapped = self._maps.get(path)
+        if mapped is not None:
+            return mapped
+        if host != self.host:
+            raise ObjectLostError.from_text(
+                f"the object in {os.path.basename(path)} lies on another machine, which this process cannot map"
+            )
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise ObjectLostError.from_text(
+                f"the object's shared-memory file {os.path.basename(path)} is gone: its owner freed it or died"
+            ) from error
+        try:
+            mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)
+        finally:
+            os.close(fd)
+        with self._lock:
+            self._maps[path] = mapped
+        return mapped
+
+    def own(self, descriptor: Descriptor) -> Segment:
+        """Take over the freeing of a segment that another process wrote for us."""
+        segment = Segment(self, descriptor[0], (descriptor[1] + 4095) & ~4095, None)
+        segment.descriptor = descriptor
+        segment.shared = True
+        return segment
+
+    def views_of(self, segment: Segment) -> tuple[memoryview, list[memoryview]]:
+        """Like :meth:`buffers`, through the mapping we wrote with when there is one."""
+        descriptor = segment.descriptor
+        assert descriptor is not None
+        if segment.map is None:
+            return self.buffers(descriptor)
+        view = memoryview(segment.map).toreadonly()
+        return view[: descriptor[2]], [view[start : start + n] for start, n in descriptor[3]]
+
+    # -- freeing
+
+    def forget(self, segment: Segment) -> Descriptor:
+        """Give the segment away: its new owner frees it."""
+        descriptor = segment.descriptor
+        assert descriptor is not None
+        segment.path = ""
+        segment.map = None
+        return descriptor
+
+    def release(self, segment: Segment) -> None:
+        """Free a segment: keep the pages for reuse where nobody can see them, else unlink."""
+        path, mapped = segment.path, segment.map
+        segment.map = None
+        if not path or self.closed:
+            return
+        # Two references: this variable and getrefcount's argument. A view would be a third.
+        if mapped is not None and not segment.shared and sys.getrefcount(mapped) == 2:
+            with self._lock:
+                self._spare.append((self._clock(), path, segment.capacity, mapped))
+            return
+        self._unlink(path, segment.capacity)
+
+    def _unlink(self, path: str, capacity: int) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return  # the node removed it with its owner
+        with self._lock:
+            self._quota += capacity
+            surplus = self._quota - 2 * _QUOTA_STEP
+            if surplus > 0:
+                self._quota -= surplus
+        if surplus > 0:
+            self._give_back(surplus)
+
+    def drop_spares(self, older_than_s: float = 0.0) -> None:
+        """Unlink kept segments that were not used for ``older_than_s`` seconds."""
+        limit = self._clock() - older_than_s
+        with self._lock:
+            old = [s for s in self._spare if s[0] <= limit]
+            self._spare = [s for s in self._spare if s[0] > limit]
+        for _, path, capacity, _mapped in old:
+            self._unlink(path, capacity)
+
+    def tick(self) -> None:
+        """Called now and then: let go of segments nobody reused for a while."""
+        if self._spare:
+            self.drop_spares(_KEEP_S)
+
+    def close(self) -> None:
+        """Free what is left of this process's own segments."""
+        self.drop_spares()
+        self.closed = True

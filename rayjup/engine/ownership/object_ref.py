@@ -1,0 +1,175 @@
+"""ObjectRef: one Python object per object and process, holding all this process knows of it.
+
+Python's own reference counting is the reference counting: a ref keeps its value, its segment
+and the refs inside its value alive; when the ref goes, they go. The process that created the
+ref is its *owner*; in every other process the ref carries a :class:`Borrow`, whose end is
+reported to the owner. Owner-side bookkeeping of borrowers is in :mod:`.exports`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from rayjup.base import serialization
+
+if TYPE_CHECKING:
+    from rayjup.engine.runtime.runtime import Runtime
+
+PENDING = 0  # the other kinds are PLAIN … ERROR of lane.messages
+
+_runtime: Runtime | None = None
+
+
+def set_runtime(runtime: Runtime | None) -> None:
+    """Tell refs which runtime of this process to use (None: not connected)."""
+    global _runtime
+    _runtime = runtime
+
+
+class ObjectRef:
+    """A reference to a value that a task, an actor method or ``put`` makes.
+
+    Obtained from ``f.remote()``, ``actor.method.remote()`` or :func:`rayjup.put`; resolved by
+    :func:`rayjup.get` or ``await``. Mirrors ``ray.ObjectRef``.
+    """
+
+    __slots__ = ("__weakref__", "_data", "_id", "_inner", "_kind", "_owner", "_scope", "_task", "_waiters")
+
+    def __init__(self, id: bytes) -> None:
+        self._id = id
+        self._kind = PENDING
+        self._data: Any = None
+        self._inner: Any = None  # refs contained in the value
+        self._owner: str | None = None  # address of the owner; None: this process
+        self._scope: Any = None  # what must end with this ref (a Borrow, an actor's scope)
+        self._task: Any = None  # the task that makes the value, for cancel and lineage
+        self._waiters: list[Callable[[ObjectRef], None]] | None = None
+
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> Any:
+        return cls
+
+    # -- identity
+
+    def binary(self) -> bytes:
+        """The 28 bytes of the id."""
+        return self._id
+
+    def hex(self) -> str:
+        """The id in hexadecimal (56 characters)."""
+        return self._id.hex()
+
+    def is_nil(self) -> bool:
+        """True for the id of nothing."""
+        return self._id == b"\xff" * 28
+
+    @classmethod
+    def size(cls) -> int:
+        """Length of an id in bytes."""
+        return 28
+
+    @classmethod
+    def nil(cls) -> ObjectRef:
+        """The ref to nothing."""
+        return cls(b"\xff" * 28)
+
+    def task_id(self) -> Any:
+        """Id of the task that makes this object."""
+        from rayjup.base.ids import TaskID
+
+        return TaskID(self._id[:24])
+
+    def job_id(self) -> Any:
+        """Id of the job this object belongs to."""
+        from rayjup.base.ids import JobID
+
+        return JobID(self._id[12:16])
+
+    def owner_address(self) -> str:
+        """Where the owner listens; empty when this process is the owner."""
+        return self._owner or ""
+
+    def call_site(self) -> str:
+        """Where the object was created, as ``name`` of its task (empty for ``put``)."""
+        return getattr(self._task, "name", "") or ""
+
+    def tensor_transport(self) -> str | None:
+        """The transport of tensors inside; None: the object store."""
+        return None
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, ObjectRef) and self._id == other._id)
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self._id.hex()})"
+
+    def __reduce__(self) -> Any:
+        found = serialization.local.found
+        if found is None:  # pickled by hand: nobody will tell us when the copy is gone
+            return _needs_runtime("pickle an ObjectRef").exports.pin_for_ever(self)
+        found.append(self)
+        return serialization.ref_at, (len(found) - 1,)
+
+    # -- waiting
+
+    def add_waiter(self, waiter: Callable[[ObjectRef], None]) -> bool:
+        """Call ``waiter(self)`` once the value is there; False (and no call) if it already is."""
+        return _needs_runtime("wait for an ObjectRef").add_waiter(self, waiter)
+
+    def future(self) -> concurrent.futures.Future[Any]:
+        """A ``concurrent.futures.Future`` of the value."""
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def finish(ref: ObjectRef) -> None:
+            try:
+                value = _needs_runtime("get an ObjectRef").value_of(ref)
+            except BaseException as error:  # the future carries it to whoever asks
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        if not self.add_waiter(finish):
+            finish(self)
+        return future
+
+    def as_future(self, _internal: bool = False) -> asyncio.Future[Any]:
+        """An asyncio future of the value, on the running loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def finish() -> None:
+            if future.done():
+                return
+            try:
+                future.set_result(_needs_runtime("get an ObjectRef").value_of(self))
+            except BaseException as error:  # the future carries it to whoever awaits
+                future.set_exception(error)
+
+        runtime = _needs_runtime("await an ObjectRef")
+        if not self.add_waiter(lambda ref: loop.call_soon_threadsafe(finish)):
+            finish()
+        else:
+            runtime.flush()
+        return future
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.as_future().__await__()
+
+
+def _needs_runtime(action: str) -> Runtime:
+    if _runtime is None:
+        from rayjup.base.exceptions import RaySystemError
+
+        raise RaySystemError(f"cannot {action}: rayjup is not connected. Call rayjup.init() first.")
+    return _runtime
+
+
+def restore(id: bytes, owner: str) -> ObjectRef:
+    """Unpickle a ref that was pickled by hand."""
+    return _needs_runtime("restore an ObjectRef").exports.adopt(id, owner)

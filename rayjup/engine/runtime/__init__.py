@@ -1,0 +1,6 @@
+"""What drivers and executors are made of.
+
+``runtime`` is the process's own object store and its connections, ``arguments`` the encoding of
+call arguments, ``tasks`` submits tasks over leases, ``actor_calls`` submits to actors, ``link`` is
+the connection to the node's agent, ``functions`` what is known of a remote function.
+"""

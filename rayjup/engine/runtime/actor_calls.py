@@ -1,0 +1,305 @@
+"""Calls to actors: in order per caller, straight to the actor's process."""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from rayjup.base import exceptions
+from rayjup.engine.lane import messages as m
+from rayjup.engine.lane.peer import Peer
+from rayjup.engine.ownership.object_ref import ObjectRef
+from rayjup.engine.runtime.arguments import Arguments, encode
+from rayjup.engine.runtime.functions import Function
+from rayjup.engine.runtime.tasks import _FRAME_CALLS, Task
+
+if TYPE_CHECKING:
+    from rayjup.engine.runtime.runtime import Runtime
+
+PENDING_CREATION = "PENDING_CREATION"
+ALIVE = "ALIVE"
+RESTARTING = "RESTARTING"
+DEAD = "DEAD"
+
+
+class ActorScope:
+    """Lives in the ref that stands for the actor; its end means that no handle is left."""
+
+    __slots__ = ("actor_id", "calls")
+
+    def __init__(self, calls: ActorCalls, actor_id: bytes) -> None:
+        self.calls = calls
+        self.actor_id = actor_id
+
+    def __del__(self) -> None:
+        self.calls.ended.append(self.actor_id)
+
+
+class ActorClient:
+    """What one process knows of one actor, and its calls there."""
+
+    __slots__ = ("actor_id", "creation", "error", "inflight", "peer", "pumping", "queue", "state")
+
+    def __init__(self, actor_id: bytes) -> None:
+        self.actor_id = actor_id
+        self.state = PENDING_CREATION
+        self.peer: Peer | None = None
+        self.queue: deque[Task] = deque()  # not sent yet, in order
+        self.inflight: dict[int, Task] = {}
+        self.error: BaseException | None = None
+        self.creation: Any = None  # keeps the constructor's arguments alive
+        self.pumping = False
+
+    def on_progress(self, tasks: Any) -> None:
+        """Some calls were answered: send what has gathered meanwhile."""
+        if self.peer is not None:
+            self.peer.flush()
+
+
+class ActorCalls:
+    """All actors that this process calls."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.lock = runtime.lock
+        self.clients: dict[bytes, ActorClient] = {}
+        self.methods: dict[str, Function] = {}
+        self.ended: deque[bytes] = deque()
+
+    # -- creating
+
+    def create(self, actor_id: bytes, spec: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> ObjectRef:
+        """Have an actor made from ``spec``; the ref that stands for its handles."""
+        arguments = encode(self.runtime, args, kwargs, f"{spec['class_name']}.__init__()")
+        client = self.clients[actor_id] = ActorClient(actor_id)
+        client.creation = arguments
+        scope = self.runtime.new_ref()
+        scope._kind = m.PLAIN
+        scope._scope = ActorScope(self, actor_id)
+        unresolved = arguments.unresolved() if type(arguments) is Arguments else []
+        if unresolved:
+            holder = Task(next(self.runtime.tasks.sequence), self._method(spec["class_name"], "__init__"), arguments, None)
+            self.runtime.tasks.wait_for(holder, unresolved, lambda task: self._send_create(client, spec))
+        else:
+            self._send_create(client, spec)
+        return scope
+
+    def _send_create(self, client: ActorClient, spec: dict[str, Any]) -> None:
+        arguments = client.creation
+        if type(arguments) is Arguments:
+            error = arguments.failed()
+            if error is not None:
+                self.on_state(client.actor_id, DEAD, "", {"error": exceptions.ActorDiedError(error)})
+                return
+            payload: Any = arguments.wire(self.runtime)
+        else:
+            payload = arguments
+        self.runtime.link.send(("actor_create", client.actor_id, spec, pickle.dumps(payload, 5)))
+
+    def client(self, actor_id: bytes) -> ActorClient:
+        """The client of an actor made elsewhere; starts watching it the first time."""
+        client = self.clients.get(actor_id)
+        if client is None:
+            with self.lock:
+                client = self.clients.get(actor_id)
+                if client is None:
+                    client = self.clients[actor_id] = ActorClient(actor_id)
+                    self.runtime.link.send(("actor_watch", actor_id))
+        return client
+
+    def _method(self, class_name: str, method: str) -> Function:
+        key = f"{class_name}.{method}"
+        function = self.methods.get(key)
+        if function is None:
+            function = self.methods[key] = Function(key, b"")
+            self.runtime.tasks.functions.append(function)
+        return function
+
+    # -- calling
+
+    def submit(
+        self,
+        actor_id: bytes,
+        class_name: str,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        n_returns: int,
+        retries: int,
+        max_pending: int,
+        options: dict[str, Any] | None = None,
+    ) -> list[ObjectRef]:
+        """Call a method; the refs of what it returns."""
+        client = self.clients.get(actor_id) or self.client(actor_id)
+        function = self.methods.get(f"{class_name}.{method}") or self._method(class_name, method)
+        if max_pending > 0 and len(client.queue) + len(client.inflight) >= max_pending:
+            raise exceptions.PendingCallsLimitExceeded(
+                f"the actor {class_name} has {max_pending} unfinished calls from this process, "
+                "as many as its max_pending_calls allows. Wait for some of them first."
+            )
+        arguments = encode(self.runtime, args, kwargs, f"{class_name}.{method}()")
+        tasks = self.runtime.tasks
+        task = Task(next(tasks.sequence), function, arguments, None)
+        task.retries = retries
+        task.options = options
+        refs = tasks.new_refs(task, n_returns)
+        function.submitted += 1
+        if type(arguments) is Arguments and arguments.dependencies:
+            unresolved = arguments.unresolved()
+            if unresolved:
+                with self.lock:
+                    client.queue.append(task)
+                tasks.wait_for(task, unresolved, lambda task: self._pump(client))
+                return refs
+        with self.lock:
+            peer = client.peer
+            if client.queue or peer is None:
+                client.queue.append(task)
+                late = client.state == DEAD
+            else:
+                late = False
+                self._send(client, peer, task)
+        if late:
+            self._pump(client)
+        return refs
+
+    def _send(self, client: ActorClient, peer: Peer, task: Task) -> None:
+        arguments = task.arguments
+        if type(arguments) is tuple:
+            payload: Any = arguments
+        else:
+            error = arguments.failed() if arguments.dependencies else None
+            if error is not None:
+                self.runtime.tasks.fail(task, error)
+                return
+            payload = arguments.wire(self.runtime)
+        task.lease = client
+        tasks = self.runtime.tasks
+        tasks.inflight[task.seq] = client.inflight[task.seq] = task
+        peer.outbox.append(
+            (m.CALL, task.seq, task.function.name.rsplit(".", 1)[1], payload, task.n_returns, task.options)
+        )
+        if len(client.inflight) == 1 or len(peer.outbox) >= _FRAME_CALLS:
+            peer.flush()
+        else:
+            tasks.dirty_peers.add(peer)
+            tasks.wake_background()
+
+    def _pump(self, client: ActorClient) -> None:
+        """Send queued calls whose turn it is; all of them fail when the actor is dead."""
+        failed: list[Task] = []
+        with self.lock:
+            if client.state == DEAD:
+                failed = list(client.queue)
+                client.queue.clear()
+                for task in failed:
+                    self.runtime.tasks.waiting.pop(task.seq, None)
+            while client.queue and client.peer is not None:
+                task = client.queue[0]
+                if task.seq in self.runtime.tasks.waiting:
+                    break  # later calls of this caller wait with it: order is kept
+                client.queue.popleft()
+                if task.refs is None:
+                    continue  # cancelled
+                self._send(client, client.peer, task)
+        for task in failed:
+            if task.refs is not None:
+                self.runtime.tasks.fail(task, client.error or exceptions.ActorDiedError())
+
+    # -- what becomes of actors
+
+    def on_state(self, actor_id: bytes, state: str, address: str, error: dict[str, Any] | None) -> None:
+        """The head says in which state an actor is now."""
+        client = self.clients.get(actor_id)
+        if client is None:
+            return
+        peer = self.runtime.peer_at(address) if state == ALIVE else None
+        lost: list[Task] = []
+        with self.lock:
+            if state == ALIVE and peer is None:
+                return  # it died meanwhile; the next state says so
+            client.state = state
+            if peer is not None:
+                peer.state = client
+            client.peer = peer
+            if error is not None:
+                client.error = _death(error)
+            if state in (DEAD, RESTARTING):
+                lost = list(client.inflight.values())
+                client.inflight.clear()
+                for task in lost:
+                    self.runtime.tasks.inflight.pop(task.seq, None)
+                again = [t for t in lost if state == RESTARTING and t.retries]
+                for task in reversed(again):
+                    if task.retries > 0:
+                        task.retries -= 1
+                    client.queue.appendleft(task)
+                lost = [t for t in lost if t not in again]
+            if state == DEAD:
+                client.creation = None
+        for task in lost:
+            if state == DEAD:
+                self.runtime.tasks.fail(task, client.error or exceptions.ActorDiedError())
+            else:
+                self.runtime.tasks.fail(
+                    task,
+                    exceptions.ActorUnavailableError(
+                        f"The actor died while it ran {task.function.name}() and is being restarted; "
+                        "max_task_retries=… makes such calls run again",
+                        actor_id,
+                    ),
+                )
+        self._pump(client)
+
+    def on_peer_closed(self, peer: Peer) -> None:
+        """The connection to an actor ended; its calls wait for what the head has to say."""
+        client = peer.state
+        if isinstance(client, ActorClient) and client.peer is peer:
+            client.peer = None
+
+    def fail_all(self, error: BaseException) -> None:
+        """The cluster is lost."""
+        for client in list(self.clients.values()):
+            self.on_state(client.actor_id, DEAD, "", {"error": error})
+
+    def kill(self, actor_id: bytes, no_restart: bool) -> None:
+        """End an actor at once."""
+        client = self.clients.get(actor_id)
+        if client is not None and client.peer is not None:
+            client.peer.flush()
+        self.runtime.link.request("actor_kill", actor_id, no_restart)
+
+    def end_unreferenced(self) -> None:
+        """Actors without handles end once their calls are answered."""
+        again = []
+        while self.ended:
+            actor_id = self.ended.popleft()
+            client = self.clients.get(actor_id)
+            if client is not None and (client.queue or client.inflight) and client.state != DEAD:
+                again.append(actor_id)
+            else:
+                if client is not None and client.state == DEAD:
+                    self.clients.pop(actor_id, None)
+                self.runtime.link.post(("actor_out_of_scope", actor_id))
+        self.ended.extend(again)
+
+    def pending(self) -> dict[bytes, int]:
+        """Unfinished calls of this process by actor."""
+        return {
+            client.actor_id: len(client.queue) + len(client.inflight)
+            for client in list(self.clients.values())
+            if client.queue or client.inflight
+        }
+
+
+def _death(info: dict[str, Any]) -> BaseException:
+    """The error of calls to an actor that died as ``info`` says."""
+    if "error" in info:
+        error: BaseException = info["error"]
+        return error
+    fields = dict(info)
+    cause = fields.pop("cause")
+    if cause is not None:
+        return exceptions.ActorDiedError(pickle.loads(cause))
+    return exceptions.ActorDiedError(exceptions.ActorDiedErrorContext(**fields))

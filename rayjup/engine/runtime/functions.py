@@ -1,0 +1,47 @@
+"""What a submitting process knows of a remote function."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+_PIPELINE_US = 4000.0  # keep an executor busy for about this long
+_MAX_DEPTH = 512
+
+
+class Function:
+    """A function as it is sent to executors, with the statistics that steer its calls.
+
+    ``depth`` is how many calls one executor may be given at once: 1 until the length of a call is
+    known, then as many as fill a few milliseconds.
+    """
+
+    __slots__ = ("_mean_us", "blob", "depth", "failed", "finished", "id", "name", "submitted")
+
+    def __init__(self, name: str, blob: bytes) -> None:
+        self.name = name
+        self.blob = blob
+        self.id = hashlib.blake2b(blob, digest_size=12, person=b"rayjup-function"[:16]).digest()
+        self.depth = 1
+        self.submitted = 0
+        self.finished = 0
+        self.failed = 0
+        self._mean_us = -1.0
+
+    def observe(self, micros: int, calls: int = 1) -> None:
+        """Take into account that calls of this function took ``micros`` on average."""
+        mean = self._mean_us
+        if mean < 0:
+            mean = float(micros)
+        elif micros > mean:
+            mean += (micros - mean) * 0.5  # be quick to notice that calls are longer
+        else:
+            mean += (micros - mean) * min(1.0, 0.1 * calls)
+        self._mean_us = mean
+        depth = int(_PIPELINE_US / (mean + 1.0))
+        self.depth = 1 if depth < 1 else min(depth, _MAX_DEPTH)
+
+
+def describe(callable_: Any) -> str:
+    """The name under which a function or class is shown."""
+    return getattr(callable_, "__qualname__", None) or getattr(callable_, "__name__", None) or repr(callable_)

@@ -1,0 +1,481 @@
+"""The runtime of one process: its objects, its connections, and how it waits.
+
+There is one per process, in drivers as in executors. Threads of the process use it freely; the
+messages of other processes are handled by whichever thread leads the reactor.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rayjup.base import exceptions
+from rayjup.base.serialization import Packed, is_plain, pack, unpack
+from rayjup.engine.lane import messages as m
+from rayjup.engine.lane.peer import Listener, Message, Peer, connect_unix
+from rayjup.engine.lane.reactor import Reactor
+from rayjup.engine.objects.store import Segment, Store
+from rayjup.engine.ownership import object_ref
+from rayjup.engine.ownership.exports import Exports
+from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
+from rayjup.engine.runtime.actor_calls import ActorCalls
+from rayjup.engine.runtime.link import AgentLink
+from rayjup.engine.runtime.tasks import Tasks
+
+_NEVER = float("inf")
+_PUT = b"\x00\x00\x00\x80"  # index of objects made by put, as far from returns as can be
+
+
+class Runtime:
+    """Objects and connections of this process.
+
+    Parameters
+    ----------
+    kind
+        ``"driver"`` or ``"executor"``.
+    agent_path
+        Unix socket of the node's agent.
+    job_id
+        Four bytes naming the job.
+    job
+        Configuration of the job that executors need (driver only).
+    """
+
+    def __init__(self, kind: str, agent_path: str, job_id: bytes, job: dict[str, Any] | None = None) -> None:
+        self.kind = kind
+        self.pid = os.getpid()
+        self.worker_id = os.urandom(28)
+        self.job_id = job_id
+        self.prefix = self.worker_id[:12] + job_id
+        self.lock = threading.RLock()
+        self.peers: dict[str, Peer] = {}
+        self.closed = False
+        self.completions = 0
+        self.block_hook: Any = None  # an executor lends its CPU while its main thread waits
+        self.tick_hook: Callable[[], None] | None = None
+        self.on_calls: Callable[[Peer, list[Message]], None] = _refuse_calls
+        self.on_peer_lost: Callable[[Peer], None] = lambda peer: None
+        self._requests = itertools.count(1)
+        self._puts = itertools.count(1)
+        self._next_slow_tick = 0.0
+        self.exports = Exports(self)
+        self.tasks = Tasks(self)
+        self.actors = ActorCalls(self)
+        self.reactor = Reactor(self._tick, self._busy)
+        self.link = AgentLink(self, agent_path)
+        node = self.link.hello(kind, self.worker_id, job_id, job)
+        self.node_id: str = node["node_id"]
+        self.session_dir: str = node["session_dir"]
+        self.node = node
+        if kind == "driver":
+            self.job_id = node["job_id"]
+            self.prefix = self.worker_id[:12] + self.job_id
+        self.address: str = f"{node['socket_dir']}/w-{self.worker_id[:8].hex()}.sock"
+        self.store = Store(
+            node["store_dir"],
+            self.worker_id[:8].hex(),
+            node["host"],
+            lambda nbytes: self.link.request("store_reserve", nbytes),
+            lambda nbytes: self.link.post(("store_give_back", nbytes)),
+        )
+        self._listener = Listener(self.reactor, self.address, self._accept)
+        object_ref.set_runtime(self)
+
+    # -- connections
+
+    def peer_at(self, address: str, connect: bool = True) -> Peer | None:
+        """The connection to the process listening at ``address``; None when it can't be reached."""
+        peer = self.peers.get(address)
+        if peer is not None or not connect:
+            return peer
+        with self.lock:
+            peer = self.peers.get(address)
+            if peer is not None:
+                return peer
+            try:
+                sock = connect_unix(address)
+            except OSError:
+                return None
+            peer = Peer(self.reactor, sock, self._on_messages, self._on_peer_closed)
+            peer.address = address
+            peer.worker_id = bytes.fromhex(address.rsplit("/w-", 1)[1][:16])
+            self.peers[address] = peer
+            peer.send((m.HELLO, self.worker_id[:8], self.prefix, self.job_id, self.address))
+            self.reactor.add(peer)
+        return peer
+
+    def _accept(self, sock: Any) -> None:
+        peer = Peer(self.reactor, sock, self._on_messages, self._on_peer_closed)
+        self.reactor.add(peer)
+
+    def _on_messages(self, peer: Peer, messages: list[Message]) -> None:
+        kind = messages[0][0]
+        if kind == m.REPLY and messages[-1][0] == m.REPLY:
+            self.tasks.on_replies(peer, messages)
+        elif kind == m.CALL and messages[-1][0] == m.CALL:
+            self.on_calls(peer, messages)
+        else:
+            for message in messages:
+                self._on_message(peer, message)
+        if self.reactor._waiters:
+            self.reactor.kick()
+
+    def _on_message(self, peer: Peer, message: Message) -> None:
+        kind = message[0]
+        if kind == m.REPLY:
+            self.tasks.on_replies(peer, [message])
+        elif kind in (m.CALL, m.DEFINE, m.CANCEL):
+            self.on_calls(peer, [message])
+        elif kind == m.BOUNCE:
+            self.tasks.on_bounce(peer, message[1])
+        elif kind == m.FETCH:
+            self.exports.on_fetch(peer, message[1], message[2])
+        elif kind == m.VALUE:
+            self.exports.on_value(message[1], message[2], message[3])
+        elif kind == m.BORROW:
+            self.exports.on_borrow(peer, message[1])
+        elif kind == m.SYNC:
+            peer.send((m.BORROW_ACK, message[1]))
+        elif kind == m.BORROW_ACK:
+            self.exports.syncs[message[1]] = True
+        elif kind == m.HELLO:
+            _, peer.worker_id, peer.prefix, peer.job_id, peer.address = message
+            self.peers.setdefault(peer.address, peer)
+
+    def _on_peer_closed(self, peer: Peer) -> None:
+        if self.peers.get(peer.address) is peer:
+            del self.peers[peer.address]
+        if self.closed:
+            return
+        self.tasks.on_peer_closed(peer)
+        self.actors.on_peer_closed(peer)
+        self.exports.on_peer_closed(peer)
+        self.on_peer_lost(peer)
+        self.reactor.kick()
+
+    def next_request(self) -> int:
+        """A number for a request, unique in this process."""
+        return next(self._requests)
+
+    # -- values
+
+    def complete(self, ref: ObjectRef, kind: int, data: Any, inner: Any) -> None:
+        """Give ``ref`` its value and run what waits for it."""
+        with self.lock:
+            ref._data = data
+            ref._inner = inner
+            ref._kind = kind
+            self.completions += 1
+            waiters, ref._waiters = ref._waiters, None
+        if waiters:
+            for waiter in waiters:
+                waiter(ref)
+        if self.reactor._waiters:
+            self.reactor.kick()
+
+    def complete_wire(self, ref: ObjectRef, status: int, value: Any, own: bool = True) -> None:
+        """:meth:`complete` with a value as it came over the wire."""
+        inner = None
+        data = value
+        if status == m.BLOB:
+            if type(value) is not bytes:
+                data, wires, buffers = value
+                inner = self.exports.adopt_all(wires)
+                if buffers:
+                    data = (data, buffers)
+        elif status == m.SHM:
+            data, wires = value
+            inner = self.exports.adopt_all(wires)
+            if own:
+                data = self.store.own(data)
+        elif status == m.ERROR and type(value) is bytes:
+            data = pickle.loads(value)
+        self.complete(ref, status, data, inner)
+
+    def encode_value(self, ref: ObjectRef, receiver: Peer | None = None) -> tuple[int, Any]:
+        """The value of a resolved ref for the wire.
+
+        With ``receiver`` the refs inside are counted for it (a fetched value); without, they stay
+        pinned by the caller until the reply (a dependency of a call).
+        """
+        kind, data = ref._kind, ref._data
+        if kind == m.PLAIN:
+            return kind, data
+        if kind == m.ERROR:
+            return kind, self.pack_error(data)
+        inner = ref._inner
+        wires: list[Any] = []
+        if inner:
+            wires = (
+                self.exports.wire_for(inner, receiver)
+                if receiver is not None
+                else [self.exports.wire(r) for r in inner]
+            )
+        if kind == m.BLOB:
+            if type(data) is bytes:
+                return kind, (data, wires, ()) if wires else data
+            return kind, (data[0], wires, data[1])
+        if isinstance(data, Segment):
+            data.shared = True
+            data = data.descriptor
+        return kind, (data, wires)
+
+    def decode_value(self, status: int, value: Any, fresh: list[Any]) -> Any:
+        """The Python value of a dependency received with a call."""
+        if status == m.PLAIN:
+            return value
+        if status == m.BLOB:
+            if type(value) is bytes:
+                return unpack(value)
+            data, wires, buffers = value
+            return unpack(data, buffers, self.exports.adopt_all(wires, fresh))
+        if status == m.SHM:
+            descriptor, wires = value
+            head, buffers = self.store.buffers(descriptor)
+            return unpack(head, buffers, self.exports.adopt_all(wires, fresh))
+        raise raised(pickle.loads(value))
+
+    def value_of(self, ref: ObjectRef) -> Any:
+        """The Python value of a resolved ref; raises the error it resolved to."""
+        kind, data = ref._kind, ref._data
+        if kind == m.PLAIN:
+            return data
+        if kind == m.BLOB:
+            if type(data) is bytes:
+                return unpack(data, (), ref._inner or ())
+            return unpack(data[0], data[1], ref._inner or ())
+        if kind == m.SHM:
+            try:
+                head, buffers = (
+                    self.store.views_of(data) if isinstance(data, Segment) else self.store.buffers(data)
+                )
+            except FileNotFoundError as error:
+                raise exceptions.ObjectLostError(ref.hex(), ref._owner or "", "") from error
+            return unpack(head, buffers, ref._inner or ())
+        raise raised(data)
+
+    def pack_error(self, error: BaseException) -> bytes:
+        """An exception as bytes that any process can read."""
+        try:
+            return pack(error).data
+        except Exception as reason:  # any error of any user's __reduce__
+            return pickle.dumps(
+                exceptions.RaySystemError(
+                    f"{type(error).__name__} could not be pickled ({reason}): {error}"
+                )
+            )
+
+    def explain_unserializable(
+        self, error: Exception, what: str, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> TypeError:
+        """A TypeError that names the argument which cannot be pickled."""
+        for name, value in [*((f"argument {i}", a) for i, a in enumerate(args)), *kwargs.items()]:
+            try:
+                pack(value)
+            except Exception as inner:  # whatever its pickling raises is the explanation
+                return TypeError(
+                    f"Could not serialize {name} (of type {type(value).__name__}) for {what}: {inner}. "
+                    "Arguments travel to another process: pass data, not open files, locks or connections; "
+                    "rayjup.util.inspect_serializability(obj) shows what inside it cannot be pickled."
+                )
+        return TypeError(f"Could not serialize the arguments of {what}: {error}")
+
+    # -- put, get, wait
+
+    def new_ref(self) -> ObjectRef:
+        """A ref for an object made by this process itself."""
+        return ObjectRef(self.prefix + next(self._puts).to_bytes(8, "little") + _PUT)
+
+    def put(self, value: Any) -> ObjectRef:
+        """Store ``value``; see :func:`rayjup.put`."""
+        ref = self.new_ref()
+        if is_plain(value):
+            ref._data = value
+            ref._kind = m.PLAIN
+            return ref
+        try:
+            packed = pack(value)
+        except Exception as error:  # whatever pickling raises is explained
+            raise self.explain_unserializable(error, "put()", (value,), {}) from error
+        ref._kind, ref._data = self.store_packed(packed)
+        ref._inner = packed.refs or None
+        return ref
+
+    def store_packed(self, packed: Packed) -> tuple[int, Any]:
+        """Keep a packed value: (kind, data) for a ref of ours."""
+        if packed.size > m.INLINE_LIMIT:
+            return m.SHM, self.store.write(packed)
+        if packed.buffers:
+            return m.BLOB, (packed.data, [bytes(b) for b in packed.buffers])
+        return m.BLOB, packed.data
+
+    def request_value(self, ref: ObjectRef) -> None:
+        """See to it that a pending ref will be resolved (a borrowed one is fetched)."""
+        if ref._owner is not None:
+            self.exports.fetch(ref)
+
+    def wait_until(self, done: Callable[[], bool], deadline: float | None = None) -> bool:
+        """Block the calling thread until ``done()``; False when the deadline passed first."""
+        if done():
+            return True
+        self.flush()
+        hook = self.block_hook
+        if hook is None or not hook.applies():
+            return self.reactor.lead(done, deadline)
+        soon = time.monotonic() + 0.001
+        if self.reactor.lead(done, soon if deadline is None else min(soon, deadline)):
+            return True
+        hook.enter()
+        try:
+            return self.reactor.lead(done, deadline)
+        finally:
+            hook.leave()
+
+    def get(self, ref: ObjectRef, timeout: float | None = None) -> Any:
+        """The value of one ref."""
+        if ref._kind == PENDING:
+            if ref._owner is not None:
+                self.exports.fetch(ref)
+            deadline = None if timeout is None else time.monotonic() + timeout
+            if not self.wait_until(lambda: ref._kind != PENDING, deadline):
+                raise exceptions.GetTimeoutError(
+                    f"get timed out: the value of {ref} was not there after {timeout} s."
+                )
+        if ref._kind == m.PLAIN:
+            return ref._data
+        return self.value_of(ref)
+
+    def get_many(self, refs: Sequence[ObjectRef], timeout: float | None = None) -> list[Any]:
+        """The values of several refs, in order."""
+        for ref in refs:
+            if ref._kind == PENDING and ref._owner is not None:
+                self.exports.fetch(ref)
+        position = 0
+        total = len(refs)
+        failed = None
+
+        def done() -> bool:
+            nonlocal position, failed
+            while position < total:
+                kind = refs[position]._kind
+                if kind == PENDING:
+                    return False
+                if kind == m.ERROR:
+                    failed = refs[position]
+                    return True
+                position += 1
+            return True
+
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self.wait_until(done, deadline):
+            ready = sum(r._kind != PENDING for r in refs)
+            raise exceptions.GetTimeoutError(
+                f"get timed out: {ready} of {total} values were there after {timeout} s."
+            )
+        if failed is not None:
+            raise raised(failed._data)
+        value_of = self.value_of
+        return [r._data if r._kind == m.PLAIN else value_of(r) for r in refs]
+
+    def wait(
+        self, refs: list[ObjectRef], num_returns: int, timeout: float | None
+    ) -> tuple[list[ObjectRef], list[ObjectRef]]:
+        """Split refs into ready ones (at most ``num_returns``) and the others, both in order."""
+        for ref in refs:
+            if ref._kind == PENDING and ref._owner is not None:
+                self.exports.fetch(ref)
+        pending = [r for r in refs if r._kind == PENDING]
+        needed = len(pending) - (len(refs) - num_returns)  # so many of the pending ones must come
+        if needed > 0:
+            seen = -1
+            allowed = len(pending) - needed
+
+            def done() -> bool:
+                nonlocal pending, seen
+                if self.completions == seen:
+                    return False
+                seen = self.completions
+                pending = [r for r in pending if r._kind == PENDING]
+                return len(pending) <= allowed
+
+            self.wait_until(done, None if timeout is None else time.monotonic() + timeout)
+        ready: list[ObjectRef] = []
+        others: list[ObjectRef] = []
+        for ref in refs:
+            if ref._kind != PENDING and len(ready) < num_returns:
+                ready.append(ref)
+            else:
+                others.append(ref)
+        return ready, others
+
+    def add_waiter(self, ref: ObjectRef, waiter: Callable[[ObjectRef], None]) -> bool:
+        """Call ``waiter(ref)`` when the value comes; False when it is there already."""
+        with self.lock:
+            if ref._kind != PENDING:
+                return False
+            if ref._waiters is None:
+                ref._waiters = [waiter]
+            else:
+                ref._waiters.append(waiter)
+        if ref._owner is not None:
+            self.exports.fetch(ref)
+        self.tasks.wake_background()
+        return True
+
+    # -- housekeeping
+
+    def flush(self) -> None:
+        """Send what is queued for other processes."""
+        self.tasks.flush()
+
+    def _busy(self) -> bool:
+        return self.tasks.busy() or bool(self.exports.ended or self.actors.ended or self.link.peer.outbox)
+
+    def _tick(self) -> None:
+        if self.closed:
+            return
+        if self.tick_hook is not None:
+            self.tick_hook()
+        self.tasks.flush()
+        now = time.monotonic()
+        if now >= self._next_slow_tick:
+            self._next_slow_tick = now + 0.05
+            self.tasks.tick(now)
+            self.actors.end_unreferenced()
+            self.exports.release_ended()
+            self.store.tick()
+            self.link.tick(now)
+
+    def close(self) -> None:
+        """Leave: no thread, socket or segment of this process remains."""
+        if self.closed:
+            return
+        self.closed = True
+        object_ref.set_runtime(None)
+        self.reactor.close()
+        self.link.close()
+        for peer in list(self.peers.values()):
+            peer.sock.close()
+        self._listener.sock.close()
+        try:
+            os.unlink(self.address)
+        except FileNotFoundError:
+            pass
+        self.store.close()
+
+
+def raised(error: BaseException) -> BaseException:
+    """The exception to raise for an error value: also an instance of the user's own class."""
+    if isinstance(error, exceptions.RayTaskError):
+        return error.as_instanceof_cause()
+    return error
+
+
+def _refuse_calls(peer: Peer, messages: list[Message]) -> None:
+    """A driver runs no calls: whoever sends one is told by the end of the connection."""
+    peer.close()

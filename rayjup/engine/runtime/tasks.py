@@ -1,0 +1,576 @@
+"""Submitting tasks: leases by shape, calls pushed straight to executors.
+
+A :class:`Pool` holds the leases for one shape (resources, strategy, environment) and the calls
+that wait for one. Calls are pipelined to an executor as deep as fills a few milliseconds of its
+time; an executor that meets a long call gives back (*bounces*) what it has not started.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from rayjup.base import exceptions
+from rayjup.engine.lane import messages as m
+from rayjup.engine.lane.peer import Message, Peer
+from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
+from rayjup.engine.runtime.arguments import Arguments, encode
+from rayjup.engine.runtime.functions import Function
+
+if TYPE_CHECKING:
+    from rayjup.engine.runtime.runtime import Runtime
+
+_FRAME_CALLS = 64  # calls that are sent without waiting for more
+_LINGER_S = 0.25  # an idle lease is kept this long
+_MIN_HOLD_S = 0.05  # a lease somebody else waits for is kept at least this long
+_MAX_WANTED = 4096
+_INDEX = [i.to_bytes(4, "little") for i in range(256)]
+
+
+class Task:
+    """One submitted call, until it is answered."""
+
+    __slots__ = (
+        "arguments",
+        "cancelled",
+        "function",
+        "lease",
+        "n_returns",
+        "name",
+        "options",
+        "pool",
+        "refs",
+        "retries",
+        "retry_exceptions",
+        "seq",
+    )
+
+    def __init__(self, seq: int, function: Function, arguments: Any, pool: Any) -> None:
+        self.seq = seq
+        self.function = function
+        self.arguments = arguments
+        self.pool = pool
+        self.lease: Any = None  # Lease, or an actor's client, while it is with an executor
+        self.refs: list[ObjectRef] | None = None
+        self.n_returns = 1
+        self.retries = 0
+        self.retry_exceptions: Any = False
+        self.options: dict[str, Any] | None = None
+        self.name = function.name
+        self.cancelled = False
+
+
+class Lease:
+    """The right to run calls on one executor."""
+
+    __slots__ = ("doomed", "drain", "granted", "id", "idle_since", "inflight", "peer", "pool", "stuck")
+
+    def __init__(self, id: str, pool: Pool, peer: Peer) -> None:
+        self.id = id
+        self.pool = pool
+        self.peer = peer
+        self.inflight: dict[int, Task] = {}
+        self.granted = self.idle_since = time.monotonic()
+        self.drain = False  # somebody else waits for it: give it back once it is idle
+        self.stuck = False  # runs a long call: nothing is queued behind it
+        self.doomed = ""  # why the executor was ended, where we know
+
+
+class Pool:
+    """Leases of one shape and the calls that wait for one."""
+
+    __slots__ = ("backlog", "dirty", "id", "leases", "shape", "wanted")
+
+    def __init__(self, id: int, shape: dict[str, Any]) -> None:
+        self.id = id
+        self.shape = shape
+        self.leases: list[Lease] = []
+        self.backlog: deque[Task] = deque()
+        self.wanted = 0  # leases asked for and not granted yet
+        self.dirty = False
+
+    def free_lease(self, depth: int) -> Lease | None:
+        """The least loaded lease that may take a call of a function pipelined to ``depth``."""
+        best = None
+        for lease in self.leases:
+            load = len(lease.inflight)
+            if load < depth and not lease.drain and not (load and lease.stuck):
+                if not load:
+                    return lease
+                depth = load
+                best = lease
+        return best
+
+
+class Tasks:
+    """Submission of tasks from this process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.lock = runtime.lock
+        self.sequence = itertools.count(1)
+        self.inflight: dict[int, Task] = {}  # calls with executors, of tasks and actors alike
+        self.waiting: dict[int, Task] = {}  # calls whose dependencies are not there yet
+        self.pools: dict[Any, Pool] = {}
+        self._pools_by_id: dict[int, Pool] = {}
+        self._dirty_pools: list[Pool] = []
+        self.dirty_peers: set[Peer] = set()
+        self.functions: list[Function] = []
+
+    # -- submitting
+
+    def pool(self, key: Any, shape: dict[str, Any]) -> Pool:
+        """The pool for calls of this shape (``key`` is its hashable form)."""
+        pool = self.pools.get(key)
+        if pool is None:
+            with self.lock:
+                pool = self.pools.get(key)
+                if pool is None:
+                    pool = Pool(len(self.pools) + 1, shape)
+                    self._pools_by_id[pool.id] = pool
+                    self.pools[key] = pool
+        return pool
+
+    def new_refs(self, task: Task, count: int) -> list[ObjectRef]:
+        """The refs of a call's returns."""
+        base = self.runtime.prefix + task.seq.to_bytes(8, "little")
+        if count == 1:
+            ref = ObjectRef(base + _INDEX[1])
+            ref._task = task
+            refs = [ref]
+        else:
+            refs = []
+            for index in range(1, count + 1):
+                ref = ObjectRef(base + index.to_bytes(4, "little"))
+                ref._task = task
+                refs.append(ref)
+        task.refs = refs
+        task.n_returns = count
+        return refs
+
+    def submit(
+        self,
+        function: Function,
+        pool: Pool,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        n_returns: int,
+        retries: int,
+        retry_exceptions: Any = False,
+        options: dict[str, Any] | None = None,
+    ) -> list[ObjectRef]:
+        """Run ``function`` on some executor of ``pool``; the refs of what it returns."""
+        arguments = encode(self.runtime, args, kwargs, f"{function.name}()")
+        task = Task(next(self.sequence), function, arguments, pool)
+        task.retries = retries
+        task.retry_exceptions = retry_exceptions
+        if options:
+            task.options = options
+            task.name = options.get("name") or function.name
+        refs = self.new_refs(task, n_returns)
+        if not function.submitted:
+            self.functions.append(function)
+        function.submitted += 1
+        if type(arguments) is Arguments and arguments.dependencies:
+            unresolved = arguments.unresolved()
+            if unresolved:
+                self.wait_for(task, unresolved, self.dispatch)
+                return refs
+        self.dispatch(task)
+        return refs
+
+    def wait_for(self, task: Task, refs: list[ObjectRef], then: Any) -> None:
+        """Call ``then(task)`` once all ``refs`` are resolved."""
+        left = len(refs)
+        self.waiting[task.seq] = task
+        lock = self.lock
+
+        def resolved(ref: ObjectRef) -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                ready = left == 0 and self.waiting.pop(task.seq, None) is not None
+            if ready:
+                then(task)
+
+        for ref in refs:
+            if not self.runtime.add_waiter(ref, resolved):
+                resolved(ref)
+
+    def dispatch(self, task: Task) -> None:
+        """Send a call whose dependencies are resolved, or queue it for a lease."""
+        arguments = task.arguments
+        if type(arguments) is Arguments and arguments.dependencies:
+            error = arguments.failed()
+            if error is not None:
+                self.fail(task, error)
+                return
+        pool = task.pool
+        with self.lock:
+            if not pool.backlog:
+                lease = pool.free_lease(task.function.depth)
+                if lease is not None:
+                    self._push(lease, task)
+                    return
+            pool.backlog.append(task)
+            if not pool.dirty:
+                pool.dirty = True
+                self._dirty_pools.append(pool)
+                if not pool.wanted:
+                    self._ask_for_leases()
+                self.wake_background()
+
+    def _push(self, lease: Lease, task: Task) -> None:
+        lease.inflight[task.seq] = task
+        self.send_call(lease.peer, lease, task)
+        if len(lease.inflight) == 1 or len(lease.peer.outbox) >= _FRAME_CALLS:
+            lease.peer.flush()
+        else:
+            self.dirty_peers.add(lease.peer)
+            self.wake_background()
+
+    def send_call(self, peer: Peer, lease: Any, task: Task) -> None:
+        """Queue the messages of a call on ``peer`` (with the function, the first time)."""
+        task.lease = lease
+        self.inflight[task.seq] = task
+        function = task.function
+        if function.id not in peer.defined:
+            peer.defined.add(function.id)
+            peer.outbox.append((m.DEFINE, function.id, function.blob, function.name))
+        arguments = task.arguments
+        payload = arguments if type(arguments) is tuple else arguments.wire(self.runtime)
+        peer.outbox.append((m.CALL, task.seq, function.id, payload, task.n_returns, task.options))
+
+    def wake_background(self) -> None:
+        """The background thread may sleep without end; something wants its ticks."""
+        reactor = self.runtime.reactor
+        if reactor.endless:
+            reactor.kick_leader()
+
+    # -- leases
+
+    def _ask_for_leases(self) -> None:
+        pools, self._dirty_pools = self._dirty_pools, []
+        for pool in pools:
+            pool.dirty = False
+            backlog = pool.backlog
+            if backlog:
+                depth = max(1, backlog[0].function.depth)
+                wanted = min((len(backlog) + depth - 1) // depth, _MAX_WANTED)
+            else:
+                wanted = 0
+            if wanted > pool.wanted or (wanted == 0 and pool.wanted):
+                pool.wanted = wanted
+                locality = self._locality(backlog[0]) if backlog else None
+                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality))
+
+    def _locality(self, task: Task) -> dict[str, int] | None:
+        return None
+
+    def on_grant(self, pool_id: int, lease_id: str, address: str) -> None:
+        """The node granted a lease on the executor listening at ``address``."""
+        pool = self._pools_by_id[pool_id]
+        peer = self.runtime.peer_at(address)
+        with self.lock:
+            pool.wanted = max(0, pool.wanted - 1)
+            if peer is None or not (pool.backlog or pool.leases or peer is not None):
+                self.runtime.link.send(("release", lease_id))
+                return
+            lease = Lease(lease_id, pool, peer)
+            peer.state = lease
+            pool.leases.append(lease)
+            self._refill(lease)
+
+    def on_reclaim(self, pool_id: int, wanted: int) -> None:
+        """Others wait for what our leases of this pool hold."""
+        pool = self._pools_by_id.get(pool_id)
+        if pool is None:
+            return
+        with self.lock:
+            for lease in sorted(pool.leases, key=lambda held: len(held.inflight))[:wanted]:
+                lease.drain = True
+        self.tick(time.monotonic())
+
+    def on_revoke(self, lease_id: str, reason: str) -> None:
+        """The executor behind a lease is gone or will be; its connection's end does the rest."""
+        with self.lock:
+            for pool in self.pools.values():
+                for lease in pool.leases:
+                    if lease.id == lease_id:
+                        lease.doomed = reason
+                        lease.drain = True
+
+    def _refill(self, lease: Lease) -> None:
+        pool = lease.pool
+        backlog = pool.backlog
+        if backlog and not lease.drain and not lease.stuck:
+            inflight = lease.inflight
+            send = self.send_call
+            peer = lease.peer
+            while backlog and len(inflight) < backlog[0].function.depth:
+                task = backlog.popleft()
+                inflight[task.seq] = task
+                send(peer, lease, task)
+            peer.flush()
+            if not backlog and pool.wanted and not pool.dirty:
+                pool.dirty = True
+                self._dirty_pools.append(pool)
+        if not lease.inflight:
+            lease.idle_since = time.monotonic()
+
+    def _release(self, lease: Lease) -> None:
+        lease.pool.leases.remove(lease)
+        lease.peer.state = None
+        self.runtime.link.send(("release", lease.id))
+
+    def release_idle(self) -> None:
+        """Give back all idle leases now, so that what is free shows."""
+        with self.lock:
+            for pool in self.pools.values():
+                for lease in [held for held in pool.leases if not held.inflight]:
+                    self._release(lease)
+
+    # -- answers
+
+    def on_replies(self, peer: Peer, messages: list[Message]) -> None:
+        """Executors answered calls."""
+        runtime = self.runtime
+        done: list[Any] = []
+        leases: set[Any] = set()
+        others: list[tuple[Task, Message]] = []
+        with self.lock:
+            pop = self.inflight.pop
+            for message in messages:
+                _, seq, status, value, micros, held = message
+                task = pop(seq, None)
+                if task is None:
+                    continue
+                lease = task.lease
+                lease.inflight.pop(seq, None)
+                leases.add(lease)
+                if held:
+                    for id in held:
+                        runtime.exports.count(id, peer.worker_id, 1)
+                if status == m.PLAIN and task.n_returns == 1:
+                    function = task.function
+                    function.finished += 1
+                    if micros >= 0:
+                        function.observe(micros)
+                    ref = task.refs[0]  # type: ignore[index]
+                    ref._data = value
+                    ref._kind = m.PLAIN
+                    ref._task = None
+                    task.refs = None
+                    if ref._waiters is not None:
+                        done.append(ref)
+                else:
+                    others.append((task, message))
+            runtime.completions += len(messages)
+        for task, message in others:
+            self._finish(task, message)
+        for ref in done:
+            waiters, ref._waiters = ref._waiters, None
+            for waiter in waiters or ():
+                waiter(ref)
+        for lease in leases:
+            lease.on_progress(self) if type(lease) is not Lease else self._progress(lease)
+
+    def _progress(self, lease: Lease) -> None:
+        with self.lock:
+            lease.stuck = False
+            self._refill(lease)
+
+    def _finish(self, task: Task, message: Message) -> None:
+        _, _, status, value, micros, _ = message
+        function = task.function
+        if micros >= 0:
+            function.observe(micros)
+        refs = task.refs or []
+        if status == m.ERROR:
+            if self._retry_after_error(task, value):
+                return
+            function.failed += 1
+            task.refs = None
+            for ref in refs:
+                ref._task = None
+                self.runtime.complete_wire(ref, m.ERROR, value)
+            return
+        function.finished += 1
+        task.refs = None
+        parts = value if status == m.MANY else [(status, value)]
+        for ref, (part_status, part) in zip(refs, parts, strict=True):
+            ref._task = None
+            self.runtime.complete_wire(ref, part_status, part)
+
+    def _retry_after_error(self, task: Task, value: Any) -> bool:
+        if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
+            return False
+        import pickle
+
+        error = pickle.loads(value)
+        if isinstance(error, exceptions.TaskCancelledError):
+            return False
+        cause = getattr(error, "cause", error)
+        if task.retry_exceptions is not True and not isinstance(cause, tuple(task.retry_exceptions)):
+            return False
+        if task.retries > 0:
+            task.retries -= 1
+        self.dispatch(task)
+        return True
+
+    def fail(self, task: Task, error: BaseException) -> None:
+        """Resolve a call's refs to ``error``."""
+        task.function.failed += 1
+        refs, task.refs = task.refs or [], None
+        for ref in refs:
+            ref._task = None
+            self.runtime.complete(ref, m.ERROR, error, None)
+
+    def on_bounce(self, peer: Peer, seqs: list[int]) -> None:
+        """An executor gives back calls it has not started: they go elsewhere."""
+        with self.lock:
+            tasks = []
+            for seq in seqs:
+                task = self.inflight.pop(seq, None)
+                if task is not None:
+                    task.lease.inflight.pop(seq, None)
+                    task.lease.stuck = True
+                    tasks.append(task)
+            for task in reversed(tasks):
+                pool = task.pool
+                pool.backlog.appendleft(task)
+                task.lease = None
+            for pool in {task.pool for task in tasks}:
+                for lease in pool.leases:
+                    self._refill(lease)
+                if pool.backlog and not pool.dirty:
+                    pool.dirty = True
+                    self._dirty_pools.append(pool)
+            self._ask_for_leases()
+
+    def on_peer_closed(self, peer: Peer) -> None:
+        """An executor is gone: its calls are retried or fail."""
+        self.dirty_peers.discard(peer)
+        lease = peer.state
+        if not isinstance(lease, Lease):
+            return
+        with self.lock:
+            if lease in lease.pool.leases:
+                lease.pool.leases.remove(lease)
+                self.runtime.link.send(("release", lease.id))
+            lost = list(lease.inflight.values())
+            lease.inflight.clear()
+            for task in lost:
+                self.inflight.pop(task.seq, None)
+        for task in lost:
+            if task.cancelled:
+                self.fail(task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force."))
+            elif task.retries:
+                if task.retries > 0:
+                    task.retries -= 1
+                self.dispatch(task)
+            else:
+                reason = lease.doomed or "it was killed or crashed"
+                self.fail(
+                    task,
+                    exceptions.WorkerCrashedError(
+                        f"The worker process that ran {task.name}() died: {reason}. "
+                        "Its log is in the session directory; max_retries=… makes such calls run again."
+                    ),
+                )
+
+    def fail_all(self, error: BaseException) -> None:
+        """The cluster is lost: nothing that waits will be answered."""
+        with self.lock:
+            tasks = list(self.inflight.values()) + list(self.waiting.values())
+            self.inflight.clear()
+            self.waiting.clear()
+            for pool in self.pools.values():
+                tasks += pool.backlog
+                pool.backlog.clear()
+                pool.leases.clear()
+        for task in tasks:
+            if task.refs is not None:
+                self.fail(task, error)
+
+    # -- cancelling
+
+    def cancel(self, ref: ObjectRef, force: bool, recursive: bool) -> None:
+        """Cancel the call that makes ``ref``; nothing happens when it is already answered."""
+        task: Task | None = ref._task
+        if task is None or ref._kind != PENDING:
+            return
+        error = exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled before it started.")
+        with self.lock:
+            task.cancelled = True
+            lease = task.lease if task.seq in self.inflight else None
+            if lease is None:
+                if self.waiting.pop(task.seq, None) is None and task.pool is not None:
+                    try:
+                        task.pool.backlog.remove(task)
+                    except ValueError:
+                        return  # answered meanwhile
+        if lease is None:
+            self.fail(task, error)
+            self.runtime.reactor.kick()
+            return
+        lease.peer.send((m.CANCEL, task.seq, recursive))
+        if force and isinstance(lease, Lease):
+            self.runtime.link.send(("kill_executor", lease.peer.address))
+
+    # -- housekeeping
+
+    def flush(self) -> None:
+        """Send queued calls and ask for the leases that are missing."""
+        dirty = self.dirty_peers
+        while dirty:
+            try:
+                dirty.pop().flush()
+            except KeyError:
+                break
+        if self._dirty_pools:
+            with self.lock:
+                self._ask_for_leases()
+
+    def busy(self) -> bool:
+        """Whether the background thread's ticks are needed."""
+        if self.inflight or self.waiting or self.dirty_peers or self._dirty_pools:
+            return True
+        return any(pool.leases for pool in self.pools.values())
+
+    def tick(self, now: float) -> None:
+        """Give back leases that are idle for long, or that others wait for."""
+        with self.lock:
+            for pool in self.pools.values():
+                for lease in list(pool.leases):
+                    if lease.inflight:
+                        continue
+                    linger = _MIN_HOLD_S if lease.drain else _LINGER_S
+                    if now - (lease.granted if lease.drain else lease.idle_since) >= linger:
+                        self._release(lease)
+                        if pool.backlog and not pool.dirty:
+                            pool.dirty = True
+                            self._dirty_pools.append(pool)
+
+    def counts(self) -> dict[str, list[int]]:
+        """By name: calls pending, running, finished, failed (running: first on its executor)."""
+        out: dict[str, list[int]] = {}
+        for function in self.functions:
+            row = out.setdefault(function.name, [0, 0, 0, 0])
+            row[0] += function.submitted - function.finished - function.failed
+            row[2] += function.finished
+            row[3] += function.failed
+        with self.lock:
+            heads = [
+                next(iter(lease.inflight.values()))
+                for pool in self.pools.values()
+                for lease in pool.leases
+                if lease.inflight
+            ]
+        for task in heads:
+            row = out.get(task.function.name, [0, 0, 0, 0])
+            row[0] -= 1
+            row[1] += 1
+        return out
