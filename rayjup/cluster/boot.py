@@ -15,7 +15,8 @@ import shutil
 import signal
 import sys
 import time
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, NoReturn
 
 from rayjup.cluster.descriptors import Descriptor, process_start_time
 from rayjup.engine.node.executors import spawn_zygote
@@ -42,7 +43,8 @@ def main() -> None:
 
     from rayjup.engine.dask import plugins, quiet, unix
 
-    dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.profile.enabled": False})
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    dask.config.set({"temporary-directory": session, "distributed.worker.memory.target": False, "distributed.worker.profile.enabled": False})
     del distributed
     unix.register()
     config["zygote_pid"] = zygote[0].pid
@@ -54,16 +56,26 @@ def main() -> None:
     if head_pid == 0:
         os.close(ready_read)
         zygote[1].close()
-        asyncio.run(_run_head(config, report_fd, ready_write, plugins, quiet))
-        os._exit(0)
+        _run_and_exit(_run_head(config, report_fd, ready_write, plugins, quiet))
     os.close(report_fd)
     os.close(ready_write)
     if not os.read(ready_read, 1):
         os._exit(1)  # the head has reported why
     os.close(ready_read)
-    asyncio.run(_run_node(config, zygote, plugins, quiet))
-    shutil.rmtree(session, ignore_errors=True)
-    os._exit(0)
+    _run_and_exit(_run_node(config, zygote, plugins, quiet))
+
+
+def _run_and_exit(main: Coroutine[Any, Any, None]) -> NoReturn:
+    """Run to the end and leave without the interpreter's own tidying up, which other threads can hold up."""
+    code = 1
+    try:
+        asyncio.run(main)
+        code = 0
+    except BaseException:  # the last frame of the process: the log is all that can be told
+        logging.getLogger(__name__).exception("the cluster process ends with an error")
+    finally:
+        logging.shutdown()
+        os._exit(code)
 
 
 async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugins: Any, quiet: Any) -> None:
@@ -79,7 +91,8 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
         host=f"unix://{session}/head.sock", protocol="unix", dashboard=False, idle_timeout=None
     )
     async with scheduler:
-        await scheduler.register_scheduler_plugin(plugin)
+        await plugin.start(scheduler)
+        scheduler.add_plugin(plugin)
         head = plugin.head
         os.write(ready_fd, b"1")
         os.close(ready_fd)
@@ -167,6 +180,7 @@ async def _run_node(config: dict[str, Any], zygote: Any, plugins: Any, quiet: An
         plugin.agent.on_shutdown = stop.set
         finished = asyncio.ensure_future(worker.finished())
         await asyncio.wait({finished, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    shutil.rmtree(session, ignore_errors=True)
 
 
 if __name__ == "__main__":

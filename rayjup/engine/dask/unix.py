@@ -23,6 +23,12 @@ from tornado.tcpserver import TCPServer
 _numbers = itertools.count()
 
 
+def _path(loc: str) -> str:
+    """The socket's path; Dask appends a port to addresses that have none."""
+    path, colon, port = loc.rpartition(":")
+    return path if colon and port.isdigit() else loc
+
+
 class UnixComm(tcp.TCP):
     """A Dask comm over a unix stream socket."""
 
@@ -49,7 +55,7 @@ class UnixConnector(tcp.BaseTCPConnector):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         stream = IOStream(sock, max_buffer_size=tcp.MAX_BUFFER_SIZE)
         try:
-            await stream.connect(address)  # type: ignore[arg-type]
+            await stream.connect(_path(address))  # type: ignore[arg-type]
         except (StreamClosedError, OSError) as error:
             raise CommClosedError(f"no scheduler or worker listens at unix://{address}: {error}") from error
         return UnixComm(stream, f"unix://{address}#{next(_numbers)}", f"unix://{address}", deserialize)
@@ -70,7 +76,7 @@ class UnixListener(tcp.BaseTCPListener):
         allow_offload: bool = True,
         **connection_args: Any,
     ) -> None:
-        self.path = address
+        self.path = _path(address)
         super().__init__(
             "0.0.0.0:0", comm_handler, deserialize=deserialize, allow_offload=allow_offload, **connection_args
         )
@@ -132,7 +138,7 @@ class UnixBackend(Backend):
         return "127.0.0.1", 0
 
     def resolve_address(self, loc: str) -> str:
-        return loc
+        return _path(loc)
 
     def get_local_address_for(self, loc: str) -> str:
         return f"{os.path.dirname(loc)}/{os.getpid()}-{next(_numbers)}.sock"
