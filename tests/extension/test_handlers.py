@@ -23,7 +23,11 @@ async def test_no_cluster(api: Api) -> None:
 
 async def test_life_of_a_cluster(api: Api, jp_fetch: Any, jp_base_url: str) -> None:
     created = await jp_fetch(
-        "rayjup", "clusters", method="POST", body=json.dumps({"name": "tour", "num_cpus": 2}), request_timeout=60
+        "rayjup",
+        "clusters",
+        method="POST",
+        body=json.dumps({"name": "tour", "num_cpus": 2}),
+        request_timeout=60,
     )
     assert created.code == 201
     summary = json.loads(created.body)

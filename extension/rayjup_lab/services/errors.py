@@ -29,14 +29,20 @@ class ServiceError(Exception):
 
 
 class BadRequest(ServiceError):
+    """The request itself is wrong; ``field`` says where."""
+
     status = 400
 
 
 class NotFound(ServiceError):
+    """There is no such cluster (any more)."""
+
     status = 404
 
 
 class Conflict(ServiceError):
+    """The request is fine, but not with what runs at the moment."""
+
     status = 409
 
 

@@ -40,7 +40,7 @@ export function Banner(props: { model: PanelModel }): JSX.Element | null {
       {status.state === 'reconnecting' && (
         <div className="rj-Banner rj-mod-warn" role="status" data-rayjup="reconnecting">
           <span className="rj-Banner-text">
-            {model.problem ?? 'The connection to the Jupyter server was lost. Reconnecting…'}
+            {model.problem ?? 'The connection to the Jupyter server was lost.'} Reconnecting…
           </span>
           <button className="rj-Button" onClick={() => model.retry()}>
             Retry

@@ -168,7 +168,7 @@ class ClustersManager:
             return observer.latest
         try:
             return await asyncio.wait_for(self._in_thread(self._quick, observer.read), self._read_timeout_s)
-        except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two classes before Python 3.11
+        except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
             observer.error = f"no answer within {self._read_timeout_s:g} s"
         except ConnectionError:
             pass  # The observer keeps the reason.

@@ -78,7 +78,7 @@ class LiveHub:
             await asyncio.sleep(_MIN_GAP_S)
             try:
                 await asyncio.wait_for(self._wakeup.wait(), self._interval_s - _MIN_GAP_S)
-            except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two classes before Python 3.11
+            except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
                 continue
 
     async def _round(self) -> None:
