@@ -49,7 +49,12 @@ async def test_life_of_a_cluster(api: Api, jp_fetch: Any, jp_base_url: str) -> N
     status, snapshot = await api("GET", "clusters", cluster_id, "snapshot")
     assert (status, snapshot["cluster_id"], snapshot["resources_total"]["CPU"]) == (200, cluster_id, 2.0)
     (node,) = snapshot["nodes"]
-    assert node["alive"] and node["is_head"] and node["mem_total"] > 0 and node["store_capacity"] > 0
+    assert node["alive"] and node["is_head"]
+    deadline = time.monotonic() + 10
+    while not (node["mem_total"] > node["mem_used"] > 0 and node["store_capacity"] > 0):
+        assert time.monotonic() < deadline, f"the node was not measured within 10 s: {node}"
+        await asyncio.sleep(0.1)
+        (node,) = (await api("GET", "clusters", cluster_id, "snapshot"))[1]["nodes"]
 
     assert await api("DELETE", "clusters", cluster_id) == (204, None)
     assert process_start_time(descriptor.head_pid) != descriptor.head_start_time
