@@ -246,13 +246,13 @@ class Reactor:
     def _background(self) -> None:
         quiet = 0
         while not self.closed:
-            if quiet >= _PARK_AFTER_TICKS and self._leader > 0 and not self.busy():
+            if quiet >= _PARK_AFTER_TICKS and self._leader > 0:
                 # A foreground thread has been waiting in poll for long: nothing to do for us.
-                self._parked = True
-                if self._leader > 0:
+                self._parked = True  # from here on, whoever makes the process busy wakes us
+                if self._leader > 0 and not self.busy():
                     self._wake.acquire()
+                    quiet = 0
                 self._parked = False
-                quiet = 0
             turns = self._turns
             self._wake.acquire(timeout=TICK_S if quiet < _PARK_AFTER_TICKS else 10 * TICK_S)
             if self.closed:

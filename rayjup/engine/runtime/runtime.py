@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rayjup.base import exceptions
+from rayjup import exceptions  # the public name, under which pickles refer to errors
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Listener, Message, Peer, connect_unix
@@ -67,6 +67,9 @@ class Runtime:
         self.tasks = Tasks(self)
         self.actors = ActorCalls(self)
         self.reactor = Reactor(self._tick, self._busy)
+        # Listen before the agent knows us: it may send callers here at once.
+        self.address: str = f"{os.path.dirname(agent_path)}/w-{self.worker_id[:8].hex()}.sock"
+        self._listener = Listener(self.reactor, self.address, self._accept)
         self.link = AgentLink(self, agent_path)
         node = self.link.hello(kind, self.worker_id, job_id, job)
         self.node_id: str = node["node_id"]
@@ -75,7 +78,6 @@ class Runtime:
         if kind == "driver":
             self.job_id = node["job_id"]
             self.prefix = self.worker_id[:12] + self.job_id
-        self.address: str = f"{node['socket_dir']}/w-{self.worker_id[:8].hex()}.sock"
         self.store = Store(
             node["store_dir"],
             self.worker_id[:8].hex(),
@@ -83,7 +85,6 @@ class Runtime:
             lambda nbytes: self.link.request("store_reserve", nbytes),
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
         )
-        self._listener = Listener(self.reactor, self.address, self._accept)
         object_ref.set_runtime(self)
 
     # -- connections
@@ -397,10 +398,9 @@ class Runtime:
 
             def done() -> bool:
                 nonlocal pending, seen
-                if self.completions == seen:
-                    return False
-                seen = self.completions
-                pending = [r for r in pending if r._kind == PENDING]
+                if self.completions != seen:
+                    seen = self.completions
+                    pending = [r for r in pending if r._kind == PENDING]
                 return len(pending) <= allowed
 
             self.wait_until(done, None if timeout is None else time.monotonic() + timeout)
