@@ -15,8 +15,11 @@ export function bytes(value: number): string {
   return `${significant(value, unit)} ${UNITS[unit]}`;
 }
 
-/** `used / total` with one unit: `0.5 / 15.6 GB`. */
+/** `used / total` with one unit: `0.5 / 15.6 GB`; an ellipsis for what has not been measured yet. */
 export function bytesOf(used: number, total: number): string {
+  if (total <= 0) {
+    return '…';
+  }
   let unit = 0;
   let scale = 1;
   while (total / scale >= 1023.5 && unit < UNITS.length - 1) {

@@ -95,9 +95,12 @@ async function startByForm(panel) {
   await row.getByText(CLUSTER).waitFor();
   await panel.locator('[data-rayjup=node]').waitFor();
   assert.match(await row.innerText(), new RegExp(`1 node · ${options.cpus} CPU`));
-  const meters = panel.locator('[data-rayjup=node]');
-  assert.match(await meters.locator('[data-rayjup=meter-memory]').innerText(), /^[\d.]+ \/ [\d.]+ [GT]B$/);
-  assert.match(await meters.locator('[data-rayjup=meter-store]').innerText(), /^[\d.]+ \/ [\d.]+ [MGT]B$/);
+  const meter = name => panel.locator(`[data-rayjup=node] [data-rayjup=meter-${name}]`).innerText();
+  await expectSoon('the node has been measured', async () =>
+    /^[\d.]+ \/ [\d.]+ [GT]B$/.test(await meter('memory'))
+  );
+  assert.match(await meter('store'), /^[\d.]+ \/ [\d.]+ [MGT]B$/);
+  assert.match(await meter('cpu'), /^\d+ %$/);
   assert.match(await chip(panel), new RegExp(`^0 / ${options.cpus} CPU in use$`));
   await panel.getByText('No tasks yet.').waitFor();
   passed('a cluster started by clicking shows its node, memory and object store');

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from pytest_jupyter.jupyter_server import *  # noqa: F403
+
 from rayjup.cluster import descriptors, manager
 
 Fetch = Callable[..., Awaitable[Any]]

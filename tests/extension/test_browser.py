@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rayjup.cluster import descriptors, manager
 
 ROOT = Path(__file__).resolve().parents[2]

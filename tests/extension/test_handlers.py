@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+
 from rayjup.cluster import descriptors, manager
 from rayjup.cluster.descriptors import process_start_time
 

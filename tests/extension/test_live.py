@@ -10,8 +10,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from rayjup.cluster import manager
 from rayjup_lab.services.live.hub import LiveHub
+
+from rayjup.cluster import manager
 
 Connect = Callable[[], Awaitable[Any]]
 
