@@ -85,6 +85,7 @@ class Runtime:
             lambda nbytes: self.link.request("store_reserve", nbytes),
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
         )
+        self.store.on_posted = self._flush_soon
         object_ref.set_runtime(self)
 
     # -- connections
@@ -122,11 +123,12 @@ class Runtime:
             self.on_calls(peer, messages)
         else:
             for message in messages:
-                self._on_message(peer, message)
+                self.on_message(peer, message)
         if self.reactor._waiters:
             self.reactor.kick()
 
-    def _on_message(self, peer: Peer, message: Message) -> None:
+    def on_message(self, peer: Peer, message: Message) -> None:
+        """Handle one message, of whatever kind."""
         kind = message[0]
         if kind == m.REPLY:
             self.tasks.on_replies(peer, [message])
@@ -140,6 +142,8 @@ class Runtime:
             self.exports.on_value(message[1], message[2], message[3])
         elif kind == m.BORROW:
             self.exports.on_borrow(peer, message[1])
+        elif kind == m.RECYCLE:
+            self.store.taken_back(message[1], message[2])
         elif kind == m.SYNC:
             peer.send((m.BORROW_ACK, message[1]))
         elif kind == m.BORROW_ACK:
@@ -179,7 +183,9 @@ class Runtime:
         if self.reactor._waiters:
             self.reactor.kick()
 
-    def complete_wire(self, ref: ObjectRef, status: int, value: Any, own: bool = True) -> None:
+    def complete_wire(
+        self, ref: ObjectRef, status: int, value: Any, own: bool = True, writer: Peer | None = None
+    ) -> None:
         """:meth:`complete` with a value as it came over the wire."""
         inner = None
         data = value
@@ -193,7 +199,7 @@ class Runtime:
             data, wires = value
             inner = self.exports.adopt_all(wires)
             if own:
-                data = self.store.own(data)
+                data = self.store.own(data, writer)
         elif status == m.ERROR and type(value) is bytes:
             data = pickle.loads(value)
         self.complete(ref, status, data, inner)
@@ -432,6 +438,10 @@ class Runtime:
     def flush(self) -> None:
         """Send what is queued for other processes."""
         self.tasks.flush()
+
+    def _flush_soon(self, peer: Peer) -> None:
+        self.tasks.dirty_peers.add(peer)
+        self.tasks.wake_background()
 
     def _busy(self) -> bool:
         return (

@@ -356,9 +356,13 @@ class Tasks:
         done: list[Any] = []
         leases: set[Any] = set()
         others: list[tuple[Task, Message]] = []
+        strays: list[Message] = []
         with self.lock:
             pop = self.inflight.pop
             for message in messages:
+                if message[0] != m.REPLY:  # a frame may hold other messages between replies
+                    strays.append(message)
+                    continue
                 _, seq, status, value, micros, held = message
                 task = pop(seq, None)
                 if task is None:
@@ -385,11 +389,13 @@ class Tasks:
                     others.append((task, message))
             runtime.completions += len(messages)
         for task, message in others:
-            self._finish(task, message)
+            self._finish(peer, task, message)
         for ref in done:
             waiters, ref._waiters = ref._waiters, None
             for waiter in waiters or ():
                 waiter(ref)
+        for message in strays:
+            runtime.on_message(peer, message)
         for lease in leases:
             lease.on_progress(self) if type(lease) is not Lease else self._progress(lease)
 
@@ -398,7 +404,7 @@ class Tasks:
             lease.stuck = False
             self._refill(lease)
 
-    def _finish(self, task: Task, message: Message) -> None:
+    def _finish(self, peer: Peer, task: Task, message: Message) -> None:
         _, _, status, value, micros, _ = message
         function = task.function
         if micros >= 0:
@@ -418,7 +424,7 @@ class Tasks:
         parts = value if status == m.MANY else [(status, value)]
         for ref, (part_status, part) in zip(refs, parts, strict=True):
             ref._task = None
-            self.runtime.complete_wire(ref, part_status, part)
+            self.runtime.complete_wire(ref, part_status, part, writer=peer)
 
     def _retry_after_error(self, task: Task, value: Any) -> bool:
         if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
