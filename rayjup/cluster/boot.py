@@ -119,24 +119,34 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
             rayjup=plugins.package_version(),
             extra={"node_pid": node.info["pid"]},
         )
-        if config.get("listed", True):
-            descriptor.write()
-        os.write(report_fd, json.dumps(descriptor.__dict__).encode())
-        os.close(report_fd)
-        head.on_no_nodes = stop.set  # a local cluster is nothing without its node
-        _end_when_unused(head, config["linger_s"], stop)
         try:
-            await stop.wait()
+            await _serve(head, descriptor, config, report_fd, stop)
         finally:
-            descriptor.remove()
-        head.shutdown_nodes()
-        deadline = loop.time() + 5.0
-        while head.nodes and loop.time() < deadline:
-            await asyncio.sleep(0.01)
-        for info in head.dead_nodes:
-            if process_start_time(info["pid"]) == 0.0:  # killed: it could not tidy up
-                shutil.rmtree(info["store_dir"], ignore_errors=True)
-                shutil.rmtree(session, ignore_errors=True)
+            # Also when the descriptor cannot be written: the node tidies up only if it is told to end.
+            head.shutdown_nodes()
+            deadline = loop.time() + 5.0
+            while head.nodes and loop.time() < deadline:
+                await asyncio.sleep(0.01)
+            for info in head.dead_nodes:
+                if process_start_time(info["pid"]) == 0.0:  # killed: it could not tidy up
+                    shutil.rmtree(info["store_dir"], ignore_errors=True)
+                    shutil.rmtree(session, ignore_errors=True)
+
+
+async def _serve(
+    head: Any, descriptor: Descriptor, config: dict[str, Any], report_fd: int, stop: asyncio.Event
+) -> None:
+    """Tell where the cluster is, and wait for its end."""
+    if config.get("listed", True):
+        descriptor.write()
+    os.write(report_fd, json.dumps(descriptor.__dict__).encode())
+    os.close(report_fd)
+    head.on_no_nodes = stop.set  # a local cluster is nothing without its node
+    _end_when_unused(head, config["linger_s"], stop)
+    try:
+        await stop.wait()
+    finally:
+        descriptor.remove()
 
 
 def _end_when_unused(head: Any, linger_s: float | None, stop: asyncio.Event) -> None:

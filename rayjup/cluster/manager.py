@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,10 +98,11 @@ def start(
     finally:
         os.close(read_fd)
     if report is None:
-        _kill_session(process)
+        reason = _log_tail(config["session_dir"])
+        _end_session(process)
+        shutil.rmtree(config["session_dir"], ignore_errors=True)
         raise RaySystemError(
-            f"the cluster {config['name']} did not start within {timeout_s} s.\n"
-            f"{_log_tail(config['session_dir'])}"
+            f"the cluster {config['name']} did not start (it may take {timeout_s:g} s).\n{reason}"
         )
     return Descriptor(**json.loads(report))
 
@@ -120,12 +122,20 @@ def _read_report(fd: int, deadline: float) -> bytes | None:
         data += part
 
 
-def _kill_session(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it has ended by itself
+def _end_session(process: subprocess.Popen[bytes], timeout_s: float = 5.0) -> None:
+    """End what is left of a cluster that did not come up, by force where it does not end itself."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break  # it has ended by itself
+        # Asked politely, the node removes its directory in shared memory.
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            continue
     process.wait()
+    _children.remove(process)
 
 
 def _log_tail(session_dir: str) -> str:

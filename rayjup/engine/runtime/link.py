@@ -143,11 +143,18 @@ class AgentLink:
         """Send what was posted and, when it changed, how many calls are where."""
         if now >= self._next_stats and not self.lost:
             self._next_stats = now + _STATS_S
-            stats = (self.runtime.tasks.counts(), self.runtime.actors.pending())
+            stats = self._stats()
             if stats != self._last_stats:
                 self._last_stats = stats
                 self.peer.outbox.append(("stats", *stats))
         self.peer.flush()
+
+    def has_news(self) -> bool:
+        """True until the counts have been sent as they are now: the last change must not get lost."""
+        return not self.lost and self._stats() != self._last_stats
+
+    def _stats(self) -> tuple[dict[str, list[int]], dict[bytes, int]]:
+        return self.runtime.tasks.counts(), self.runtime.actors.pending()
 
     def close(self) -> None:
         """End the connection; the agent takes it as the end of this process's part."""

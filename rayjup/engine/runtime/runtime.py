@@ -442,7 +442,11 @@ class Runtime:
         self.tasks.wake_background()
 
     def _busy(self) -> bool:
-        return self.tasks.busy() or bool(self.exports.ended or self.actors.ended or self.link.peer.outbox)
+        return (
+            self.tasks.busy()
+            or bool(self.exports.ended or self.actors.ended or self.link.peer.outbox)
+            or self.link.has_news()
+        )
 
     def _tick(self) -> None:
         if self.closed:

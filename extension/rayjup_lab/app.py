@@ -1,0 +1,73 @@
+"""The Jupyter Server extension application: configuration and routes."""
+
+from __future__ import annotations
+
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Float, Integer, validate
+from traitlets.traitlets import TraitError
+
+from rayjup_lab.services.clusters.handlers import clusters_handlers
+from rayjup_lab.services.clusters.manager import ClustersManager
+from rayjup_lab.services.live.handlers import live_handlers
+from rayjup_lab.services.live.hub import LiveHub
+
+
+class RayjupExtension(ExtensionApp):
+    """Lists, starts, stops and watches rayjup clusters for the JupyterLab side panel.
+
+    The server holds no cluster itself: a cluster is a detached process, found by its descriptor
+    file, so it survives a restart of the server.
+    """
+
+    name = "rayjup_lab"
+    description = "rayjup clusters: start, watch and stop them from JupyterLab"
+    extension_url = "/lab"
+
+    default_num_cpus = Float(
+        None,
+        allow_none=True,
+        help="CPUs of a cluster started without saying how many (None: all CPUs of the machine).",
+    ).tag(config=True)
+    max_clusters = Integer(
+        8, min=1, help="How many clusters of this user may run before the panel refuses to start one more."
+    ).tag(config=True)
+    linger_s = Float(
+        12 * 3600.0,
+        allow_none=True,
+        help="Seconds a cluster started here lives on after its last driver has gone (None: until stopped).",
+    ).tag(config=True)
+    start_timeout_s = Float(30.0, min=1.0, help="Seconds a cluster may take to become usable.").tag(
+        config=True
+    )
+    live_interval_s = Float(
+        1.0, min=0.25, help="Seconds between two updates of the live view (all browser tabs share one poll)."
+    ).tag(config=True)
+
+    @validate("default_num_cpus", "linger_s")
+    def _not_negative(self, proposal: dict[str, object]) -> object:
+        value = proposal["value"]
+        if isinstance(value, float) and value < 0:
+            name = getattr(proposal["trait"], "name", "value")
+            raise TraitError(f"RayjupExtension.{name} is {value}, but must be 0 or more, or None.")
+        return value
+
+    def initialize_settings(self) -> None:
+        self.clusters = ClustersManager(
+            max_clusters=self.max_clusters,
+            default_num_cpus=self.default_num_cpus,
+            linger_s=self.linger_s,
+            start_timeout_s=self.start_timeout_s,
+            log=self.log,
+        )
+        self.live = LiveHub(self.clusters, interval_s=self.live_interval_s, log=self.log)
+        self.clusters.on_change = self.live.wake
+        self.settings["rayjup_clusters"] = self.clusters
+        self.settings["rayjup_live"] = self.live
+
+    def initialize_handlers(self) -> None:
+        self.handlers.extend([*clusters_handlers, *live_handlers])
+
+    async def stop_extension(self) -> None:
+        """Release sockets and threads; running clusters stay."""
+        await self.live.close()
+        self.clusters.close()

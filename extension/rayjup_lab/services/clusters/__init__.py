@@ -1,0 +1,1 @@
+"""Clusters as REST resources: ``options`` (validation), ``manager``, ``observer``, ``handlers``."""

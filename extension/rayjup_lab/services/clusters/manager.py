@@ -1,0 +1,251 @@
+"""Listing, starting, stopping and reading clusters on behalf of the browser.
+
+Everything that blocks runs in threads; the event loop of the Jupyter server is never held.
+Nothing here owns a cluster: the list is read from the descriptor files each time, so clusters
+started from a notebook or a shell show up too, and a restarted server sees them all again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from rayjup.cluster import descriptors, manager
+from rayjup.cluster.descriptors import Descriptor
+from rayjup.exceptions import RaySystemError
+from rayjup_lab.services.clusters.observer import ClusterObserver
+from rayjup_lab.services.clusters.options import StartOptions
+from rayjup_lab.services.errors import Conflict, Failed, NotFound, Unreachable
+
+T = TypeVar("T")
+
+_FRESH_S = 5.0
+"""A snapshot younger than this is good enough for the node count in a list of clusters."""
+
+
+class ClustersManager:
+    """Asynchronous facade over ``rayjup.cluster`` and ``rayjup.observe``.
+
+    Parameters
+    ----------
+    max_clusters : int
+        Clusters of this user beyond which `start` refuses.
+    default_num_cpus : float or None
+        CPUs of a cluster when the client names none (None: all of the machine).
+    linger_s : float or None
+        Handed to every cluster started here: seconds it outlives its last driver.
+    start_timeout_s : float
+        Seconds a cluster may take to become usable.
+    log : logging.Logger or LoggerAdapter
+    """
+
+    def __init__(
+        self,
+        *,
+        max_clusters: int,
+        default_num_cpus: float | None,
+        linger_s: float | None,
+        start_timeout_s: float,
+        log: logging.Logger | logging.LoggerAdapter[Any],
+        read_timeout_s: float = 5.0,
+    ) -> None:
+        self.on_change: Callable[[], None] = lambda: None
+        self._max_clusters = max_clusters
+        self._default_num_cpus = default_num_cpus
+        self._linger_s = linger_s
+        self._start_timeout_s = start_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._log = log
+        self._starting: list[str | None] = []
+        self._stopping: set[str] = set()
+        self._observers: dict[str, ClusterObserver] = {}
+        # Starting and stopping take seconds; they must not keep the quick reads waiting.
+        self._slow = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rayjup-start-stop")
+        self._quick = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rayjup-read")
+
+    @property
+    def starting(self) -> list[str | None]:
+        """Names (None: left to the cluster) of the clusters being started right now."""
+        return list(self._starting)
+
+    async def live(self) -> list[Descriptor]:
+        """The live clusters of this user, oldest first."""
+        found = await self._in_thread(self._quick, descriptors.list_clusters)
+        self._forget_all_but({d.cluster_id for d in found})
+        return found
+
+    async def list_clusters(self) -> list[dict[str, Any]]:
+        """The live clusters as JSON-able summaries, each with its number of nodes."""
+        found = await self.live()
+        await asyncio.gather(*(self.refresh(d, max_age_s=_FRESH_S) for d in found))
+        return [self.summary(d) for d in found]
+
+    async def get(self, cluster_id: str) -> dict[str, Any]:
+        descriptor = await self._find(cluster_id)
+        await self.refresh(descriptor, max_age_s=_FRESH_S)
+        return self.summary(descriptor)
+
+    async def snapshot(self, cluster_id: str) -> dict[str, Any]:
+        """A fresh snapshot of the whole cluster, as `rayjup.observe.ClusterView` gives it.
+
+        Raises
+        ------
+        NotFound, Unreachable
+        """
+        descriptor = await self._find(cluster_id)
+        snapshot = await self.refresh(descriptor)
+        if snapshot is None:
+            reason = self.error(cluster_id) or "it has just gone"
+            raise Unreachable(f"Cluster {descriptor.name!r} does not answer: {reason}.")
+        return snapshot
+
+    async def start(self, options: StartOptions) -> dict[str, Any]:
+        """Start a cluster and wait until it is usable.
+
+        Raises
+        ------
+        Conflict
+            When a cluster of that name runs already, or too many run.
+        Failed
+            When it does not come up; carries the reason.
+        """
+        found = await self.live()
+        # No await between this check and the registration, or two requests could both pass it.
+        taken = {d.name for d in found} | {name for name in self._starting if name}
+        if options.name in taken:
+            raise Conflict(
+                f"A cluster named {options.name!r} is running already. "
+                "Join it, stop it, or choose another name.",
+                field="name",
+            )
+        running = len(found) + len(self._starting)
+        if running >= self._max_clusters:
+            raise Conflict(
+                f"{running} clusters are running, and at most {self._max_clusters} may. "
+                "Stop one first, or raise RayjupExtension.max_clusters."
+            )
+        self._starting.append(options.name)
+        self.on_change()
+        try:
+            descriptor = await self._in_thread(self._slow, lambda: self._start(options))
+        except (RaySystemError, OSError, TimeoutError) as error:
+            self._log.warning("rayjup: starting a cluster failed: %s", error)
+            raise Failed(f"The cluster could not be started: {error}") from error
+        finally:
+            self._starting.remove(options.name)
+            self.on_change()
+        self._log.info("rayjup: started cluster %s (%s)", descriptor.name, descriptor.cluster_id)
+        await self.refresh(descriptor)
+        return self.summary(descriptor)
+
+    async def stop(self, cluster_id: str) -> None:
+        """Stop one cluster, by force if it does not go by itself.
+
+        Raises
+        ------
+        NotFound, Failed
+        """
+        await self._stop(await self._find(cluster_id))
+
+    async def stop_all(self, started_by: str | None = None) -> list[str]:
+        """Stop this user's clusters (only those started by ``started_by`` if given); their ids."""
+        found = [d for d in await self.live() if started_by in (None, d.started_by)]
+        results = await asyncio.gather(*(self._stop(d) for d in found), return_exceptions=True)
+        failures = [r for r in results if isinstance(r, BaseException)]
+        if failures:
+            raise Failed(f"{len(failures)} of {len(found)} clusters could not be stopped: {failures[0]}")
+        return [d.cluster_id for d in found]
+
+    async def refresh(self, descriptor: Descriptor, max_age_s: float = 0.0) -> dict[str, Any] | None:
+        """The latest snapshot, read anew if older than ``max_age_s``; None when unreachable."""
+        observer = self._observers.get(descriptor.cluster_id)
+        if observer is None:
+            observer = self._observers[descriptor.cluster_id] = ClusterObserver(descriptor)
+        if observer.age_s() <= max_age_s:
+            return observer.latest
+        try:
+            return await asyncio.wait_for(self._in_thread(self._quick, observer.read), self._read_timeout_s)
+        except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
+            observer.error = f"no answer within {self._read_timeout_s:g} s"
+        except ConnectionError:
+            pass  # The observer keeps the reason.
+        return None
+
+    def error(self, cluster_id: str) -> str | None:
+        """Why the last attempt to read the cluster failed; None when it did not."""
+        observer = self._observers.get(cluster_id)
+        return observer.error if observer is not None else None
+
+    def summary(self, descriptor: Descriptor) -> dict[str, Any]:
+        """A cluster as the list shows it; never with paths of sockets or secrets."""
+        observer = self._observers.get(descriptor.cluster_id)
+        latest = observer.latest if observer is not None else None
+        reason = observer.error if observer is not None else None
+        state = "unreachable" if reason else "running"
+        if descriptor.cluster_id in self._stopping:
+            state = "stopping"
+        return {
+            "cluster_id": descriptor.cluster_id,
+            "name": descriptor.name,
+            "address": descriptor.address,
+            "created": descriptor.created,
+            "started_by": descriptor.started_by,
+            "linger_s": descriptor.linger_s,
+            "state": state,
+            "reason": reason,
+            "nodes": sum(1 for node in latest["nodes"] if node["alive"]) if latest else None,
+            "resources": latest["resources_total"] if latest else None,
+        }
+
+    def close(self) -> None:
+        """Release threads and connections; clusters stay."""
+        self._slow.shutdown(wait=False, cancel_futures=True)
+        self._quick.shutdown(wait=True, cancel_futures=True)
+        self._forget_all_but(set())
+
+    def _start(self, options: StartOptions) -> Descriptor:
+        num_cpus = options.num_cpus if options.num_cpus is not None else self._default_num_cpus
+        return manager.start(
+            options.name,
+            num_cpus=num_cpus,
+            num_gpus=options.num_gpus,
+            object_store_memory=options.object_store_memory,
+            started_by="panel",
+            linger_s=self._linger_s,
+            timeout_s=self._start_timeout_s,
+        )
+
+    async def _stop(self, descriptor: Descriptor) -> None:
+        self._stopping.add(descriptor.cluster_id)
+        self.on_change()
+        try:
+            await self._in_thread(self._slow, lambda: manager.stop(descriptor.cluster_id))
+        except (RaySystemError, OSError, TimeoutError) as error:
+            raise Failed(f"Cluster {descriptor.name!r} could not be stopped: {error}") from error
+        finally:
+            self._stopping.discard(descriptor.cluster_id)
+            self.on_change()
+        self._log.info("rayjup: stopped cluster %s (%s)", descriptor.name, descriptor.cluster_id)
+
+    async def _find(self, cluster_id: str) -> Descriptor:
+        for descriptor in await self.live():
+            if descriptor.cluster_id == cluster_id:
+                return descriptor
+        raise NotFound(
+            f"No running cluster has the id {cluster_id!r}; GET /rayjup/clusters lists those that run."
+        )
+
+    def _forget_all_but(self, cluster_ids: set[str]) -> None:
+        for gone in [key for key in self._observers if key not in cluster_ids]:
+            observer = self._observers.pop(gone)
+            try:
+                # Closing waits for a read in progress, so it is not done on the event loop.
+                self._quick.submit(observer.close)
+            except RuntimeError:  # The pool is shut down: nobody reads any more, closing cannot wait.
+                observer.close()
+
+    async def _in_thread(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, call)

@@ -1,0 +1,73 @@
+"""One cluster as the server watches it: a view, used by one thread at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from rayjup.cluster.descriptors import Descriptor
+from rayjup.observe import ClusterView
+
+
+class ClusterObserver:
+    """Reads snapshots of one cluster and remembers the latest.
+
+    All methods block and are safe to call from any thread. A view talks over one socket, so a
+    second reader waits for the first; after ``busy_timeout_s`` it gives up instead of piling up
+    threads behind a cluster that hangs.
+    """
+
+    def __init__(self, descriptor: Descriptor, busy_timeout_s: float = 2.0) -> None:
+        self.descriptor = descriptor
+        self.latest: dict[str, Any] | None = None
+        self.read_at = 0.0
+        self.error: str | None = None
+        self._busy_timeout_s = busy_timeout_s
+        self._lock = threading.Lock()
+        self._view: ClusterView | None = None
+        self._closed = False
+
+    def read(self) -> dict[str, Any]:
+        """A fresh snapshot.
+
+        Raises
+        ------
+        ConnectionError
+            When the cluster is gone, hangs, or this observer was closed.
+        """
+        if not self._lock.acquire(timeout=self._busy_timeout_s):
+            raise self._failed(f"cluster {self.descriptor.name!r} has not answered the previous question yet")
+        try:
+            if self._closed:
+                raise ConnectionError(f"no longer watching cluster {self.descriptor.name!r}")
+            try:
+                if self._view is None:
+                    self._view = ClusterView(self.descriptor)
+                snapshot = self._view.snapshot()
+            except OSError as error:
+                # The next read opens a new connection: the cluster may only have been restarting.
+                self._drop_view()
+                raise self._failed(str(error) or type(error).__name__) from error
+            self.latest, self.read_at, self.error = snapshot, time.monotonic(), None
+            return snapshot
+        finally:
+            self._lock.release()
+
+    def age_s(self) -> float:
+        """Seconds since the last successful read (infinite before the first)."""
+        return time.monotonic() - self.read_at if self.latest is not None else float("inf")
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._drop_view()
+
+    def _drop_view(self) -> None:
+        view, self._view = self._view, None
+        if view is not None:
+            view.close()
+
+    def _failed(self, reason: str) -> ConnectionError:
+        self.error = reason
+        return ConnectionError(reason)

@@ -1,0 +1,3 @@
+import './panel.css';
+import './forms.css';
+import './cluster.css';
