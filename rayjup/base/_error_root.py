@@ -21,7 +21,9 @@ def bare_instance(cls: type[_Exc], template: BaseException) -> _Exc:
     The constructor of somebody else's exception may need arguments nobody kept; only the one of
     the nearest built-in class has to run, because that one lays out the memory.
     """
-    builtin = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    builtin: type = cls
+    while builtin.__flags__ & _HEAP_TYPE:
+        builtin = builtin.__base__  # type: ignore[assignment]  # the parent that lays out the memory
     group = getattr(template, "exceptions", None)
     if builtin.__name__ in ("BaseExceptionGroup", "ExceptionGroup") and group is not None:
         return builtin.__new__(cls, template.message, list(group))  # type: ignore
@@ -42,9 +44,12 @@ def typed_fields(error: BaseException) -> dict[str, Any]:
                 continue
             if isinstance(descriptor, (MemberDescriptorType, GetSetDescriptorType)):
                 try:
-                    found[descriptor.__name__] = descriptor.__get__(error, type(error))
+                    value = descriptor.__get__(error, type(error))
                 except AttributeError:  # a slot nobody has filled
                     continue
+                if value is None and not cls.__flags__ & _HEAP_TYPE:
+                    continue  # a built-in's way to say the same; stored, it would count as a value
+                found[descriptor.__name__] = value
     return found
 
 

@@ -8,10 +8,11 @@ which watches the lane's sockets itself.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import functools
 import inspect
 import os
+import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from rayjup.engine.runtime.arguments import decode
 
 if TYPE_CHECKING:
     from rayjup.engine.executor.executor import Executor
+
+
+_BATCH = 32  # answers that are sent without waiting for more
 
 
 class ActorExit(SystemExit):
@@ -110,23 +114,40 @@ def cancel(executor: Executor, peer: Peer, seq: int) -> None:
 
 
 class ThreadedMode:
-    """Calls run on a pool of threads; the main thread goes on reading."""
+    """Calls run on up to ``limit`` threads; the main thread goes on reading."""
 
     def __init__(self, executor: Executor, limit: int) -> None:
         self.executor = executor
-        self.pool = concurrent.futures.ThreadPoolExecutor(limit, thread_name_prefix="rayjup-actor")
+        self.limit = limit
+        self.calls: queue.SimpleQueue[tuple[Peer, Message] | None] = queue.SimpleQueue()
+        self.threads: list[threading.Thread] = []
+        self.idle = 0  # threads that wait for a call (a hint: a thread too many does no harm)
 
     def run(self) -> None:
-        """Hand calls to the pool until the actor ends."""
+        """Hand calls to threads until the actor ends."""
         executor = self.executor
-        queue = executor.queue
+        waiting = executor.queue
         while executor.exit_code is None:
             executor.settle()
             executor.runtime.reactor.lead(executor._has_work)
-            while queue:
-                peer, message = queue.popleft()
-                self.pool.submit(self._one, peer, message)
-        self.pool.shutdown(wait=False, cancel_futures=True)
+            while waiting:
+                self.calls.put(waiting.popleft())
+                if self.calls.qsize() > self.idle and len(self.threads) < self.limit:
+                    thread = threading.Thread(target=self._run_calls, name="rayjup-actor", daemon=True)
+                    self.threads.append(thread)
+                    thread.start()
+
+    def _run_calls(self) -> None:
+        calls = self.calls
+        while True:
+            if calls.empty():
+                self.idle += 1
+                item = calls.get()
+                self.idle -= 1
+            else:
+                item = calls.get()
+            if item is not None:
+                self._one(*item)
 
     def _one(self, peer: Peer, message: Message) -> None:
         from rayjup.engine.executor.executor import Running, current
@@ -152,7 +173,11 @@ class ThreadedMode:
             _hold(executor, fresh, peer)
         answer(value, problem)
         del value
-        peer.flush()
+        if self.calls.empty() or len(peer.outbox) >= _BATCH:
+            peer.flush()
+        else:  # the next call's answer may come with it; a tick sees to it if that takes long
+            executor.runtime.tasks.dirty_peers.add(peer)
+            executor.runtime.tasks.wake_background()
         if executor.exit_code is not None:
             executor.runtime.reactor.kick()
 

@@ -242,8 +242,10 @@ class Executor:
             elif kind == m.DEFINE:
                 self.functions[(message[1],)] = message[2]
                 self.names[message[1]] = message[3]
-            else:
+            elif kind == m.CANCEL:
                 self._on_cancel(peer, message[1])
+            else:  # a frame may hold other messages between calls
+                self.runtime.on_message(peer, message)
 
     def _on_cancel(self, peer: Peer, seq: int) -> None:
         if any(queued_peer is peer and message[1] == seq for queued_peer, message in list(self.queue)):

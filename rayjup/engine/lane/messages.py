@@ -15,6 +15,7 @@ BORROW = 8  # [(object_id, +1 | -1), …]: changes of the sender's count at the 
 BORROW_ACK = 9  # request
 SYNC = 10  # request: answer BORROW_ACK when everything before this was handled
 ITEM = 11  # seq, index, status, value: one item of a streaming generator
+RECYCLE = 13  # path, reusable: the owner is done with a segment that the receiver wrote
 CONSUMED = 12  # seq, index: the consumer has taken items up to index
 
 # How a value is carried (status of REPLY, VALUE and of dependencies).

@@ -9,10 +9,10 @@ sleeps without waking up when nothing is.
 
 from __future__ import annotations
 
+import _signal  # the wrappers in `signal` turn numbers into enums, which costs ten times the call
 import contextlib
 import os
 import select
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 TICK_S = 0.005
 _PARK_AFTER_TICKS = 40
+_SIGINT = _signal.SIGINT
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -90,8 +91,10 @@ class Reactor:
 
     def poll(self, timeout: float) -> None:
         """Wait for events up to ``timeout`` seconds (-1: without end) and dispatch them."""
+        self._dispatch(self._epoll.poll(timeout))
+
+    def _dispatch(self, events: list[tuple[int, int]]) -> None:
         watched = self._watched
-        events = self._epoll.poll(timeout)
         self.dispatching = True
         try:
             for fd, event in events:
@@ -135,9 +138,9 @@ class Reactor:
         self._wanted += 1
         restore = None
         if self.shield_interrupts and me == self._main:
-            restore = signal.getsignal(signal.SIGINT)
+            restore = _signal.getsignal(_SIGINT)
             if callable(restore):
-                signal.signal(signal.SIGINT, self.shielded(restore))
+                _signal.signal(_SIGINT, self.shielded(restore))
         try:
             while not done():
                 if self._lead.acquire(False):
@@ -162,7 +165,7 @@ class Reactor:
         finally:
             self._wanted -= 1
             if callable(restore):
-                signal.signal(signal.SIGINT, restore)
+                _signal.signal(_SIGINT, restore)
             if self._waiters:
                 self._wake_waiters()
 
@@ -246,13 +249,13 @@ class Reactor:
     def _background(self) -> None:
         quiet = 0
         while not self.closed:
-            if quiet >= _PARK_AFTER_TICKS and self._leader > 0 and not self.busy():
+            if quiet >= _PARK_AFTER_TICKS and self._leader > 0:
                 # A foreground thread has been waiting in poll for long: nothing to do for us.
-                self._parked = True
-                if self._leader > 0:
+                self._parked = True  # from here on, whoever makes the process busy wakes us
+                if self._leader > 0 and not self.busy():
                     self._wake.acquire()
+                    quiet = 0
                 self._parked = False
-                quiet = 0
             turns = self._turns
             self._wake.acquire(timeout=TICK_S if quiet < _PARK_AFTER_TICKS else 10 * TICK_S)
             if self.closed:

@@ -101,7 +101,7 @@ class Book:
 
     def add_node(self, node_id: str, total: Amounts, labels: dict[str, str]) -> Node:
         # Among equals the choice is random, so that clusters do not fill up in alphabetical order.
-        rank = self._random.getrandbits(40) << 24 | self.number()
+        rank = (self._random.getrandbits(40) << 64) + self.number()
         node = Node(node_id, total, labels, rank)
         self.nodes.add(node)
         self._sum(node, 1)
@@ -200,7 +200,7 @@ class Book:
             shares = node.now.choose_gpus(amounts.get("GPU", 0))
             assert shares is not None and node.now.fits(amounts), f"bundle {index} does not fit {node.key}"
             self._book(node, amounts, shares, -1, True)
-            bundle = Bundle(group.id, index, node, amounts, shares)
+            bundle = Bundle(group.id, index, node, amounts, shares, self.number())
             node.bundles[bundle] = None
             group.bundles[index] = bundle
             group.domain.add(bundle)

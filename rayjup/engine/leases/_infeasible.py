@@ -58,8 +58,8 @@ def group_obstacle(group: Group, nodes: list[Node]) -> str:
             f"{name} waits for resources that are in use: {describe(summed(list(group.missing().values())))}."
         )
     return (
-        f"{name} cannot be placed on the nodes the cluster has ({len(nodes)}), even if nothing else ran there: "
-        f"it needs {', '.join(describe(amounts) for amounts in group.missing().values())}."
+        f"{name} cannot be placed on the nodes the cluster has ({len(nodes)}), even if nothing else ran "
+        f"there: it needs {', '.join(describe(amounts) for amounts in group.missing().values())}."
     )
 
 

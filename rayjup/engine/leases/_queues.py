@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import heapq
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 
 from rayjup.engine.leases._resources import Amounts, from_units, to_units
 from rayjup.engine.leases._shapes import Labels, NodeAffinity, Shape
@@ -146,6 +147,13 @@ class Waiting:
     def at(self, place: Place) -> list[tuple[int, int, ShapeQueue]]:
         """Age, number and queue of those who wait at a place, oldest first. Not to be changed."""
         return self._at.get(place, [])
+
+    def nodes(self, keys: Iterable[str]) -> list[Place]:
+        """Those of some nodes at which somebody waits."""
+        if len(self._at) == (None in self._at):
+            return []
+        places: list[Place] = [("node", key) for key in keys]
+        return [place for place in places if place in self._at]
 
     def older(self, seq: int, place: Place) -> list[ShapeQueue]:
         """The queues at a place in which somebody waits longer than since ``seq``."""

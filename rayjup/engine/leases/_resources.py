@@ -178,12 +178,13 @@ class Pool:
             if holder is owner:
                 continue
             for part in parts:
-                if left.fits(part):
-                    left.take(part)
-                else:
+                for name, need in part.items():
+                    if left.fits({name: need}):
+                        left.take({name: need})
+                        continue
                     # It is being saved up for: nobody else gets any of it.
-                    left.free.update(dict.fromkeys(part, 0))
-                    if "GPU" in part:
+                    left.free[name] = 0
+                    if name == "GPU":
                         left.slots = {}
         return left
 
@@ -226,8 +227,11 @@ class Bundle(Pool):
 
     __slots__ = ("group_id", "index", "on", "shares")
 
-    def __init__(self, group_id: bytes, index: int, on: Node, total: Amounts, shares: GpuShares) -> None:
-        super().__init__(f"{group_id.hex()}:{index}", total, dict(shares), index)
+    def __init__(
+        self, group_id: bytes, index: int, on: Node, total: Amounts, shares: GpuShares, number: int
+    ) -> None:
+        # A bundle that is placed again is another pool: the number tells the two apart.
+        super().__init__(f"{group_id.hex()}:{index}", total, dict(shares), (index << 64) + number)
         self.group_id = group_id
         self.index = index
         self.on = on

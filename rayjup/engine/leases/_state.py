@@ -33,7 +33,8 @@ class LeaseScheduler:
     spread_threshold
         Up to which utilization (0 to 1) nodes near the data or the client are preferred.
     overtake_limit
-        By how many younger requests one may be overtaken before capacity is kept for it.
+        By how many younger requests one may be overtaken before capacity is kept for it; or by one
+        per node, if that is more.
     """
 
     def __init__(
@@ -433,7 +434,9 @@ class LeaseScheduler:
                 continue
             unseen -= names
             other.overtaken += 1
-            if other.overtaken >= self._claims.limit and other not in self._claims:
+            # Finding a place to keep looks at all nodes; on large clusters that has to be rarer.
+            limit = max(self._claims.limit, len(self._book.nodes.pools))
+            if other.overtaken >= limit and other not in self._claims:
                 self._claim(other)
             if not unseen:
                 break
@@ -527,7 +530,7 @@ class LeaseScheduler:
                 continue
             wanted = 0
             if row.where is None:
-                places: list[Any] = [None, *(("node", pool.key) for pool in row.pools)]
+                places: list[Any] = [None, *self._waiting.nodes(pool.key for pool in row.pools)]
                 for group in self._pending.values():
                     if not group.names.isdisjoint(row.names):
                         wanted += len(group.missing())
@@ -540,7 +543,9 @@ class LeaseScheduler:
                     same = queue.shape == key[1] and key[0] in queue.clients
                     if same or queue.infeasible or not any(name in queue.amounts for name in row.names):
                         continue
-                    if any(self._could_use(queue, p) for p in row.pools):
+                    # Of a holding so large some lease will do, and asking in vain does no harm.
+                    large = len(row.pools) > 64
+                    if large or any(self._could_use(queue, pool) for pool in row.pools):
                         wanted += queue.remaining
             if wanted:
                 self._book.out.append(holdings.ask_one(key, row, wanted))

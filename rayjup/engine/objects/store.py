@@ -21,6 +21,7 @@ from typing import Any
 
 from rayjup.base.exceptions import ObjectLostError, ObjectStoreFullError
 from rayjup.base.serialization import Packed
+from rayjup.engine.lane.messages import RECYCLE
 from rayjup.engine.objects.copying import copy
 
 Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
@@ -34,14 +35,17 @@ _QUOTA_STEP = 64 << 20
 class Segment:
     """A mapped file that holds one object. Ends with its last user; see :meth:`Store.release`."""
 
-    __slots__ = ("capacity", "descriptor", "map", "path", "shared", "store")
+    __slots__ = ("capacity", "descriptor", "map", "path", "shared", "store", "writer")
 
-    def __init__(self, store: Store, path: str, capacity: int, mapped: mmap.mmap | None) -> None:
+    def __init__(
+        self, store: Store, path: str, capacity: int, mapped: mmap.mmap | None, writer: Any = None
+    ) -> None:
         self.store = store
         self.path = path
         self.capacity = capacity
         self.map = mapped
         self.shared = False  # some other process may have it mapped
+        self.writer = writer  # who made it for us and may use its pages again
         self.descriptor: Descriptor | None = None
 
     def __del__(self) -> None:
@@ -82,6 +86,9 @@ class Store:
         self._lock = threading.RLock()  # release() can run inside any allocation, by the collector
         self._quota = 0
         self._spare: list[tuple[float, str, int, mmap.mmap]] = []
+        self._given: dict[str, tuple[int, mmap.mmap]] = {}  # written for others, still mapped here
+        self._viewed: dict[str, weakref.ref[mmap.mmap]] = {}  # freed, but arrays here still use them
+        self.on_posted: Callable[[Any], None] = lambda peer: None  # somebody has to flush this peer
         self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
         self._clock = time.monotonic
         self.closed = False
@@ -112,13 +119,11 @@ class Store:
 
     def _create(self, size: int, owner_name: str | None) -> Segment:
         capacity = (size + 4095) & ~4095
-        if owner_name is None:
-            spare = self._take_spare(capacity)
-            if spare is not None:
-                return spare
+        spare = self._take_spare(capacity, owner_name)
+        if spare is not None:
+            return spare
         self._take_quota(capacity)
-        name = owner_name or self.name
-        path = f"{self.directory}/{name}-{os.getpid()}-{next(self._numbers)}"
+        path = self._new_path(owner_name)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.ftruncate(fd, capacity)
@@ -133,13 +138,23 @@ class Store:
             os.close(fd)
         return Segment(self, path, capacity, mapped)
 
-    def _take_spare(self, capacity: int) -> Segment | None:
+    def _take_spare(self, capacity: int, owner_name: str | None) -> Segment | None:
         with self._lock:
             for index, (_, path, have, mapped) in enumerate(self._spare):
                 if capacity <= have <= capacity + max(capacity >> 2, 65536):
                     del self._spare[index]
-                    return Segment(self, path, have, mapped)
-        return None
+                    break
+            else:
+                return None
+        renamed = self._new_path(owner_name)  # the name says whose death frees it
+        try:
+            os.rename(path, renamed)
+        except FileNotFoundError:
+            return None  # it went with an owner that died
+        return Segment(self, renamed, have, mapped)
+
+    def _new_path(self, owner_name: str | None) -> str:
+        return f"{self.directory}/{owner_name or self.name}-{os.getpid()}-{next(self._numbers)}"
 
     def _take_quota(self, capacity: int) -> None:
         with self._lock:
@@ -192,11 +207,10 @@ class Store:
             self._maps[path] = mapped
         return mapped
 
-    def own(self, descriptor: Descriptor) -> Segment:
-        """Take over the freeing of a segment that another process wrote for us."""
-        segment = Segment(self, descriptor[0], (descriptor[1] + 4095) & ~4095, None)
+    def own(self, descriptor: Descriptor, writer: Any = None) -> Segment:
+        """Take over the freeing of a segment that another process (``writer``) wrote for us."""
+        segment = Segment(self, descriptor[0], (descriptor[1] + 4095) & ~4095, None, writer)
         segment.descriptor = descriptor
-        segment.shared = True
         return segment
 
     def views_of(self, segment: Segment) -> tuple[memoryview, list[memoryview]]:
@@ -214,9 +228,22 @@ class Store:
         """Give the segment away: its new owner frees it."""
         descriptor = segment.descriptor
         assert descriptor is not None
+        if segment.map is not None:
+            with self._lock:
+                self._given[segment.path] = (segment.capacity, segment.map)
         segment.path = ""
         segment.map = None
         return descriptor
+
+    def taken_back(self, path: str, reusable: bool) -> None:
+        """The new owner of a segment we gave away is done with it: nobody else sees it any more."""
+        with self._lock:
+            given = self._given.pop(path, None)
+            if given is not None and reusable and not self.closed:
+                self._spare.append((self._clock(), path, *given))
+                return
+        if reusable:
+            self._unlink(path, given[0] if given is not None else 0)
 
     def release(self, segment: Segment) -> None:
         """Free a segment: keep the pages for reuse where nobody can see them, else unlink."""
@@ -229,7 +256,29 @@ class Store:
             with self._lock:
                 self._spare.append((self._clock(), path, segment.capacity, mapped))
             return
+        writer = segment.writer
+        if writer is not None and not writer.closed:
+            if not segment.shared:
+                viewed = self._maps.get(path)
+                if viewed is None:
+                    self._hand_back(writer, path)
+                else:  # once the last array over it is gone
+                    self._viewed[path] = weakref.ref(viewed, lambda _: self._hand_back(writer, path))
+                return
+            writer.outbox.append((RECYCLE, path, False))
+            self.on_posted(writer)
         self._unlink(path, segment.capacity)
+
+    def _hand_back(self, writer: Any, path: str) -> None:
+        """Nobody here sees the segment any more: its writer may use the pages again."""
+        self._viewed.pop(path, None)
+        if self.closed:
+            return
+        if writer.closed:
+            self._unlink(path, 0)
+        else:
+            writer.outbox.append((RECYCLE, path, True))
+            self.on_posted(writer)
 
     def _unlink(self, path: str, capacity: int) -> None:
         try:

@@ -14,9 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# Not rayjup.base.exceptions: the classes say they live in this module, and cloudpickle sends the
-# class itself, a different one on arrival, where the module it names isn't loaded.
-from rayjup import exceptions
+from rayjup import exceptions  # the public name, under which pickles refer to errors
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Listener, Message, Peer, connect_unix
@@ -69,6 +67,9 @@ class Runtime:
         self.tasks = Tasks(self)
         self.actors = ActorCalls(self)
         self.reactor = Reactor(self._tick, self._busy)
+        # Listen before the agent knows us: it may send callers here at once.
+        self.address: str = f"{os.path.dirname(agent_path)}/w-{self.worker_id[:8].hex()}.sock"
+        self._listener = Listener(self.reactor, self.address, self._accept)
         self.link = AgentLink(self, agent_path)
         node = self.link.hello(kind, self.worker_id, job_id, job)
         self.node_id: str = node["node_id"]
@@ -77,7 +78,6 @@ class Runtime:
         if kind == "driver":
             self.job_id = node["job_id"]
             self.prefix = self.worker_id[:12] + self.job_id
-        self.address: str = f"{node['socket_dir']}/w-{self.worker_id[:8].hex()}.sock"
         self.store = Store(
             node["store_dir"],
             self.worker_id[:8].hex(),
@@ -85,7 +85,7 @@ class Runtime:
             lambda nbytes: self.link.request("store_reserve", nbytes),
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
         )
-        self._listener = Listener(self.reactor, self.address, self._accept)
+        self.store.on_posted = self._flush_soon
         object_ref.set_runtime(self)
 
     # -- connections
@@ -123,11 +123,12 @@ class Runtime:
             self.on_calls(peer, messages)
         else:
             for message in messages:
-                self._on_message(peer, message)
+                self.on_message(peer, message)
         if self.reactor._waiters:
             self.reactor.kick()
 
-    def _on_message(self, peer: Peer, message: Message) -> None:
+    def on_message(self, peer: Peer, message: Message) -> None:
+        """Handle one message, of whatever kind."""
         kind = message[0]
         if kind == m.REPLY:
             self.tasks.on_replies(peer, [message])
@@ -141,6 +142,8 @@ class Runtime:
             self.exports.on_value(message[1], message[2], message[3])
         elif kind == m.BORROW:
             self.exports.on_borrow(peer, message[1])
+        elif kind == m.RECYCLE:
+            self.store.taken_back(message[1], message[2])
         elif kind == m.SYNC:
             peer.send((m.BORROW_ACK, message[1]))
         elif kind == m.BORROW_ACK:
@@ -180,7 +183,9 @@ class Runtime:
         if self.reactor._waiters:
             self.reactor.kick()
 
-    def complete_wire(self, ref: ObjectRef, status: int, value: Any, own: bool = True) -> None:
+    def complete_wire(
+        self, ref: ObjectRef, status: int, value: Any, own: bool = True, writer: Peer | None = None
+    ) -> None:
         """:meth:`complete` with a value as it came over the wire."""
         inner = None
         data = value
@@ -194,7 +199,7 @@ class Runtime:
             data, wires = value
             inner = self.exports.adopt_all(wires)
             if own:
-                data = self.store.own(data)
+                data = self.store.own(data, writer)
         elif status == m.ERROR and type(value) is bytes:
             data = pickle.loads(value)
         self.complete(ref, status, data, inner)
@@ -399,7 +404,6 @@ class Runtime:
 
             def done() -> bool:
                 nonlocal pending, seen
-                # Asked again after it said yes, it has to say yes again.
                 if self.completions != seen:
                     seen = self.completions
                     pending = [r for r in pending if r._kind == PENDING]
@@ -434,6 +438,10 @@ class Runtime:
     def flush(self) -> None:
         """Send what is queued for other processes."""
         self.tasks.flush()
+
+    def _flush_soon(self, peer: Peer) -> None:
+        self.tasks.dirty_peers.add(peer)
+        self.tasks.wake_background()
 
     def _busy(self) -> bool:
         return self.tasks.busy() or bool(self.exports.ended or self.actors.ended or self.link.peer.outbox)

@@ -65,7 +65,7 @@ class Task:
 class Lease:
     """The right to run calls on one executor."""
 
-    __slots__ = ("doomed", "drain", "granted", "id", "idle_since", "inflight", "peer", "pool", "stuck")
+    __slots__ = ("doomed", "drain", "drain_at", "granted", "id", "idle_since", "inflight", "peer", "pool", "stuck")
 
     def __init__(self, id: str, pool: Pool, peer: Peer) -> None:
         self.id = id
@@ -73,7 +73,8 @@ class Lease:
         self.peer = peer
         self.inflight: dict[int, Task] = {}
         self.granted = self.idle_since = time.monotonic()
-        self.drain = False  # somebody else waits for it: give it back once it is idle
+        self.drain = False  # give it back once it is idle
+        self.drain_at = 0.0  # when to begin with that, because somebody else waits for it
         self.stuck = False  # runs a long call: nothing is queued behind it
         self.doomed = ""  # why the executor was ended, where we know
 
@@ -248,6 +249,8 @@ class Tasks:
         reactor = self.runtime.reactor
         if reactor.endless:
             reactor.kick_leader()
+        elif reactor._parked:
+            reactor.unpark()
 
     # -- leases
 
@@ -275,23 +278,31 @@ class Tasks:
         peer = self.runtime.peer_at(address)
         with self.lock:
             pool.wanted = max(0, pool.wanted - 1)
-            if peer is None or not (pool.backlog or pool.leases or peer is not None):
+            if peer is None:  # the executor died meanwhile
                 self.runtime.link.send(("release", lease_id))
+                if pool.backlog and not pool.dirty:
+                    pool.dirty = True
+                    self._dirty_pools.append(pool)
+                    self._ask_for_leases()
                 return
             lease = Lease(lease_id, pool, peer)
             peer.state = lease
             pool.leases.append(lease)
             self._refill(lease)
+            self.wake_background()
 
     def on_reclaim(self, pool_id: int, wanted: int) -> None:
         """Others wait for what our leases of this pool hold."""
         pool = self._pools_by_id.get(pool_id)
         if pool is None:
             return
+        now = time.monotonic()
         with self.lock:
             for lease in sorted(pool.leases, key=lambda held: len(held.inflight))[:wanted]:
-                lease.drain = True
-        self.tick(time.monotonic())
+                if not lease.inflight:
+                    self._release(lease)
+                else:
+                    lease.drain_at = max(now, lease.granted + _MIN_HOLD_S)
 
     def on_revoke(self, lease_id: str, reason: str) -> None:
         """The executor behind a lease is gone or will be; its connection's end does the rest."""
@@ -319,6 +330,11 @@ class Tasks:
                 self._dirty_pools.append(pool)
         if not lease.inflight:
             lease.idle_since = time.monotonic()
+            if lease.drain or lease.drain_at:
+                self._release(lease)
+                if backlog and not pool.dirty:
+                    pool.dirty = True
+                    self._dirty_pools.append(pool)
 
     def _release(self, lease: Lease) -> None:
         lease.pool.leases.remove(lease)
@@ -340,9 +356,13 @@ class Tasks:
         done: list[Any] = []
         leases: set[Any] = set()
         others: list[tuple[Task, Message]] = []
+        strays: list[Message] = []
         with self.lock:
             pop = self.inflight.pop
             for message in messages:
+                if message[0] != m.REPLY:  # a frame may hold other messages between replies
+                    strays.append(message)
+                    continue
                 _, seq, status, value, micros, held = message
                 task = pop(seq, None)
                 if task is None:
@@ -369,11 +389,13 @@ class Tasks:
                     others.append((task, message))
             runtime.completions += len(messages)
         for task, message in others:
-            self._finish(task, message)
+            self._finish(peer, task, message)
         for ref in done:
             waiters, ref._waiters = ref._waiters, None
             for waiter in waiters or ():
                 waiter(ref)
+        for message in strays:
+            runtime.on_message(peer, message)
         for lease in leases:
             lease.on_progress(self) if type(lease) is not Lease else self._progress(lease)
 
@@ -382,7 +404,7 @@ class Tasks:
             lease.stuck = False
             self._refill(lease)
 
-    def _finish(self, task: Task, message: Message) -> None:
+    def _finish(self, peer: Peer, task: Task, message: Message) -> None:
         _, _, status, value, micros, _ = message
         function = task.function
         if micros >= 0:
@@ -402,7 +424,7 @@ class Tasks:
         parts = value if status == m.MANY else [(status, value)]
         for ref, (part_status, part) in zip(refs, parts, strict=True):
             ref._task = None
-            self.runtime.complete_wire(ref, part_status, part)
+            self.runtime.complete_wire(ref, part_status, part, writer=peer)
 
     def _retry_after_error(self, task: Task, value: Any) -> bool:
         if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
@@ -546,9 +568,9 @@ class Tasks:
             for pool in self.pools.values():
                 for lease in list(pool.leases):
                     if lease.inflight:
-                        continue
-                    linger = _MIN_HOLD_S if lease.drain else _LINGER_S
-                    if now - (lease.granted if lease.drain else lease.idle_since) >= linger:
+                        if lease.drain_at and now >= lease.drain_at:
+                            lease.drain = True
+                    elif lease.drain or lease.drain_at or now - lease.idle_since >= _LINGER_S:
                         self._release(lease)
                         if pool.backlog and not pool.dirty:
                             pool.dirty = True

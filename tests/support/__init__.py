@@ -1,0 +1,1 @@
+"""Helpers of the test suite: ``leaks`` (what a test leaves behind)."""
