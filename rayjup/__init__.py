@@ -13,8 +13,19 @@ __version__ = "0.1.0"
 _WHERE = {
     **dict.fromkeys(
         (
-            "init", "shutdown", "is_initialized", "remote", "get", "put", "wait", "cancel", "kill",
-            "get_actor", "nodes", "cluster_resources", "available_resources",
+            "init",
+            "shutdown",
+            "is_initialized",
+            "remote",
+            "get",
+            "put",
+            "wait",
+            "cancel",
+            "kill",
+            "get_actor",
+            "nodes",
+            "cluster_resources",
+            "available_resources",
         ),
         "rayjup.core.api",
     ),
@@ -24,8 +35,16 @@ _WHERE = {
     "ObjectRef": "rayjup.engine.ownership.object_ref",
     **dict.fromkeys(
         (
-            "ObjectID", "TaskID", "ActorID", "ActorClassID", "NodeID", "JobID", "WorkerID", "FunctionID",
-            "UniqueID", "PlacementGroupID",
+            "ObjectID",
+            "TaskID",
+            "ActorID",
+            "ActorClassID",
+            "NodeID",
+            "JobID",
+            "WorkerID",
+            "FunctionID",
+            "UniqueID",
+            "PlacementGroupID",
         ),
         "rayjup.base.ids",
     ),
@@ -35,7 +54,7 @@ _MODULES = {"exceptions", "actor", "runtime_context", "observe", "notebook", "cl
 SCRIPT_MODE = 0
 WORKER_MODE = 1
 
-__all__ = [*_WHERE, "SCRIPT_MODE", "WORKER_MODE", "__version__"]  # noqa: PLE0604
+__all__ = [*_WHERE, "SCRIPT_MODE", "WORKER_MODE", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

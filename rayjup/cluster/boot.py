@@ -44,7 +44,13 @@ def main() -> None:
     from rayjup.engine.dask import plugins, quiet, unix
 
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    dask.config.set({"temporary-directory": session, "distributed.worker.memory.target": False, "distributed.worker.profile.enabled": False})
+    dask.config.set(
+        {
+            "temporary-directory": session,
+            "distributed.worker.memory.target": False,
+            "distributed.worker.profile.enabled": False,
+        }
+    )
     del distributed
     unix.register()
     config["zygote_pid"] = zygote[0].pid
@@ -179,7 +185,9 @@ async def _run_node(config: dict[str, Any], zygote: Any, plugins: Any, quiet: An
     async with worker:
         plugin.agent.on_shutdown = stop.set
         finished = asyncio.ensure_future(worker.finished())
-        await asyncio.wait({finished, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            {finished, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
     shutil.rmtree(session, ignore_errors=True)
 
 

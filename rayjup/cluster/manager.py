@@ -130,7 +130,11 @@ def _kill_session(process: subprocess.Popen[bytes]) -> None:
 
 def _log_tail(session_dir: str) -> str:
     try:
-        lines = Path(session_dir, "logs", "cluster.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (
+            Path(session_dir, "logs", "cluster.log")
+            .read_text(encoding="utf-8", errors="replace")
+            .splitlines()
+        )
     except FileNotFoundError:
         return "It wrote no log."
     return "The end of its log:\n" + "\n".join(lines[-15:])

@@ -11,6 +11,7 @@ from rayjup.base.ids import ActorID
 from rayjup.base.options import ActorOptions, MethodOptions
 from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
+from rayjup.core.arguments import accepted
 from rayjup.core.placement import shape_of
 
 _METHOD_OPTIONS = "__rayjup_method_options__"
@@ -65,7 +66,9 @@ class ActorClass:
         )
 
     def __init_subclass__(cls) -> None:
-        raise TypeError("Inheriting from actor classes is not supported: derive from the plain class instead.")
+        raise TypeError(
+            "Inheriting from actor classes is not supported: derive from the plain class instead."
+        )
 
     def __mro_entries__(self, bases: Any) -> Any:
         from rayjup.core.errors import ActorClassInheritanceException
@@ -118,7 +121,7 @@ class ActorClass:
             "max_restarts": options.max_restarts,
             "max_concurrency": options.max_concurrency,
             "shape": shape,
-            "holds_cpu": holding.get("CPU", 0.0) > 0.0,
+            "holding": holding,
         }
         if options.name:
             existing = runtime.link.request("actor_create_named", actor_id, spec)
@@ -152,9 +155,10 @@ class ActorClass:
             if name.startswith("__") and name not in ("__call__", "__len__", "__getitem__", "__contains__"):
                 continue
             options = getattr(member, _METHOD_OPTIONS, None)
-            entry: dict[str, Any] = {}
+            static = isinstance(inspect.getattr_static(self._class, name), staticmethod)
+            entry: dict[str, Any] = {"arguments": accepted(member, static)}
             if options is not None:
-                entry = {
+                entry |= {
                     "num_returns": options.num_returns,
                     "max_task_retries": options.max_task_retries,
                     "concurrency_group": options.concurrency_group,
@@ -229,7 +233,7 @@ class ActorMethod:
         self._scope = handle._scope
         self._meta = handle._meta
         self._name = name
-        self._options = options
+        self._arguments = options.get("arguments")
         count = options.get("num_returns")
         self._num_returns = 1 if count is None else count
         retries = options.get("max_task_retries")
@@ -247,9 +251,14 @@ class ActorMethod:
         if session is None or session.runtime.closed:
             session = sessions.require()
         meta = self._meta
+        arguments = self._arguments
+        if arguments is not None and (kwargs or not arguments.least <= len(args) <= arguments.most):
+            arguments.check(f"{meta['class_name']}.{self._name}", args, kwargs)
         count = self._num_returns
         if not isinstance(count, int):
-            raise ValueError(f"num_returns={count!r} of {self._name}(): generator methods are not supported yet.")
+            raise ValueError(
+                f"num_returns={count!r} of {self._name}(): generator methods are not supported yet."
+            )
         refs = session.runtime.actors.submit(
             self._id,
             meta["class_name"],
@@ -292,5 +301,7 @@ def exit_actor() -> None:
 
     running = executing.executor
     if running is None or running.actor_spec is None:
-        raise TypeError("exit_actor() was called outside of an actor: it ends the actor whose method calls it.")
+        raise TypeError(
+            "exit_actor() was called outside of an actor: it ends the actor whose method calls it."
+        )
     raise ActorExit(0)

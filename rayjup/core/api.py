@@ -88,8 +88,14 @@ def init(
     unknown = sorted(set(kwargs) - set(private) - _LATER)
     if unknown:
         names = [n for n in inspect.signature(init).parameters if n != "kwargs"]
-        raise RuntimeError(f"Unknown keyword argument(s) to init(): {', '.join(unknown)}. It takes: {', '.join(names)}.")
+        raise RuntimeError(
+            f"Unknown keyword argument(s) to init(): {', '.join(unknown)}. It takes: {', '.join(names)}."
+        )
     _check_amounts(num_cpus=num_cpus, num_gpus=num_gpus, object_store_memory=object_store_memory)
+    for name in resources or ():
+        if name in ("CPU", "GPU", "memory", "object_store_memory"):
+            option = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "_memory"}.get(name, name)
+            raise ValueError(f"init(resources={{{name!r}: …}}) is not allowed: use {option}=… instead.")
     session = sessions.current()
     if session is not None and not session.runtime.closed:
         if ignore_reinit_error:
@@ -98,13 +104,19 @@ def init(
             "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
             "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
         )
-    given = address if address is not None else os.environ.get("RAYJUP_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    given = (
+        address if address is not None else os.environ.get("RAYJUP_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    )
     owned = given in (None, "", "local")
     if not owned:
         clash = [
             name
-            for name, value in (("num_cpus", num_cpus), ("num_gpus", num_gpus), ("resources", resources),
-                                ("object_store_memory", object_store_memory))
+            for name, value in (
+                ("num_cpus", num_cpus),
+                ("num_gpus", num_gpus),
+                ("resources", resources),
+                ("object_store_memory", object_store_memory),
+            )
             if value is not None
         ]
         if clash and address is not None:
@@ -133,7 +145,13 @@ def init(
     return RayContext(session)
 
 
-_LATER = {"enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory", "proxy_server_url"}
+_LATER = {
+    "enable_resource_isolation",
+    "cgroup_path",
+    "system_reserved_cpu",
+    "system_reserved_memory",
+    "proxy_server_url",
+}
 
 
 def _check_amounts(**amounts: Any) -> None:
@@ -424,7 +442,9 @@ def cancel(ref: ObjectRef, *, force: bool = False, recursive: bool = True) -> No
     """
     session = sessions.require()
     if not isinstance(ref, ObjectRef):
-        raise TypeError(f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ref)}.")
+        raise TypeError(
+            f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ref)}."
+        )
     task = ref._task
     if force and task is not None and task.pool is None:
         raise ValueError("force=True is not supported for actor tasks: use ray.kill() to end the actor.")
@@ -438,7 +458,9 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     """
     session = sessions.require()
     if not isinstance(actor, ActorHandle):
-        raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")
+        raise ValueError(
+            f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}."
+        )
     session.runtime.actors.kill(actor._id, no_restart)
 
 

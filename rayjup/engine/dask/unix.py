@@ -105,7 +105,9 @@ class UnixListener(tcp.BaseTCPListener):
         if self.tcp_server is None:
             stream.close()
             return
-        comm = UnixComm(stream, f"unix://{self.path}", f"unix://{self.path}#in{next(_numbers)}", self.deserialize)
+        comm = UnixComm(
+            stream, f"unix://{self.path}", f"unix://{self.path}#in{next(_numbers)}", self.deserialize
+        )
         comm.allow_offload = self.allow_offload
         try:
             await self.on_connection(comm)
@@ -128,7 +130,9 @@ class UnixBackend(Backend):
     def get_connector(self) -> UnixConnector:
         return UnixConnector()
 
-    def get_listener(self, loc: str, handle_comm: Any, deserialize: bool, **connection_args: Any) -> UnixListener:
+    def get_listener(
+        self, loc: str, handle_comm: Any, deserialize: bool, **connection_args: Any
+    ) -> UnixListener:
         return UnixListener(loc, handle_comm, deserialize, **connection_args)
 
     def get_address_host(self, loc: str) -> str:

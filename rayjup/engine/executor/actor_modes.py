@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from rayjup.base.exceptions import ActorDiedError, TaskCancelledError
 from rayjup.base.exceptions import ActorDiedErrorContext as Death
 from rayjup.engine.lane.peer import Message, Peer
-from rayjup.engine.runtime.arguments import decode
 
 if TYPE_CHECKING:
     from rayjup.engine.executor.executor import Executor

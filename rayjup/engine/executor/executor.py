@@ -19,9 +19,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
+from rayjup.base.serialization import is_plain
 from rayjup.engine.executor import actor_modes, logs
 from rayjup.engine.executor.results import encode_error, encode_one, encode_result
-from rayjup.base.serialization import is_plain
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
 from rayjup.engine.runtime.arguments import decode
@@ -74,6 +74,7 @@ class Executor:
         self.exit_code: int | None = None
         self._interruptible = 0  # seq of the call that a signal may interrupt
         self._cancelled: set[int] = set()
+        self._cancel_children: set[int] = set()
         self._main = threading.get_ident()
         self._replied: Peer | None = None  # has answers that are not flushed yet
         self._last_flush = 0.0
@@ -140,6 +141,7 @@ class Executor:
         """Run one call in this thread and answer it."""
         _, seq, target, payload, count, options = message
         self.running = (peer, message)
+        self.runtime.tasks.parent = seq
         started = self.started = time.perf_counter()
         fresh: list[Any] = []
         held = None
@@ -161,8 +163,14 @@ class Executor:
                 value = None
         except BaseException as error:  # everything a call raises is its answer
             self._interruptible = 0
+            if seq in self._cancel_children:
+                self._cancel_children.discard(seq)
+                self.runtime.tasks.cancel_children(seq)
             if self._ends_process(error):
-                status, data = m.ERROR, self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called"))
+                status, data = (
+                    m.ERROR,
+                    self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called")),
+                )
             else:
                 status, data = self.error_reply(error, target)
         if fresh:
@@ -185,7 +193,9 @@ class Executor:
 
     def _ends_process(self, error: BaseException) -> bool:
         if isinstance(error, SystemExit) and self.actor_spec is not None:
-            self.end_actor("exit_actor() was called" if isinstance(error, actor_modes.ActorExit) else str(error))
+            self.end_actor(
+                "exit_actor() was called" if isinstance(error, actor_modes.ActorExit) else str(error)
+            )
             return True
         return False
 
@@ -212,7 +222,9 @@ class Executor:
         else:
             blob = self.functions.get((target,))
             if blob is None:
-                raise RaySystemError("a call names a function this process has not got; this is a bug in rayjup")
+                raise RaySystemError(
+                    "a call names a function this process has not got; this is a bug in rayjup"
+                )
             method = pickle.loads(blob)
         self.functions[target] = method
         return method  # type: ignore[no-any-return]
@@ -243,11 +255,11 @@ class Executor:
                 self.functions[(message[1],)] = message[2]
                 self.names[message[1]] = message[3]
             elif kind == m.CANCEL:
-                self._on_cancel(peer, message[1])
+                self._on_cancel(peer, message[1], message[2])
             else:  # a frame may hold other messages between calls
                 self.runtime.on_message(peer, message)
 
-    def _on_cancel(self, peer: Peer, seq: int) -> None:
+    def _on_cancel(self, peer: Peer, seq: int, recursive: bool) -> None:
         if any(queued_peer is peer and message[1] == seq for queued_peer, message in list(self.queue)):
             self._cancelled.add(seq)
             return
@@ -255,6 +267,8 @@ class Executor:
         if running is not None and running[0] is peer and running[1][1] == seq:
             if self._interruptible == seq:
                 self._cancelled.add(seq)
+                if recursive:
+                    self._cancel_children.add(seq)
                 signal.pthread_kill(self._main, signal.SIGUSR1)
         else:
             actor_modes.cancel(self, peer, seq)
@@ -315,7 +329,9 @@ class Executor:
     def _on_exit(self) -> None:
         self.exit_code = 0
 
-    def _on_create(self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]) -> None:
+    def _on_create(
+        self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]
+    ) -> None:
         self.actor_id = actor_id
         self.lease = lease
         self._creation = (spec, payload)
@@ -364,7 +380,11 @@ class Executor:
                 except Exception as problem:  # a result that can't be pickled is the call's error
                     error = problem
             if error is not None:
-                if self._ends_process(error) or isinstance(error, asyncio.CancelledError) and self.exit_code is not None:
+                if (
+                    self._ends_process(error)
+                    or (isinstance(error, asyncio.CancelledError)
+                    and self.exit_code is not None)
+                ):
                     data = self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called"))
                     status = m.ERROR
                 else:

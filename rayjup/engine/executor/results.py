@@ -27,9 +27,7 @@ def encode_one(runtime: Runtime, value: Any, caller: Peer) -> tuple[int, Any]:
     return m.BLOB, packed.data
 
 
-def encode_result(
-    runtime: Runtime, value: Any, count: int, caller: Peer, name: str
-) -> tuple[int, Any]:
+def encode_result(runtime: Runtime, value: Any, count: int, caller: Peer, name: str) -> tuple[int, Any]:
     """What a call of ``count`` returns made."""
     if count == 1:
         return encode_one(runtime, value, caller)

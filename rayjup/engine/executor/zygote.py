@@ -99,7 +99,7 @@ def _warm_up() -> None:
 
     import numpy  # noqa: F401
 
-    import rayjup.core.api  # noqa: F401
+    import rayjup.core.api
     import rayjup.engine.executor.executor  # noqa: F401
 
 

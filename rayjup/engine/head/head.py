@@ -288,7 +288,6 @@ class Head:
             self.to_client(job["client"], ("warning", text))
 
     def _granted(self, grant: ls.Grant) -> None:
-        cpus = grant.resources.get("CPU", 0.0)
         actor_id = self._actor_requests.pop(grant.request_id, None)
         if actor_id is not None:
             actor = self.actors.by_id[actor_id]
@@ -299,7 +298,16 @@ class Head:
             self._tell_job(grant.node_id, actor.job_id)
             self.to_node(
                 grant.node_id,
-                ("actor_start", actor_id, actor.spec, actor.payload, grant.lease_id, actor.job_id, grant.gpu_ids, cpus),
+                (
+                    "actor_start",
+                    actor_id,
+                    actor.spec,
+                    actor.payload,
+                    grant.lease_id,
+                    actor.job_id,
+                    grant.gpu_ids,
+                    actor.spec["holding"],
+                ),
             )
             return
         client, pool_id = self._requests[grant.request_id]
@@ -314,7 +322,7 @@ class Head:
         job_id = self.clients[client].job_id
         self._tell_job(grant.node_id, job_id)
         self.to_node(
-            grant.node_id, ("grant", grant.lease_id, client, pool_id, job_id, grant.gpu_ids, cpus)
+            grant.node_id, ("grant", grant.lease_id, client, pool_id, job_id, grant.gpu_ids, grant.resources)
         )
 
     # -- actors
@@ -336,7 +344,9 @@ class Head:
         else:
             self._place(actor, node_id)
 
-    def _actor_create_named(self, client: str, actor_id: bytes, spec: dict[str, Any]) -> dict[str, Any] | None:
+    def _actor_create_named(
+        self, client: str, actor_id: bytes, spec: dict[str, Any]
+    ) -> dict[str, Any] | None:
         """Take an actor's name: None when it is ours now, else what there is under it."""
         existing = self.actors.named(spec.get("namespace") or "", spec["name"])
         if existing is not None and spec.get("get_if_exists"):
@@ -356,7 +366,11 @@ class Head:
     def _on_actor_watch(self, node_id: str, client: str, actor_id: bytes) -> None:
         actor = self.actors.by_id.get(actor_id)
         if actor is None:
-            info = {"cause": None, "error_message": "The actor is not known here: it ended long ago.", "actor_id": actor_id.hex()}
+            info = {
+                "cause": None,
+                "error_message": "The actor is not known here: it ended long ago.",
+                "actor_id": actor_id.hex(),
+            }
             self.to_client(client, ("actor", actor_id, ad.DEAD, "", info))
             return
         actor.watchers.add(client)
@@ -376,10 +390,12 @@ class Head:
         if actor is None or actor.state == ad.DEAD:
             return
         actor.state = ad.ALIVE
-        if not actor.spec["holds_cpu"] and actor.lease_id is not None:
+        if not actor.spec["holding"].get("CPU") and actor.lease_id is not None:
             self._schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
 
-    def _on_actor_failed(self, node_id: str, client: str, actor_id: bytes, cause: bytes, on_purpose: bool) -> None:
+    def _on_actor_failed(
+        self, node_id: str, client: str, actor_id: bytes, cause: bytes, on_purpose: bool
+    ) -> None:
         actor = self.actors.by_id.get(actor_id)
         if actor is not None:
             self.actors.die(actor, "its constructor raised an exception", cause)

@@ -221,9 +221,11 @@ class NodeAgent:
         for entry in os.scandir(self.store_dir) if os.path.isdir(self.store_dir) else ():
             if entry.name.startswith(client):
                 Path(entry.path).unlink(missing_ok=True)
-        self.store_used = sum(
-            entry.stat().st_size for entry in os.scandir(self.store_dir) if entry.name != "owner"
-        ) if os.path.isdir(self.store_dir) else 0
+        self.store_used = (
+            sum(entry.stat().st_size for entry in os.scandir(self.store_dir) if entry.name != "owner")
+            if os.path.isdir(self.store_dir)
+            else 0
+        )
 
     # -- messages from the head
 
@@ -249,12 +251,18 @@ class NodeAgent:
             connection.post(("refused", text))
 
     def _head_grant(
-        self, lease_id: str, client: str, pool_id: int, job_id: bytes, gpus: tuple[tuple[int, float], ...], cpus: float
+        self,
+        lease_id: str,
+        client: str,
+        pool_id: int,
+        job_id: bytes,
+        gpus: tuple[tuple[int, float], ...],
+        resources: dict[str, float],
     ) -> None:
         process = self.executors.acquire((job_id, tuple(index for index, _ in gpus)))
         process.lease_id = lease_id
         self.leases[lease_id] = process
-        lease = {"id": lease_id, "gpus": gpus, "cpus": cpus}
+        lease = {"id": lease_id, "gpus": gpus, "resources": resources}
 
         def ready(future: asyncio.Future[ExecutorProcess]) -> None:
             if self.leases.get(lease_id) is not process:
@@ -290,7 +298,7 @@ class NodeAgent:
         lease_id: str,
         job_id: bytes,
         gpus: tuple[tuple[int, float], ...],
-        cpus: float,
+        resources: dict[str, float],
     ) -> None:
         key = (job_id, tuple(index for index, _ in gpus))
         process = self.executors.acquire(key)
@@ -303,7 +311,7 @@ class NodeAgent:
             if future.exception() is not None or process.ended:
                 return  # the end of the process is reported on its own
             assert process.connection is not None
-            lease = {"id": lease_id, "gpus": gpus, "cpus": cpus} if spec["holds_cpu"] else {}
+            lease = {"id": lease_id, "gpus": gpus, "resources": resources}
             process.connection.post(("create", actor_id, spec, payload, lease))
             self.to_head(("actor_placed", actor_id, process.pid, process.address))
 

@@ -215,9 +215,11 @@ class Executors:
                     self.kill(process, "its job has ended")
                 else:
                     process.ready.add_done_callback(
-                        lambda done: self.kill(done.result(), "its job has ended")
-                        if not done.cancelled() and done.exception() is None
-                        else None
+                        lambda done: (
+                            self.kill(done.result(), "its job has ended")
+                            if not done.cancelled() and done.exception() is None
+                            else None
+                        )
                     )
 
     def lost(self, process: ExecutorProcess) -> None:
@@ -235,7 +237,9 @@ class Executors:
         if group and process in group:
             group.remove(process)
         if not process.ready.done():
-            process.ready.set_exception(ConnectionError(f"the executor ended with code {code} before it was ready"))
+            process.ready.set_exception(
+                ConnectionError(f"the executor ended with code {code} before it was ready")
+            )
             process.ready.exception()  # seen: nobody may be waiting for it
         self.on_ended(process, code)
 
@@ -283,7 +287,9 @@ def clean_environment() -> dict[str, str]:
     for name in (*_THREAD_VARIABLES, "MALLOC_TRIM_THRESHOLD_"):
         if env.get(name) in ("1", "65536"):
             del env[name]
-    package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    package_root = os.path.dirname(
+        os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    )
     paths = env.get("PYTHONPATH", "").split(os.pathsep) if env.get("PYTHONPATH") else []
     if package_root not in sys.path[1:] or package_root in paths:
         env["PYTHONPATH"] = os.pathsep.join([package_root, *[p for p in paths if p != package_root]])

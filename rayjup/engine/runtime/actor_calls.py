@@ -69,7 +69,9 @@ class ActorCalls:
 
     # -- creating
 
-    def create(self, actor_id: bytes, spec: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> ObjectRef:
+    def create(
+        self, actor_id: bytes, spec: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> ObjectRef:
         """Have an actor made from ``spec``; the ref that stands for its handles."""
         arguments = encode(self.runtime, args, kwargs, f"{spec['class_name']}.__init__()")
         client = self.clients[actor_id] = ActorClient(actor_id)
@@ -79,7 +81,12 @@ class ActorCalls:
         scope._scope = ActorScope(self, actor_id)
         unresolved = arguments.unresolved() if type(arguments) is Arguments else []
         if unresolved:
-            holder = Task(next(self.runtime.tasks.sequence), self._method(spec["class_name"], "__init__"), arguments, None)
+            holder = Task(
+                next(self.runtime.tasks.sequence),
+                self._method(spec["class_name"], "__init__"),
+                arguments,
+                None,
+            )
             self.runtime.tasks.wait_for(holder, unresolved, lambda task: self._send_create(client, spec))
         else:
             self._send_create(client, spec)

@@ -91,7 +91,9 @@ class AgentLink:
     def request(self, op: str, *payload: Any, timeout: float | None = 60.0) -> Any:
         """Ask the agent (or through it the head) and wait for the answer; raises what it raises."""
         if self.lost:
-            raise RaySystemError(f"the connection to the cluster is lost; cannot {op}. Call rayjup.init() again.")
+            raise RaySystemError(
+                f"the connection to the cluster is lost; cannot {op}. Call rayjup.init() again."
+            )
         request = self.runtime.next_request()
         self._answers[request] = None
         self.peer.send(("request", request, op, payload))

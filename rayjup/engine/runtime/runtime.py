@@ -272,9 +272,7 @@ class Runtime:
             return pack(error).data
         except Exception as reason:  # any error of any user's __reduce__
             return pickle.dumps(
-                exceptions.RaySystemError(
-                    f"{type(error).__name__} could not be pickled ({reason}): {error}"
-                )
+                exceptions.RaySystemError(f"{type(error).__name__} could not be pickled ({reason}): {error}")
             )
 
     def explain_unserializable(

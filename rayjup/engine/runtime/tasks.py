@@ -40,6 +40,7 @@ class Task:
         "n_returns",
         "name",
         "options",
+        "parent",
         "pool",
         "refs",
         "retries",
@@ -60,12 +61,24 @@ class Task:
         self.options: dict[str, Any] | None = None
         self.name = function.name
         self.cancelled = False
+        self.parent = 0  # the call of this process that submitted it
 
 
 class Lease:
     """The right to run calls on one executor."""
 
-    __slots__ = ("doomed", "drain", "drain_at", "granted", "id", "idle_since", "inflight", "peer", "pool", "stuck")
+    __slots__ = (
+        "doomed",
+        "drain",
+        "drain_at",
+        "granted",
+        "id",
+        "idle_since",
+        "inflight",
+        "peer",
+        "pool",
+        "stuck",
+    )
 
     def __init__(self, id: str, pool: Pool, peer: Peer) -> None:
         self.id = id
@@ -119,6 +132,7 @@ class Tasks:
         self._dirty_pools: list[Pool] = []
         self.dirty_peers: set[Peer] = set()
         self.functions: list[Function] = []
+        self.parent = 0  # in an executor: the call that its main thread runs
 
     # -- submitting
 
@@ -166,6 +180,7 @@ class Tasks:
         arguments = encode(self.runtime, args, kwargs, f"{function.name}()")
         task = Task(next(self.sequence), function, arguments, pool)
         task.retries = retries
+        task.parent = self.parent
         task.retry_exceptions = retry_exceptions
         if options:
             task.options = options
@@ -488,7 +503,9 @@ class Tasks:
                 self.inflight.pop(task.seq, None)
         for task in lost:
             if task.cancelled:
-                self.fail(task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force."))
+                self.fail(
+                    task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force.")
+                )
             elif task.retries:
                 if task.retries > 0:
                     task.retries -= 1
@@ -541,6 +558,15 @@ class Tasks:
         lease.peer.send((m.CANCEL, task.seq, recursive))
         if force and isinstance(lease, Lease):
             self.runtime.link.send(("kill_executor", lease.peer.address))
+
+    def cancel_children(self, parent: int) -> None:
+        """Cancel what the call ``parent`` of this process submitted and is not answered."""
+        with self.lock:
+            tasks = list(self.inflight.values()) + list(self.waiting.values())
+            tasks += [task for pool in self.pools.values() for task in pool.backlog]
+        for task in tasks:
+            if task.parent == parent and task.refs:
+                self.cancel(task.refs[0], False, True)
 
     # -- housekeeping
 
