@@ -98,7 +98,7 @@ def snapshot(head: Head) -> dict[str, Any]:
                 "alive": True,
                 "is_head": bool(node.info.get("is_head")),
                 "resources_total": node.info["resources"],
-                "resources_available": state["nodes"].get(node.node_id, {}).get("available", {}),
+                "resources_available": state["nodes"].get(node.node_id, {}).get("resources_available", {}),
                 **{
                     key: sample.get(key, 0)
                     for key in (
