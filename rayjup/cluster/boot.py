@@ -123,6 +123,7 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
             descriptor.write()
         os.write(report_fd, json.dumps(descriptor.__dict__).encode())
         os.close(report_fd)
+        head.on_no_nodes = stop.set  # a local cluster is nothing without its node
         _end_when_unused(head, config["linger_s"], stop)
         try:
             await stop.wait()
@@ -132,6 +133,10 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
         deadline = loop.time() + 5.0
         while head.nodes and loop.time() < deadline:
             await asyncio.sleep(0.01)
+        for info in head.dead_nodes:
+            if process_start_time(info["pid"]) == 0.0:  # killed: it could not tidy up
+                shutil.rmtree(info["store_dir"], ignore_errors=True)
+                shutil.rmtree(session, ignore_errors=True)
 
 
 def _end_when_unused(head: Any, linger_s: float | None, stop: asyncio.Event) -> None:

@@ -11,13 +11,13 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
+from rayjup.base.paths import session_root
 from rayjup.cluster import descriptors
 from rayjup.cluster.descriptors import Descriptor
 
@@ -143,10 +143,14 @@ def _log_tail(session_dir: str) -> str:
 def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
     """Stop a cluster, given its descriptor, id or name; by force after ``timeout_s`` seconds.
 
-    Returns True if there was something to stop.
+    Returns True if there was something to stop. A Dask cluster that was joined is taken off the
+    list only: whoever started it stops it.
     """
     descriptor = descriptors.find(cluster) if isinstance(cluster, str) else cluster
     if descriptor is None or not descriptor.is_alive():
+        return False
+    if descriptor.started_by == "dask":  # somebody else's Dask cluster, that drivers of ours joined
+        descriptor.remove()
         return False
     node_pid = int(descriptor.extra.get("node_pid", 0))
     node_started = descriptors.process_start_time(node_pid) if node_pid else 0.0
@@ -178,18 +182,3 @@ def reap() -> None:
 def stop_all(timeout_s: float = 10.0) -> int:
     """Stop all listed clusters of this user; how many there were."""
     return sum(stop(descriptor, timeout_s) for descriptor in descriptors.list_clusters())
-
-
-def session_root() -> str:
-    """The directory (mode 0700) for sockets and logs; short, because socket paths are limited."""
-    root = f"{tempfile.gettempdir()}/rayjup-{os.getuid()}"
-    if len(root) > 60:
-        root = f"/tmp/rayjup-{os.getuid()}"
-    os.makedirs(root, mode=0o700, exist_ok=True)
-    info = os.stat(root)
-    if info.st_uid != os.getuid() or info.st_mode & 0o077:
-        raise RaySystemError(
-            f"{root} belongs to somebody else or is open to others (mode {info.st_mode & 0o777:o}). "
-            "Remove it, or set TMPDIR to a directory of your own."
-        )
-    return root

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import secrets
+import shutil
 import sys
 import uuid
 from typing import Any
@@ -21,9 +22,10 @@ from distributed.comm.core import Comm, CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
 import rayjup
+from rayjup.base.paths import session_root
 from rayjup.engine.dask import attach
 from rayjup.engine.head.head import Head
-from rayjup.engine.node.agent import NodeAgent
+from rayjup.engine.node.agent import NodeAgent, host_id
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,9 @@ class HeadPlugin(SchedulerPlugin):
         return {
             "protocol": attach.PROTOCOL,
             "python": "%d.%d" % sys.version_info[:2],
-            "cluster_id": self.cluster["cluster_id"],
+            "cluster": self.cluster,
+            "head_pid": os.getpid(),
+            "host_id": host_id(),
             "nodes": [node.info for node in self.head.nodes.values()],
         }
 
@@ -80,7 +84,7 @@ class NodePlugin(WorkerPlugin):
     def __init__(
         self,
         cluster_id: str,
-        session_dir: str,
+        session_dir: str | None = None,
         resources: dict[str, float] | None = None,
         is_head: bool = False,
         zygote: Any = None,
@@ -93,11 +97,11 @@ class NodePlugin(WorkerPlugin):
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
-        os.makedirs(os.path.dirname(self.session_dir), mode=0o700, exist_ok=True)
+        session_dir = self.session_dir or f"{session_root()}/{self.cluster_id}"
         resources = self.resources if self.resources is not None else resources_of(worker)
         node_id = secrets.token_hex(28)
         agent = self.agent = NodeAgent(
-            node_id, self.session_dir, resources, str(worker.name), lambda message: None
+            node_id, session_dir, resources, str(worker.name), lambda message: None
         )
         agent.prepare()
         if self._zygote is not None:
@@ -120,8 +124,18 @@ class NodePlugin(WorkerPlugin):
         agent.head_lost()
 
     async def teardown(self, worker: Worker) -> None:
-        self._task.cancel()
-        await self.agent.close()
+        if hasattr(self, "_task"):
+            self._task.cancel()
+        if hasattr(self, "agent"):
+            await self.agent.close()
+            if self.session_dir is None:
+                _remove_if_last(self.agent.session_dir)
+
+
+def _remove_if_last(session_dir: str) -> None:
+    """Remove the session's directory when no other node of this machine uses it."""
+    if not any(os.path.exists(f"{entry.path}/agent.sock") for entry in os.scandir(session_dir)):
+        shutil.rmtree(session_dir, ignore_errors=True)
 
 
 def resources_of(worker: Worker) -> dict[str, float]:

@@ -380,10 +380,8 @@ class Executor:
                 except Exception as problem:  # a result that can't be pickled is the call's error
                     error = problem
             if error is not None:
-                if (
-                    self._ends_process(error)
-                    or (isinstance(error, asyncio.CancelledError)
-                    and self.exit_code is not None)
+                if self._ends_process(error) or (
+                    isinstance(error, asyncio.CancelledError) and self.exit_code is not None
                 ):
                     data = self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called"))
                     status = m.ERROR

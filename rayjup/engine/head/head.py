@@ -73,6 +73,7 @@ class Head:
         self.kv: dict[tuple[str, bytes], bytes] = {}
         self.scheduler = ls.LeaseScheduler()
         self.on_driver_change: Callable[[int], None] = lambda drivers: None
+        self.on_no_nodes: Callable[[], None] = lambda: None
         self._outstanding: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
         self._requests: dict[str, tuple[str, int]] = {}  # request -> (client, pool)
         self._shapes: dict[tuple[str, ls.Shape], int] = {}
@@ -119,6 +120,8 @@ class Head:
                 self._actor_process_ended(actor, "its node is gone")
         for client in [c for c in self.clients.values() if c.node_id == node_id]:
             self._client_gone(client.client)
+        if not self.nodes:
+            self.on_no_nodes()
 
     def on_message(self, node_id: str, message: Message) -> None:
         """A message from a node's agent."""

@@ -84,11 +84,14 @@ class NodeAgent:
         for directory in (self.session_dir, self.socket_dir, self.log_dir, self.store_dir):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             os.chmod(directory, 0o700)
-        Path(self.store_dir, "owner").write_text(str(os.getpid()), encoding="utf-8")
+        for directory in (self.store_dir, self.socket_dir):
+            Path(directory, "owner").write_text(str(os.getpid()), encoding="utf-8")
 
     async def start(self) -> None:
         """Serve local processes."""
-        sweep_leftovers(self.store_dir)
+        sweep_leftovers(os.path.dirname(self.store_dir), f"rayjup-{os.getuid()}-")
+        for session in os.scandir(os.path.dirname(self.session_dir)):
+            sweep_leftovers(session.path, "")
         loop = asyncio.get_running_loop()
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         server.bind(self.agent_path)
@@ -121,6 +124,8 @@ class NodeAgent:
             "host": socket.gethostname(),
             "host_id": self.host,
             "agent_path": self.agent_path,
+            "socket_dir": self.socket_dir,
+            "store_dir": self.store_dir,
             "resources": self.resources,
             "pid": os.getpid(),
             "session_dir": self.session_dir,
@@ -358,11 +363,10 @@ class NodeAgent:
 
     def head_lost(self) -> None:
         """The head is gone: nothing can be asked of it any more."""
-        error = pickle.dumps(RaySystemError("the head of the cluster is gone"))
-        del error  # processes learn it by the end of their connection
         for connection in list(self.clients.values()):
             if connection.kind == "driver":
                 connection.close()
+        self.on_shutdown()
 
     # -- ends and samples
 
@@ -417,16 +421,14 @@ def host_id() -> str:
     return f"{boot}-{namespace}"
 
 
-def sweep_leftovers(own: str) -> None:
-    """Remove shared-memory directories of nodes of ours that are dead."""
-    base = os.path.dirname(own)
-    prefix = f"rayjup-{os.getuid()}-"
-    for entry in os.scandir(base):
-        if not entry.name.startswith(prefix) or entry.path == own:
+def sweep_leftovers(base: str, prefix: str) -> None:
+    """Remove directories in ``base`` whose node is dead (logs of dead clusters stay)."""
+    for entry in os.scandir(base) if os.path.isdir(base) else ():
+        if not entry.name.startswith(prefix) or not entry.is_dir(follow_symlinks=False):
             continue
         try:
             pid = int(Path(entry.path, "owner").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            continue  # just being made, or just being removed
+            continue  # no node's, or just being made or removed
         if not os.path.exists(f"/proc/{pid}"):
             shutil.rmtree(entry.path, ignore_errors=True)

@@ -92,9 +92,7 @@ class AgentLink:
     def request(self, op: str, *payload: Any, timeout: float | None = 60.0) -> Any:
         """Ask the agent (or through it the head) and wait for the answer; raises what it raises."""
         if self.lost:
-            raise RaySystemError(
-                f"the connection to the cluster is lost; cannot {op}. Call rayjup.init() again."
-            )
+            raise self.error()
         request = self.runtime.next_request()
         self._answers[request] = None
         self.peer.send(("request", request, op, payload))
@@ -109,6 +107,13 @@ class AgentLink:
         if not ok:
             raise pickle.loads(value)
         return value
+
+    def error(self) -> RaySystemError:
+        """What is said once the connection is lost."""
+        return RaySystemError(
+            "the connection to the cluster was lost: its node agent is gone. Call rayjup.shutdown(), then "
+            "rayjup.init() to start or join another one."
+        )
 
     def _on_messages(self, peer: Peer, messages: list[Message]) -> None:
         for message in messages:
@@ -126,7 +131,7 @@ class AgentLink:
             self.on_lost()
 
     def _fail_everything(self) -> None:
-        error = RaySystemError("the connection to the cluster was lost: its node agent is gone.")
+        error = self.error()
         packed = pickle.dumps(error)
         for request, answer in list(self._answers.items()):
             if answer is None:

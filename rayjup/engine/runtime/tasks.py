@@ -230,13 +230,17 @@ class Tasks:
                 if lease is not None:
                     self._push(lease, task)
                     return
-            pool.backlog.append(task)
-            if not pool.dirty:
-                pool.dirty = True
-                self._dirty_pools.append(pool)
-                if not pool.wanted:
-                    self._ask_for_leases()
-                self.wake_background()
+            lost = self.runtime.link.lost
+            if not lost:
+                pool.backlog.append(task)
+                if not pool.dirty:
+                    pool.dirty = True
+                    self._dirty_pools.append(pool)
+                    if not pool.wanted:
+                        self._ask_for_leases()
+                    self.wake_background()
+        if lost:
+            self.fail(task, self.runtime.link.error())
 
     def _push(self, lease: Lease, task: Task) -> None:
         lease.inflight[task.seq] = task

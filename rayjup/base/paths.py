@@ -1,0 +1,29 @@
+"""Where sockets and logs lie."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+_LONGEST = 60  # of the root: a socket's path may have 107 characters
+
+
+def session_root() -> str:
+    """The directory (mode 0700, made if missing) below which each cluster has its own.
+
+    Raises
+    ------
+    PermissionError
+        It exists and is not this user's alone.
+    """
+    root = f"{tempfile.gettempdir()}/rayjup-{os.getuid()}"
+    if len(root) > _LONGEST:
+        root = f"/tmp/rayjup-{os.getuid()}"
+    os.makedirs(root, mode=0o700, exist_ok=True)
+    info = os.stat(root)
+    if info.st_uid != os.getuid() or info.st_mode & 0o077:
+        raise PermissionError(
+            f"{root} belongs to somebody else or is open to others (mode {info.st_mode & 0o777:o}): sockets there "
+            "would not be safe. Remove it, or set TMPDIR to a directory of your own."
+        )
+    return root
