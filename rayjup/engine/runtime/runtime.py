@@ -442,11 +442,10 @@ class Runtime:
         self.tasks.wake_background()
 
     def _busy(self) -> bool:
-        return (
-            self.tasks.busy()
-            or bool(self.exports.ended or self.actors.ended or self.link.peer.outbox)
-            or self.link.has_news()
-        )
+        link = self.link
+        if link.behind or link.peer.outbox:
+            return True
+        return self.tasks.busy() or bool(self.exports.ended or self.actors.ended)
 
     def _tick(self) -> None:
         if self.closed:
