@@ -282,11 +282,17 @@ def spawn_zygote(log_dir: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Our environment without what a Dask nanny sets for its worker."""
+    """The environment for executors: one thread per call in numeric libraries, as in Ray.
+
+    Several executors with as many threads each as there are cores slow each other down; a lease
+    with more CPUs raises the number (see :mod:`rayjup.engine.executor.threads`). What the user
+    has set stays; what a Dask nanny sets for its worker alone does not.
+    """
     env = dict(os.environ)
-    for name in (*_THREAD_VARIABLES, "MALLOC_TRIM_THRESHOLD_"):
-        if env.get(name) in ("1", "65536"):
-            del env[name]
+    if env.get("MALLOC_TRIM_THRESHOLD_") == "65536":
+        del env["MALLOC_TRIM_THRESHOLD_"]
+    for name in _THREAD_VARIABLES:
+        env.setdefault(name, "1")
     package_root = os.path.dirname(
         os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     )
