@@ -33,6 +33,7 @@ _WHERE = {
     "get_runtime_context": "rayjup.core.runtime_context",
     "get_gpu_ids": "rayjup.core.runtime_context",
     "ObjectRef": "rayjup.engine.ownership.object_ref",
+    "ObjectRefGenerator": "rayjup.engine.runtime.streams",
     **dict.fromkeys(
         (
             "ObjectID",

@@ -13,6 +13,8 @@ from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
 from rayjup.core.arguments import accepted
 from rayjup.core.placement import shape_of
+from rayjup.core.returns import returns_of
+from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
 
 _METHOD_OPTIONS = "__rayjup_method_options__"
 _SPECIAL_METHODS = ("__ray_call__", "__ray_ready__", "__ray_terminate__")
@@ -156,7 +158,10 @@ class ActorClass:
                 continue
             options = getattr(member, _METHOD_OPTIONS, None)
             static = isinstance(inspect.getattr_static(self._class, name), staticmethod)
-            entry: dict[str, Any] = {"arguments": accepted(member, static)}
+            entry: dict[str, Any] = {
+                "arguments": accepted(member, static),
+                "generator": inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member),
+            }
             if options is not None:
                 entry |= {
                     "num_returns": options.num_returns,
@@ -235,7 +240,8 @@ class ActorMethod:
         self._name = name
         self._arguments = options.get("arguments")
         count = options.get("num_returns")
-        self._num_returns = 1 if count is None else count
+        self._num_returns = returns_of(count, options.get("generator", False))
+        self._per_call: dict[str, Any] | None = None
         retries = options.get("max_task_retries")
         self._retries = self._meta["max_task_retries"] if retries is None else retries
 
@@ -255,10 +261,6 @@ class ActorMethod:
         if arguments is not None and (kwargs or not arguments.least <= len(args) <= arguments.most):
             arguments.check(f"{meta['class_name']}.{self._name}", args, kwargs)
         count = self._num_returns
-        if not isinstance(count, int):
-            raise ValueError(
-                f"num_returns={count!r} of {self._name}(): generator methods are not supported yet."
-            )
         refs = session.runtime.actors.submit(
             self._id,
             meta["class_name"],
@@ -268,9 +270,12 @@ class ActorMethod:
             count,
             self._retries,
             meta["max_pending_calls"],
+            self._per_call,
         )
-        if count == 1:
+        if count == 1 or count == DYNAMIC:
             return refs[0]
+        if count == STREAMING:
+            return session.runtime.tasks.generator(refs[0], self._per_call)
         return refs if count else None
 
     def options(self, **changes: Any) -> ActorMethod:
@@ -279,7 +284,11 @@ class ActorMethod:
         changed = ActorMethod.__new__(ActorMethod)
         changed.__dict__.update(self.__dict__)
         if parsed.num_returns is not None:
-            changed._num_returns = parsed.num_returns
+            changed._num_returns = returns_of(parsed.num_returns, False)
+        per_call: dict[str, Any] = {"name": parsed.name} if parsed.name else {}
+        if parsed._generator_backpressure_num_objects:
+            per_call["backpressure"] = parsed._generator_backpressure_num_objects
+        changed._per_call = per_call or None
         if parsed.max_task_retries is not None:
             changed._retries = parsed.max_task_retries
         return changed

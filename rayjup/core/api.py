@@ -19,6 +19,7 @@ from rayjup.core.context import RayContext
 from rayjup.core.remote_function import RemoteFunction
 from rayjup.engine.executor import logs
 from rayjup.engine.ownership.object_ref import ObjectRef
+from rayjup.engine.runtime.streams import ObjectRefGenerator
 from rayjup.engine.runtime.runtime import Runtime
 
 
@@ -413,14 +414,14 @@ def wait(
     (1, 1)
     """
     session = sessions.require()
-    if isinstance(object_refs, ObjectRef):
+    if isinstance(object_refs, (ObjectRef, ObjectRefGenerator)):
         raise TypeError("wait() expected a list of ray.ObjectRef, got a single ray.ObjectRef")
     if not isinstance(object_refs, (list, tuple)):
         raise TypeError(f"wait() expected a list of ray.ObjectRef, got {type(object_refs)}")
     refs = list(object_refs)
     kinds = set(map(type, refs))
-    if kinds - {ObjectRef}:
-        wrong = next(kind for kind in kinds if kind is not ObjectRef)
+    if kinds - {ObjectRef, ObjectRefGenerator}:
+        wrong = next(kind for kind in kinds if kind not in (ObjectRef, ObjectRefGenerator))
         raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {wrong}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
@@ -442,6 +443,8 @@ def cancel(ref: ObjectRef, *, force: bool = False, recursive: bool = True) -> No
     in tasks, ``asyncio.CancelledError`` in async actors). ``force`` ends the process of a task.
     """
     session = sessions.require()
+    if isinstance(ref, ObjectRefGenerator):
+        ref = ref.completed()
     if not isinstance(ref, ObjectRef):
         raise TypeError(
             f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ref)}."

@@ -11,7 +11,9 @@ from rayjup.base.options import TaskOptions
 from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
 from rayjup.core.placement import shape_of
+from rayjup.core.returns import returns_of
 from rayjup.engine.runtime.functions import Function, describe
+from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
 
 
 class RemoteFunction:
@@ -37,11 +39,17 @@ class RemoteFunction:
         self._arity = _arity(function)
         self._session = -1
         self._prepared: tuple[Any, Any, Function, Any] | None = None
-        count = options.num_returns
-        if count is None:
-            count = "streaming" if inspect.isgeneratorfunction(function) else 1
-        self._num_returns = count
-        self._per_call = {"name": options.name} if options.name else None
+        generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        if isinstance(options.num_returns, str) and inspect.isfunction(function) and not generates:
+            raise ValueError(
+                f"num_returns={options.num_returns!r} can only be used with generator functions (functions that "
+                f"use 'yield'). {describe(function)} is not one: yield its items, or leave out num_returns."
+            )
+        self._num_returns = returns_of(options.num_returns, inspect.isgeneratorfunction(function))
+        per_call: dict[str, Any] = {"name": options.name} if options.name else {}
+        if options._generator_backpressure_num_objects:
+            per_call["backpressure"] = options._generator_backpressure_num_objects
+        self._per_call = per_call or None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -74,8 +82,10 @@ class RemoteFunction:
         refs = runtime.tasks.submit(
             function, pool, args, kwargs, count, options.max_retries, options.retry_exceptions, self._per_call
         )
-        if count == 1:
+        if count == 1 or count == DYNAMIC:
             return refs[0]
+        if count == STREAMING:
+            return runtime.tasks.generator(refs[0], self._per_call)
         return refs if count else None
 
     def options(self, **changes: Any) -> RemoteFunction:
@@ -86,11 +96,6 @@ class RemoteFunction:
 
     def _prepare(self) -> tuple[Any, Any, Function, Any]:
         session = sessions.require()
-        if not isinstance(self._num_returns, int):
-            raise ValueError(
-                f"num_returns={self._num_returns!r} of {self._name}(): generator tasks are not supported yet; "
-                "return a list, or give num_returns as a number."
-            )
         try:
             packed = pack(self._function)
         except Exception as error:  # whatever the pickling of captured values raises

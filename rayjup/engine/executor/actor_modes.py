@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayjup.base.exceptions import ActorDiedError, TaskCancelledError
 from rayjup.base.exceptions import ActorDiedErrorContext as Death
+from rayjup.engine.executor import streams
 from rayjup.engine.lane.peer import Message, Peer
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class ThreadedMode:
         from rayjup.engine.executor.executor import Running, current
 
         executor = self.executor
-        _, seq, target, payload, _, options = message
+        _, seq, target, payload, count, options = message
         started = time.perf_counter()
         answer = executor.reply_later(peer, message, started)
         current.set(Running(peer, seq, executor.name_of(target), options))
@@ -163,6 +164,8 @@ class ThreadedMode:
                 raise TaskCancelledError(error_message="cancelled before it started")
             function = executor.functions.get(target) or executor.function(target)
             value = executor._call(function, payload, fresh)
+            if count < 0:
+                value = streams.send_items(executor, peer, seq, value, options, executor.name_of(target))
         except BaseException as error:  # everything a call raises is its answer
             problem: BaseException | None = error
             value = None
@@ -224,7 +227,7 @@ class AsyncMode:
         from rayjup.engine.executor.executor import Running, current
 
         executor = self.executor
-        _, seq, target, payload, _, options = message
+        _, seq, target, payload, count, options = message
         answer = executor.reply_later(peer, message, time.perf_counter())
         current.set(Running(peer, seq, executor.name_of(target), options))
         fresh: list[Any] = []
@@ -239,6 +242,10 @@ class AsyncMode:
                 value = executor._call(function, payload, fresh)
             if inspect.isawaitable(value):
                 value = await value
+            if count < 0:
+                value = await streams.send_items_async(
+                    executor, peer, seq, value, options, executor.name_of(target)
+                )
         except asyncio.CancelledError:
             problem: BaseException | None = TaskCancelledError(
                 error_message="the call was cancelled while it ran"

@@ -20,7 +20,7 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs, threads
+from rayjup.engine.executor import actor_modes, logs, streams, threads
 from rayjup.engine.executor.results import encode_error, encode_one, encode_result
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
@@ -80,6 +80,7 @@ class Executor:
         self._last_flush = 0.0
         self._creation: tuple[dict[str, Any], bytes] | None = None
         self.coroutines: dict[Any, Any] = {}
+        self.consumed: dict[tuple[Peer, int], int] = {}  # items taken, of generators that wait for that
         self.runtime = Runtime("executor", agent_path, job_id, {"token": token})
         self.runtime.on_calls = self.on_calls
         self.runtime.block_hook = self
@@ -155,8 +156,10 @@ class Executor:
                 value = function(*payload)
             else:
                 value = self._call(function, payload, fresh)
+            if count < 0:
+                value = streams.send_items(self, peer, seq, value, options, self.name_of(target))
             self._interruptible = 0
-            if count == 1 and is_plain(value):
+            if is_plain(value) and (count == 1 or count < 0):
                 status, data = m.PLAIN, value
             else:
                 status, data = encode_result(self.runtime, value, count, peer, self.name_of(target))
@@ -254,6 +257,8 @@ class Executor:
             elif kind == m.DEFINE:
                 self.functions[(message[1],)] = message[2]
                 self.names[message[1]] = message[3]
+            elif kind == m.CONSUMED:
+                self.consumed[(peer, message[1])] = message[2]
             elif kind == m.CANCEL:
                 self._on_cancel(peer, message[1], message[2])
             else:  # a frame may hold other messages between calls
@@ -376,7 +381,7 @@ class Executor:
                 try:
                     status, data = (
                         encode_one(self.runtime, value, peer)
-                        if count == 1
+                        if count == 1 or count < 0
                         else encode_result(self.runtime, value, count, peer, self.name_of(target))
                     )
                 except Exception as problem:  # a result that can't be pickled is the call's error

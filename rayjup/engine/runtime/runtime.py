@@ -132,8 +132,10 @@ class Runtime:
         kind = message[0]
         if kind == m.REPLY:
             self.tasks.on_replies(peer, [message])
-        elif kind in (m.CALL, m.DEFINE, m.CANCEL):
+        elif kind in (m.CALL, m.DEFINE, m.CANCEL, m.CONSUMED):
             self.on_calls(peer, [message])
+        elif kind == m.ITEM:
+            self.tasks.on_item(peer, message)
         elif kind == m.BOUNCE:
             self.tasks.on_bounce(peer, message[1])
         elif kind == m.FETCH:
