@@ -64,7 +64,7 @@ class NodeAgent:
         self.observers: set[Connection] = set()
         self.leases: dict[str, ExecutorProcess] = {}
         self.actors: dict[bytes, ExecutorProcess] = {}
-        self.released_early: set[str] = set()
+        self.past_tasks: dict[str, list[int]] = {}  # counts of processes that are gone
         self.sampler = Sampler()
         self.executors = Executors(
             self.agent_path, self.log_dir, max(2, int(resources.get("CPU", 1))), self._on_executor_end
@@ -208,6 +208,10 @@ class NodeAgent:
         if self.clients.get(connection.client) is not connection:
             return
         del self.clients[connection.client]
+        for name, counts in connection.stats[0].items():  # what it did stays in the counts
+            row = self.past_tasks.setdefault(name, [0, 0, 0, 0])
+            row[2] += counts[2]
+            row[3] += counts[3]
         if connection.executor is not None:
             self.executors.lost(connection.executor)
         self._remove_files_of(connection.client)
@@ -391,7 +395,7 @@ class NodeAgent:
 
     def sample(self) -> dict[str, Any]:
         """The node's measurements and what its processes report of their calls."""
-        tasks: dict[str, list[int]] = {}
+        tasks = {name: list(counts) for name, counts in self.past_tasks.items()}
         pending: dict[bytes, int] = {}
         for connection in self.clients.values():
             for name, counts in connection.stats[0].items():
