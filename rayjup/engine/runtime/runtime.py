@@ -261,8 +261,8 @@ class Runtime:
                 head, buffers = (
                     self.store.views_of(data) if isinstance(data, Segment) else self.store.buffers(data)
                 )
-            except FileNotFoundError as error:
-                raise exceptions.ObjectLostError(ref.hex(), ref._owner or "", "") from error
+            except exceptions.ObjectLostError as error:  # the store knows files, not refs
+                raise exceptions.ObjectLostError.from_text(str(error), ref.hex()) from error
             return unpack(head, buffers, ref._inner or ())
         raise raised(data)
 
