@@ -8,6 +8,7 @@ time; an executor that meets a long call gives back (*bounces*) what it has not 
 from __future__ import annotations
 
 import itertools
+import pickle
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -285,11 +286,7 @@ class Tasks:
                 wanted = 0
             if wanted > pool.wanted or (wanted == 0 and pool.wanted):
                 pool.wanted = wanted
-                locality = self._locality(backlog[0]) if backlog else None
-                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality))
-
-    def _locality(self, task: Task) -> dict[str, int] | None:
-        return None
+                self.runtime.link.send(("lease", pool.id, pool.shape, wanted))
 
     def on_grant(self, pool_id: int, lease_id: str, address: str) -> None:
         """The node granted a lease on the executor listening at ``address``."""
@@ -448,8 +445,6 @@ class Tasks:
     def _retry_after_error(self, task: Task, value: Any) -> bool:
         if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
             return False
-        import pickle
-
         error = pickle.loads(value)
         if isinstance(error, exceptions.TaskCancelledError):
             return False
@@ -549,12 +544,11 @@ class Tasks:
         with self.lock:
             task.cancelled = True
             lease = task.lease if task.seq in self.inflight else None
-            if lease is None:
-                if self.waiting.pop(task.seq, None) is None and task.pool is not None:
-                    try:
-                        task.pool.backlog.remove(task)
-                    except ValueError:
-                        return  # answered meanwhile
+            if lease is None and self.waiting.pop(task.seq, None) is None and task.pool is not None:
+                try:
+                    task.pool.backlog.remove(task)
+                except ValueError:
+                    return  # answered meanwhile
         if lease is None:
             self.fail(task, error)
             self.runtime.reactor.kick()
