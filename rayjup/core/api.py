@@ -414,14 +414,15 @@ def wait(
     if not isinstance(object_refs, (list, tuple)):
         raise TypeError(f"wait() expected a list of ray.ObjectRef, got {type(object_refs)}")
     refs = list(object_refs)
-    for ref in refs:
-        if not isinstance(ref, ObjectRef):
-            raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {type(ref)}")
+    kinds = set(map(type, refs))
+    if kinds - {ObjectRef}:
+        wrong = next(kind for kind in kinds if kind is not ObjectRef)
+        raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {wrong}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     if not refs:
         return [], []
-    if len(set(refs)) != len(refs):
+    if len(set(map(id, refs))) != len(refs):  # there is one ref per object in a process
         raise ValueError("Wait requires a list of unique object refs.")
     if num_returns <= 0:
         raise ValueError(f"Invalid number of objects to return {num_returns}: it must be at least 1.")

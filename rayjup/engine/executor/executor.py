@@ -19,7 +19,7 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs
+from rayjup.engine.executor import actor_modes, logs, threads
 from rayjup.engine.executor.results import encode_error, encode_one, encode_result
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
@@ -305,6 +305,7 @@ class Executor:
 
     def _on_lease(self, lease: dict[str, Any]) -> None:
         self.lease = lease
+        threads.set_threads(lease["resources"].get("CPU", 1.0))
 
     def _on_exit(self) -> None:
         self.exit_code = 0
@@ -314,6 +315,7 @@ class Executor:
     ) -> None:
         self.actor_id = actor_id
         self.lease = lease
+        threads.set_threads(lease["resources"].get("CPU", 1.0))
         self._creation = (spec, payload)
 
     def _create(self, spec: dict[str, Any], payload: bytes) -> None:

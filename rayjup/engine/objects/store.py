@@ -28,7 +28,7 @@ Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
 """path, bytes in all, length of the pickle, (offset, length) of each buffer, id of the host."""
 
 _ALIGN = 64
-_KEEP_S = 10.0
+_KEEP_S = 2.0
 _QUOTA_STEP = 64 << 20
 
 
@@ -304,6 +304,11 @@ class Store:
             self._spare = [s for s in self._spare if s[0] > limit]
         for _, path, capacity, _mapped in old:
             self._unlink(path, capacity)
+
+    @property
+    def has_spares(self) -> bool:
+        """Whether segments are kept for reuse, to be let go of in a while."""
+        return bool(self._spare)
 
     def tick(self) -> None:
         """Called now and then: let go of segments nobody reused for a while."""

@@ -382,10 +382,13 @@ class Runtime:
         self, refs: list[ObjectRef], num_returns: int, timeout: float | None
     ) -> tuple[list[ObjectRef], list[ObjectRef]]:
         """Split refs into ready ones (at most ``num_returns``) and the others, both in order."""
-        for ref in refs:
-            if ref._kind == PENDING and ref._owner is not None:
-                self.exports.fetch(ref)
+        split = _split(refs, num_returns)
+        if len(split[0]) == num_returns:
+            return split
         pending = [r for r in refs if r._kind == PENDING]
+        for ref in pending:
+            if ref._owner is not None:
+                self.exports.fetch(ref)
         needed = len(pending) - (len(refs) - num_returns)  # so many of the pending ones must come
         if needed > 0:
             seen = -1
@@ -399,14 +402,7 @@ class Runtime:
                 return len(pending) <= allowed
 
             self.wait_until(done, None if timeout is None else time.monotonic() + timeout)
-        ready: list[ObjectRef] = []
-        others: list[ObjectRef] = []
-        for ref in refs:
-            if ref._kind != PENDING and len(ready) < num_returns:
-                ready.append(ref)
-            else:
-                others.append(ref)
-        return ready, others
+        return _split(refs, num_returns)
 
     def add_waiter(self, ref: ObjectRef, waiter: Callable[[ObjectRef], object]) -> bool:
         """Call ``waiter(ref)`` when the value comes; False when it is there already."""
@@ -433,11 +429,10 @@ class Runtime:
         self.tasks.wake_background()
 
     def _busy(self) -> bool:
-        return (
-            self.tasks.busy()
-            or bool(self.exports.ended or self.actors.ended or self.link.peer.outbox)
-            or self.link.has_news()
-        )
+        link = self.link
+        if link.behind or link.peer.outbox or self.store.has_spares:
+            return True
+        return self.tasks.busy() or bool(self.exports.ended or self.actors.ended)
 
     def _tick(self) -> None:
         if self.closed:
@@ -477,6 +472,21 @@ def raised(error: BaseException) -> BaseException:
     if isinstance(error, exceptions.RayTaskError):
         return error.as_instanceof_cause()
     return error
+
+
+def _split(refs: list[ObjectRef], limit: int) -> tuple[list[ObjectRef], list[ObjectRef]]:
+    """The first ``limit`` refs that are ready, and all others."""
+    ready: list[ObjectRef] = []
+    others: list[ObjectRef] = []
+    for position, ref in enumerate(refs):
+        if ref._kind == PENDING:
+            others.append(ref)
+        else:
+            ready.append(ref)
+            if len(ready) == limit:
+                others += refs[position + 1 :]
+                break
+    return ready, others
 
 
 def _refuse_calls(peer: Peer, messages: list[Message]) -> None:
