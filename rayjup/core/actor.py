@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import pickle
 from typing import Any
 
 from rayjup.base.ids import ActorID
@@ -12,8 +11,12 @@ from rayjup.base.options import ActorOptions, MethodOptions
 from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
 from rayjup.core.arguments import accepted
+from rayjup.core.captured import blob_of
+from rayjup.core.errors import ActorClassInheritanceException
 from rayjup.core.placement import shape_of
 from rayjup.core.returns import returns_of
+from rayjup.engine.executor import executor as executing
+from rayjup.engine.executor.actor_modes import ActorExit
 from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
 
 _METHOD_OPTIONS = "__rayjup_method_options__"
@@ -55,7 +58,7 @@ class ActorClass:
     def __init__(self, class_: type, options: ActorOptions) -> None:
         self._class = class_
         self._options = options
-        self._blob: tuple[Any, bytes] | None = None
+        self._blob: tuple[sessions.Session, bytes] | None = None
         self.__name__ = class_.__name__
         self.__qualname__ = class_.__qualname__
         self.__module__ = class_.__module__
@@ -73,11 +76,9 @@ class ActorClass:
         )
 
     def __mro_entries__(self, bases: Any) -> Any:
-        from rayjup.core.errors import ActorClassInheritanceException
-
         raise ActorClassInheritanceException(
-            f"Attempted to define a subclass of the actor class {self.__name__}. Inheriting from actor classes is "
-            "not supported: derive from the plain class, and put @ray.remote on the derived one."
+            f"Attempted to define a subclass of the actor class {self.__name__}. Inheriting from actor "
+            "classes is not supported: derive from the plain class, and put @ray.remote on the derived one."
         )
 
     def options(self, **changes: Any) -> ActorClass:
@@ -99,7 +100,7 @@ class ActorClass:
         session = sessions.require()
         runtime = session.runtime
         options = self._options
-        init = self._class.__init__
+        init = self._class.__init__  # type: ignore[misc]  # the class's own, as called by an instance
         if init is not object.__init__:
             try:
                 inspect.signature(init).bind(None, *args, **kwargs)
@@ -132,23 +133,16 @@ class ActorClass:
         scope = runtime.actors.create(actor_id, spec, args, kwargs)
         return ActorHandle(actor_id, meta, scope)
 
-    def _pickled(self, session: Any) -> bytes:
+    def _pickled(self, session: sessions.Session) -> bytes:
         if self._blob is None or self._blob[0] is not session:
             try:
                 packed = pack(self._class)
             except Exception as error:  # whatever the pickling of captured values raises
                 raise TypeError(
-                    f"Could not serialize the actor class {self.__name__}: {error}. It refers to something that "
-                    "cannot travel to another process; make that inside __init__ instead."
+                    f"Could not serialize the actor class {self.__name__}: {error}. It refers to something "
+                    "that cannot travel to another process; make that inside __init__ instead."
                 ) from error
-            if packed.refs or packed.buffers:
-                from rayjup.core.remote_function import _Late
-
-                session.extra.setdefault("captured", []).extend(packed.refs)
-                blob = pickle.dumps(_Late(packed.data, [bytes(b) for b in packed.buffers], list(packed.refs)))
-            else:
-                blob = packed.data
-            self._blob = (session, blob)
+            self._blob = (session, blob_of(packed, session))
         return self._blob[1]
 
     def _meta(self) -> dict[str, Any]:
@@ -305,9 +299,6 @@ def exit_actor() -> None:
     TypeError
         When called outside of an actor.
     """
-    from rayjup.engine.executor import executor as executing
-    from rayjup.engine.executor.actor_modes import ActorExit
-
     running = executing.executor
     if running is None or running.actor_spec is None:
         raise TypeError(

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from rayjup.base.exceptions import ActorDiedError, TaskCancelledError
 from rayjup.base.exceptions import ActorDiedErrorContext as Death
 from rayjup.engine.executor import streams
+from rayjup.engine.executor.running import Running, current
+from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
 
 if TYPE_CHECKING:
@@ -79,14 +81,19 @@ def _ray_terminate(executor: Executor) -> None:
     raise ActorExit(0)
 
 
-_SPECIAL = {"__ray_call__": _ray_call, "__ray_ready__": _ray_ready, "__ray_terminate__": _ray_terminate}
+_SPECIAL: dict[str, Callable[..., Any]] = {
+    "__ray_call__": _ray_call,
+    "__ray_ready__": _ray_ready,
+    "__ray_terminate__": _ray_terminate,
+}
 
 
 def shown_name(executor: Executor) -> str:
     """The actor's name in logs: its own ``repr`` where the class defines one."""
     spec = executor.actor_spec or {}
     actor = executor.actor
-    if actor is not None and type(actor).__repr__ is not object.__repr__:
+    own_repr: Any = type(actor).__repr__
+    if actor is not None and own_repr is not object.__repr__:
         return repr(actor)
     return str(spec.get("class_name", "Actor"))
 
@@ -150,8 +157,6 @@ class ThreadedMode:
                 self._one(*item)
 
     def _one(self, peer: Peer, message: Message) -> None:
-        from rayjup.engine.executor.executor import Running, current
-
         executor = self.executor
         _, seq, target, payload, count, options = message
         started = time.perf_counter()
@@ -166,7 +171,7 @@ class ThreadedMode:
             value = executor._call(function, payload, fresh)
             if count < 0:
                 value = streams.send_items(executor, peer, seq, value, options, executor.name_of(target))
-        except BaseException as error:  # everything a call raises is its answer
+        except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             problem: BaseException | None = error
             value = None
         else:
@@ -224,8 +229,6 @@ class AsyncMode:
             self.executor.coroutines[(peer, message[1])] = task
 
     async def _one(self, peer: Peer, message: Message) -> None:
-        from rayjup.engine.executor.executor import Running, current
-
         executor = self.executor
         _, seq, target, payload, count, options = message
         answer = executor.reply_later(peer, message, time.perf_counter())
@@ -251,7 +254,7 @@ class AsyncMode:
                 error_message="the call was cancelled while it ran"
             )
             value = None
-        except BaseException as error:  # everything a call raises is its answer
+        except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             problem = error
             value = None
         else:
@@ -280,6 +283,4 @@ def _hold(executor: Executor, fresh: list[Any], peer: Peer) -> None:
     """Register borrowed refs of a call, ahead of its reply on the same connection."""
     held = executor.runtime.exports.register_held(fresh, peer)
     if held:
-        from rayjup.engine.lane import messages as m
-
         peer.outbox.append((m.BORROW, [(id, 1, b"") for id in held]))

@@ -8,7 +8,6 @@ gives back calls that were queued behind the long one, and cancels.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import pickle
 import signal
@@ -22,6 +21,7 @@ from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
 from rayjup.engine.executor import actor_modes, logs, streams, threads
 from rayjup.engine.executor.results import encode_error, encode_one, encode_result
+from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
 from rayjup.engine.runtime.arguments import decode
@@ -30,26 +30,6 @@ from rayjup.engine.runtime.runtime import Runtime
 _LONG_S = 0.003  # a call that runs this long is no reason to keep others waiting behind it
 _BATCH_S = 0.001  # answers are gathered at most this long while calls go on
 
-
-class Running:
-    """The call that a thread or coroutine is in."""
-
-    __slots__ = ("name", "options", "peer", "seq")
-
-    def __init__(self, peer: Peer, seq: int, name: str, options: dict[str, Any] | None) -> None:
-        self.peer = peer
-        self.seq = seq
-        self.name = name
-        self.options = options
-
-    @property
-    def task_id(self) -> bytes:
-        """The 24 bytes of the task's id."""
-        return self.peer.prefix + self.seq.to_bytes(8, "little")
-
-
-current: contextvars.ContextVar[Running | None] = contextvars.ContextVar("rayjup_running", default=None)
-"""The call that runs here (for actors with threads or coroutines; else see Executor.running)."""
 
 executor: Executor | None = None
 """The executor of this process, if it is one."""
@@ -164,7 +144,7 @@ class Executor:
             else:
                 status, data = encode_result(self.runtime, value, count, peer, self.name_of(target))
                 value = None
-        except BaseException as error:  # everything a call raises is its answer
+        except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             self._interruptible = 0
             if seq in self._cancel_children:
                 self._cancel_children.discard(seq)
@@ -230,7 +210,7 @@ class Executor:
                 )
             method = pickle.loads(blob)
         self.functions[target] = method
-        return method  # type: ignore[no-any-return]
+        return method
 
     def name_of(self, target: Any) -> str:
         """The name of a function or ``Class.method``, for messages."""
@@ -353,8 +333,8 @@ class Executor:
             mode = actor_modes.prepare(self, class_, spec)
             self.actor = class_.__new__(class_)
             actor_modes.construct(self, args, kwargs)
-        except BaseException as error:  # the constructor's error is what callers get
-            status, data = self.error_reply(error, "__init__")
+        except BaseException as error:  # noqa: BLE001 - the constructor's error is what callers get
+            _, data = self.error_reply(error, "__init__")
             link.send(("actor_failed", self.actor_id, data, isinstance(error, SystemExit)))
             self.exit_code = 0
             return
@@ -384,7 +364,7 @@ class Executor:
                         if count == 1 or count < 0
                         else encode_result(self.runtime, value, count, peer, self.name_of(target))
                     )
-                except Exception as problem:  # a result that can't be pickled is the call's error
+                except Exception as problem:  # noqa: BLE001 - failing to pickle the result is the call's error
                     error = problem
             if error is not None:
                 if self._ends_process(error) or (

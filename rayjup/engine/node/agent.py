@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import shutil
 import socket
 import time
@@ -16,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rayjup.base.exceptions import RaySystemError
 from rayjup.engine.node.connection import Connection, Message
 from rayjup.engine.node.executors import ExecutorProcess, Executors
 from rayjup.engine.node.samples import Sampler
@@ -157,9 +155,6 @@ class NodeAgent:
             for process in list(self.executors.all.values()):
                 if process.address == message[1]:
                     self.executors.kill(process, "its call was cancelled by force")
-        elif op == "still_needed":
-            if connection.executor is not None:
-                self.executors.still_needed(connection.executor)
         elif op == "log":
             self.to_head(("log", connection.job_id, *message[1:]))
         else:
@@ -253,11 +248,6 @@ class NodeAgent:
         connection.job_id = job_id
         connection.post(("welcome", {**self._welcome(), "job_id": job_id}))
         self.executors.prestart((job_id, ()), min(4, max(1, int(self.resources.get("CPU", 1)))))
-
-    def _head_refuse(self, client: str, text: str) -> None:
-        connection = self.clients.get(client)
-        if connection is not None:
-            connection.post(("refused", text))
 
     def _head_grant(
         self,

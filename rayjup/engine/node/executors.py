@@ -194,10 +194,6 @@ class Executors:
                 self._idle[process.key].remove(process)
                 process.connection.post(("exit",))
 
-    def still_needed(self, process: ExecutorProcess) -> None:
-        """An idle executor would not end: others hold objects it owns."""
-        self.give_back(process)
-
     def kill(self, process: ExecutorProcess, why: str) -> None:
         """End an executor at once."""
         process.expected = process.expected or why

@@ -140,12 +140,13 @@ class Store:
 
     def _take_spare(self, capacity: int, owner_name: str | None) -> Segment | None:
         with self._lock:
-            for index, (_, path, have, mapped) in enumerate(self._spare):
-                if capacity <= have <= capacity + max(capacity >> 2, 65536):
+            for index, spare in enumerate(self._spare):
+                if capacity <= spare[2] <= capacity + max(capacity >> 2, 65536):
                     del self._spare[index]
                     break
             else:
                 return None
+        _, path, have, mapped = spare
         renamed = self._new_path(owner_name)  # the name says whose death frees it
         try:
             os.rename(path, renamed)
@@ -191,13 +192,15 @@ class Store:
             return mapped
         if host != self.host:
             raise ObjectLostError.from_text(
-                f"the object in {os.path.basename(path)} lies on another machine, which this process cannot map"
+                f"The object in {os.path.basename(path)} lies on another machine, where this process "
+                "cannot map it. Pass it by value, or read it in a task on that machine."
             )
         try:
             fd = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
             raise ObjectLostError.from_text(
-                f"the object's shared-memory file {os.path.basename(path)} is gone: its owner freed it or died"
+                f"The object's shared-memory file {os.path.basename(path)} is gone: its owner freed "
+                "it or died. Make the object again, in a process that lives as long as it is needed."
             ) from error
         try:
             mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)

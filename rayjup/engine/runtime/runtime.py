@@ -47,7 +47,6 @@ class Runtime:
     """
 
     def __init__(self, kind: str, agent_path: str, job_id: bytes, job: dict[str, Any] | None = None) -> None:
-        self.kind = kind
         self.pid = os.getpid()
         self.worker_id = os.urandom(28)
         self.job_id = job_id
@@ -59,7 +58,6 @@ class Runtime:
         self.block_hook: Any = None  # an executor lends its CPU while its main thread waits
         self.tick_hook: Callable[[], None] | None = None
         self.on_calls: Callable[[Peer, list[Message]], None] = _refuse_calls
-        self.on_peer_lost: Callable[[Peer], None] = lambda peer: None
         self._requests = itertools.count(1)
         self._puts = itertools.count(1)
         self._next_slow_tick = 0.0
@@ -74,7 +72,6 @@ class Runtime:
         node = self.link.hello(kind, self.worker_id, job_id, job)
         self.node_id: str = node["node_id"]
         self.session_dir: str = node["session_dir"]
-        self.node = node
         if kind == "driver":
             self.job_id = node["job_id"]
             self.prefix = self.worker_id[:12] + self.job_id
@@ -107,7 +104,7 @@ class Runtime:
             peer.address = address
             peer.worker_id = bytes.fromhex(address.rsplit("/w-", 1)[1][:16])
             self.peers[address] = peer
-            peer.send((m.HELLO, self.worker_id[:8], self.prefix, self.job_id, self.address))
+            peer.send((m.HELLO, self.worker_id[:8], self.prefix, self.address))
             self.reactor.add(peer)
         return peer
 
@@ -151,7 +148,7 @@ class Runtime:
         elif kind == m.BORROW_ACK:
             self.exports.syncs[message[1]] = True
         elif kind == m.HELLO:
-            _, peer.worker_id, peer.prefix, peer.job_id, peer.address = message
+            _, peer.worker_id, peer.prefix, peer.address = message
             self.peers.setdefault(peer.address, peer)
 
     def _on_peer_closed(self, peer: Peer) -> None:
@@ -162,7 +159,6 @@ class Runtime:
         self.tasks.on_peer_closed(peer)
         self.actors.on_peer_closed(peer)
         self.exports.on_peer_closed(peer)
-        self.on_peer_lost(peer)
         self.reactor.kick()
 
     def next_request(self) -> int:
@@ -263,8 +259,8 @@ class Runtime:
                 head, buffers = (
                     self.store.views_of(data) if isinstance(data, Segment) else self.store.buffers(data)
                 )
-            except FileNotFoundError as error:
-                raise exceptions.ObjectLostError(ref.hex(), ref._owner or "", "") from error
+            except exceptions.ObjectLostError as error:  # the store knows files, not refs
+                raise exceptions.ObjectLostError.from_text(str(error), ref.hex()) from error
             return unpack(head, buffers, ref._inner or ())
         raise raised(data)
 
@@ -272,7 +268,7 @@ class Runtime:
         """An exception as bytes that any process can read."""
         try:
             return pack(error).data
-        except Exception as reason:  # any error of any user's __reduce__
+        except Exception as reason:  # noqa: BLE001 - any error of any user's __reduce__
             return pickle.dumps(
                 exceptions.RaySystemError(f"{type(error).__name__} could not be pickled ({reason}): {error}")
             )
@@ -284,7 +280,7 @@ class Runtime:
         for name, value in [*((f"argument {i}", a) for i, a in enumerate(args)), *kwargs.items()]:
             try:
                 pack(value)
-            except Exception as inner:  # whatever its pickling raises is the explanation
+            except Exception as inner:  # noqa: BLE001 - whatever its pickling raises is the explanation
                 return TypeError(
                     f"Could not serialize {name} (of type {type(value).__name__}) for {what}: {inner}. "
                     "Arguments travel to another process: pass data, not open files, locks or connections; "
@@ -320,11 +316,6 @@ class Runtime:
         if packed.buffers:
             return m.BLOB, (packed.data, [bytes(b) for b in packed.buffers])
         return m.BLOB, packed.data
-
-    def request_value(self, ref: ObjectRef) -> None:
-        """See to it that a pending ref will be resolved (a borrowed one is fetched)."""
-        if ref._owner is not None:
-            self.exports.fetch(ref)
 
     def wait_until(self, done: Callable[[], bool], deadline: float | None = None) -> bool:
         """Block the calling thread until ``done()``; False when the deadline passed first."""
@@ -415,7 +406,7 @@ class Runtime:
             self.wait_until(done, None if timeout is None else time.monotonic() + timeout)
         return _split(refs, num_returns)
 
-    def add_waiter(self, ref: ObjectRef, waiter: Callable[[ObjectRef], None]) -> bool:
+    def add_waiter(self, ref: ObjectRef, waiter: Callable[[ObjectRef], object]) -> bool:
         """Call ``waiter(ref)`` when the value comes; False when it is there already."""
         with self.lock:
             if ref._kind != PENDING:

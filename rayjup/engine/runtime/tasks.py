@@ -304,11 +304,7 @@ class Tasks:
                 wanted = 0
             if wanted > pool.wanted or (wanted == 0 and pool.wanted):
                 pool.wanted = wanted
-                locality = self._locality(backlog[0]) if backlog else None
-                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality))
-
-    def _locality(self, task: Task) -> dict[str, int] | None:
-        return None
+                self.runtime.link.send(("lease", pool.id, pool.shape, wanted))
 
     def on_grant(self, pool_id: int, lease_id: str, address: str) -> None:
         """The node granted a lease on the executor listening at ``address``."""
@@ -596,15 +592,14 @@ class Tasks:
         with self.lock:
             task.cancelled = True
             lease = task.lease if task.seq in self.inflight else None
-            if lease is None:
-                if self.waiting.pop(task.seq, None) is None and task.pool is not None:
-                    try:
-                        task.pool.backlog.remove(task)
-                    except ValueError:
-                        return  # answered meanwhile
-                    if not task.pool.dirty:  # fewer leases are wanted now
-                        task.pool.dirty = True
-                        self._dirty_pools.append(task.pool)
+            if lease is None and self.waiting.pop(task.seq, None) is None and task.pool is not None:
+                try:
+                    task.pool.backlog.remove(task)
+                except ValueError:
+                    return  # answered meanwhile
+                if not task.pool.dirty:  # fewer leases are wanted now
+                    task.pool.dirty = True
+                    self._dirty_pools.append(task.pool)
         if lease is None:
             self.fail(task, error)
             self.runtime.reactor.kick()
