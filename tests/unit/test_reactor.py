@@ -291,6 +291,19 @@ def shielding() -> Iterator[Reactor]:
     _sockets.clear()
 
 
+def interrupt_once(condition: Callable[[], object]) -> threading.Thread:
+    """A thread that sends the interrupt as soon as ``condition`` is true."""
+
+    def run() -> None:
+        wait_for(condition)
+        time.sleep(0.002)  # most often into the system call
+        interrupt()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
 def interrupt() -> None:
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
@@ -316,8 +329,7 @@ def test_an_interrupt_in_a_handler_waits_for_its_end(shielding):
 def test_an_interrupt_while_waiting_comes_at_once_and_leaves_a_working_reactor(shielding):
     first, second, received = connected(shielding)
     for number in range(5):
-        timer = threading.Timer(0.005, interrupt)
-        timer.start()
+        timer = interrupt_once(lambda: shielding._leader == threading.main_thread().ident)
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             shielding.lead(lambda: False, started + 5)
@@ -335,8 +347,7 @@ def test_an_interrupt_while_following(shielding):
     leader = threading.Thread(target=lambda: shielding.lead(stop.is_set, time.monotonic() + 5))
     leader.start()
     wait_for(lambda: shielding._leader == leader.ident)
-    timer = threading.Timer(0.005, interrupt)
-    timer.start()
+    timer = interrupt_once(lambda: shielding._sheltered)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         shielding.lead(lambda: False, started + 5)
