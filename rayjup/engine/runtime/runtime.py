@@ -82,10 +82,11 @@ class Runtime:
             node["store_dir"],
             self.worker_id[:8].hex(),
             node["host"],
-            lambda nbytes: self.link.request("store_reserve", nbytes),
+            self._reserve_room,
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
         )
         self.store.on_posted = self._flush_soon
+        self.link.on["store_trim"] = lambda: self.link.send(("store_trimmed", self.store.give_back_room()))
         object_ref.set_runtime(self)
 
     # -- connections
@@ -261,7 +262,7 @@ class Runtime:
                 head, buffers = (
                     self.store.views_of(data) if isinstance(data, Segment) else self.store.buffers(data)
                 )
-            except FileNotFoundError as error:
+            except exceptions.ObjectLostError as error:  # it knows the file only
                 raise exceptions.ObjectLostError(ref.hex(), ref._owner or "", "") from error
             return unpack(head, buffers, ref._inner or ())
         raise raised(data)
@@ -437,6 +438,12 @@ class Runtime:
         """Send what is queued for other processes."""
         self.tasks.flush()
 
+    def _reserve_room(self, nbytes: int, urgent: bool) -> int:
+        if urgent:
+            self.flush()  # what we freed may be room that its writers keep
+        granted: int = self.link.request("store_reserve", nbytes, urgent)
+        return granted
+
     def _flush_soon(self, peer: Peer) -> None:
         self.tasks.dirty_peers.add(peer)
         self.tasks.wake_background()
@@ -470,6 +477,7 @@ class Runtime:
         self.closed = True
         object_ref.set_runtime(None)
         self.reactor.close()
+        self.store.close()
         self.link.close()
         for peer in list(self.peers.values()):
             peer.sock.close()
@@ -478,7 +486,6 @@ class Runtime:
             os.unlink(self.address)
         except FileNotFoundError:
             pass
-        self.store.close()
 
 
 def raised(error: BaseException) -> BaseException:
