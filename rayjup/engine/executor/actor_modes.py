@@ -275,4 +275,4 @@ def _hold(executor: Executor, fresh: list[Any], peer: Peer) -> None:
     if held:
         from rayjup.engine.lane import messages as m
 
-        peer.outbox.append((m.BORROW, [(id, 1, b"") for id in held]))
+        peer.outbox.append((m.BORROW, [(id, 1, "") for id in held]))

@@ -217,6 +217,7 @@ class NodeAgent:
         if connection.executor is not None:
             self.executors.lost(connection.executor)
         self._remove_files_of(connection.client)
+        Path(self.socket_dir, f"w-{connection.client}.sock").unlink(missing_ok=True)  # where it was killed
         if self._untrimmed is not None:
             self._trimmed(connection, 0)
         if not self._closed:
