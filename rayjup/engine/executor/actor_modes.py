@@ -171,7 +171,7 @@ class ThreadedMode:
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
-        del value
+        del value, problem  # its traceback refers to this frame, and so to the arguments
         if self.calls.empty() or len(peer.outbox) >= _BATCH:
             peer.flush()
         else:  # the next call's answer may come with it; a tick sees to it if that takes long
@@ -252,7 +252,7 @@ class AsyncMode:
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
-        del value
+        del value, problem  # its traceback refers to this frame, and so to the arguments
         executor.coroutines.pop((peer, seq), None)
         self.active -= 1
         if not self.unflushed:

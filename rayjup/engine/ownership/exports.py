@@ -38,6 +38,7 @@ class Borrow:
     def __del__(self) -> None:
         if self.count:
             self.exports.ended.append((self.owner, self.id, -self.count))
+            self.exports.runtime.wake()
 
 
 class Exports:

@@ -130,7 +130,7 @@ class ObjectRef:
             try:
                 value = _needs_runtime("get an ObjectRef").value_of(ref)
             except BaseException as error:  # the future carries it to whoever asks
-                future.set_exception(error)
+                future.set_exception(error.with_traceback(None))  # that refers to this frame
             else:
                 future.set_result(value)
 
@@ -149,7 +149,7 @@ class ObjectRef:
             try:
                 future.set_result(_needs_runtime("get an ObjectRef").value_of(self))
             except BaseException as error:  # the future carries it to whoever awaits
-                future.set_exception(error)
+                future.set_exception(error.with_traceback(None))
 
         runtime = _needs_runtime("await an ObjectRef")
         if not self.add_waiter(lambda ref: loop.call_soon_threadsafe(finish)):

@@ -6,6 +6,7 @@ messages of other processes are handled by whichever thread leads the reactor.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import pickle
@@ -13,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import cloudpickle
 
 from rayjup import exceptions  # the public name, under which pickles refer to errors
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
@@ -201,8 +204,8 @@ class Runtime:
             inner = self.exports.adopt_all(wires)
             if own:
                 data = self.store.own(data, writer)
-        elif status == m.ERROR and type(value) is bytes:
-            data = pickle.loads(value)
+        elif status == m.ERROR:
+            data = self.load_error(value)
         self.complete(ref, status, data, inner)
 
     def encode_value(self, ref: ObjectRef, receiver: Peer | None = None) -> tuple[int, Any]:
@@ -215,7 +218,7 @@ class Runtime:
         if kind == m.PLAIN:
             return kind, data
         if kind == m.ERROR:
-            return kind, self.pack_error(data)
+            return kind, self.pack_error(data, receiver)
         inner = ref._inner
         wires: list[Any] = []
         if inner:
@@ -246,7 +249,7 @@ class Runtime:
             descriptor, wires = value
             head, buffers = self.store.buffers(descriptor)
             return unpack(head, buffers, self.exports.adopt_all(wires, fresh))
-        raise raised(pickle.loads(value))
+        raise raised(self.load_error(value))
 
     def value_of(self, ref: ObjectRef) -> Any:
         """The Python value of a resolved ref; raises the error it resolved to."""
@@ -267,14 +270,38 @@ class Runtime:
             return unpack(head, buffers, ref._inner or ())
         raise raised(data)
 
-    def pack_error(self, error: BaseException) -> bytes:
-        """An exception as bytes that any process can read."""
+    def pack_error(self, error: BaseException, receiver: Peer | None = None) -> Any:
+        """An exception for the wire: bytes, or ``(bytes, refs inside, buffers)``.
+
+        Refs inside are counted for ``receiver``; where it is not known they stay pinned for good.
+        """
         try:
-            return pack(error).data
+            packed = pack(error)
+            if packed.refs and receiver is None:
+                return cloudpickle.dumps(error)
         except Exception as reason:  # any error of any user's __reduce__
             return pickle.dumps(
                 exceptions.RaySystemError(f"{type(error).__name__} could not be pickled ({reason}): {error}")
             )
+        if not packed.refs and not packed.buffers:
+            return packed.data
+        wires = self.exports.wire_for(packed.refs, receiver) if receiver is not None else []
+        return packed.data, wires, [bytes(b) for b in packed.buffers]
+
+    def load_error(self, value: Any) -> BaseException:
+        """The exception that :meth:`pack_error` packed."""
+        try:
+            if type(value) is bytes:
+                error = pickle.loads(value)
+            else:
+                data, wires, buffers = value
+                error = unpack(data, buffers, self.exports.adopt_all(wires))
+        except Exception as reason:  # the code of its class may be missing or wrong here
+            return exceptions.RaySystemError(
+                f"a call raised an exception that could not be loaded here ({type(reason).__name__}: {reason}). "
+                "Its class has to be importable in this process, too."
+            )
+        return error  # type: ignore[no-any-return]
 
     def explain_unserializable(
         self, error: Exception, what: str, args: Sequence[Any], kwargs: dict[str, Any]
@@ -438,6 +465,10 @@ class Runtime:
         """Send what is queued for other processes."""
         self.tasks.flush()
 
+    def wake(self) -> None:
+        """Let the background thread see to something soon. Safe inside destructors."""
+        self.tasks.wake_background()
+
     def _reserve_room(self, nbytes: int, urgent: bool) -> int:
         if urgent:
             self.flush()  # what we freed may be room that its writers keep
@@ -489,10 +520,15 @@ class Runtime:
 
 
 def raised(error: BaseException) -> BaseException:
-    """The exception to raise for an error value: also an instance of the user's own class."""
+    """The exception to raise for an error value: also an instance of the user's own class.
+
+    Never the value itself: raised, it would refer to the frames it passes, and these to its ref.
+    """
     if isinstance(error, exceptions.RayTaskError):
-        return error.as_instanceof_cause()
-    return error
+        dual = error.as_instanceof_cause()
+        if dual is not error:
+            return dual
+    return copy.copy(error)
 
 
 def _refuse_calls(peer: Peer, messages: list[Message]) -> None:

@@ -448,9 +448,7 @@ class Tasks:
     def _retry_after_error(self, task: Task, value: Any) -> bool:
         if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
             return False
-        import pickle
-
-        error = pickle.loads(value)
+        error = self.runtime.load_error(value)
         if isinstance(error, exceptions.TaskCancelledError):
             return False
         cause = getattr(error, "cause", error)
@@ -585,6 +583,10 @@ class Tasks:
         if self._dirty_pools:
             with self.lock:
                 self._ask_for_leases()
+
+    def unfinished(self) -> bool:
+        """Whether a call of this process is not answered yet."""
+        return bool(self.inflight or self.waiting or any(pool.backlog for pool in self.pools.values()))
 
     def busy(self) -> bool:
         """Whether the background thread's ticks are needed."""
