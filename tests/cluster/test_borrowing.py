@@ -123,7 +123,7 @@ def test_the_owner_dies(ray, freed, keeper_class):
     with pytest.raises(ray.exceptions.OwnerDiedError) as caught:
         ray.get(large, timeout=T)
     assert large.hex() in str(caught.value)
-    del large, small, caught
+    large = small = caught = None
     freed()
 
 

@@ -318,7 +318,7 @@ def test_a_lambda_with_a_ref_as_argument(ray, freed):
         return int(f().sum())
 
     assert ray.get(call.remote(lambda: ray.get(ref)), timeout=T) == N
-    del ref
+    ref = None
     freed()
 
 

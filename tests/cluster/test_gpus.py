@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import threading
 
 import pytest
@@ -58,7 +59,7 @@ def test_gpus_are_exclusive(ray):
             return ray.get_gpu_ids()
 
     holders = [Holder.remote() for _ in range(2)]
-    assert sorted(sum(ray.get([h.gpu.remote() for h in holders], timeout=T), [])) == [0, 1]
+    assert sorted(itertools.chain(*ray.get([h.gpu.remote() for h in holders], timeout=T))) == [0, 1]
     assert "GPU" not in ray.available_resources()
     third = where(ray).options(num_gpus=1).remote()
     assert ray.wait([third], timeout=0.3)[0] == []
@@ -74,7 +75,7 @@ def test_fractions_share_a_gpu(ray):
             return ray.get_gpu_ids()
 
     halves = [Half.remote() for _ in range(4)]
-    ids = sorted(sum(ray.get([h.gpu.remote() for h in halves], timeout=T), []))
+    ids = sorted(itertools.chain(*ray.get([h.gpu.remote() for h in halves], timeout=T)))
     assert ids == [0, 0, 1, 1]
     del halves
     poll(lambda: ray.available_resources().get("GPU") == 2)
@@ -89,7 +90,7 @@ def test_fractions_that_do_not_fit_on_one_gpu_wait(ray):
             return ray.get_gpu_ids()
 
     two = [Part.remote() for _ in range(2)]
-    assert sorted(sum(ray.get([p.gpu.remote() for p in two], timeout=T), [])) == [0, 1]
+    assert sorted(itertools.chain(*ray.get([p.gpu.remote() for p in two], timeout=T))) == [0, 1]
     third = Part.remote()
     answer = third.gpu.remote()
     assert ray.wait([answer], timeout=0.3)[0] == []

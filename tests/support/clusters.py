@@ -47,7 +47,7 @@ def trim() -> None:
 
 
 def check_freed(before: frozenset[str] = frozenset(), timeout_s: float = 2.0) -> None:
-    """Fail unless the store holds only ``before`` in time (segments kept for the next object count as free)."""
+    """Fail unless the store holds only ``before`` in time; segments kept for reuse count as free."""
     deadline = time.monotonic() + timeout_s
     while True:
         trim()

@@ -204,9 +204,7 @@ class Executor:
         self.runtime.link.send(("actor_exiting", self.actor_id, reason))
         self.exit_code = 0
 
-    def error_reply(
-        self, error: BaseException, target: Any, caller: Peer | None = None
-    ) -> tuple[int, Any]:
+    def error_reply(self, error: BaseException, target: Any, caller: Peer | None = None) -> tuple[int, Any]:
         """The answer for a call that raised ``error``."""
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")

@@ -265,5 +265,13 @@ class Exports:
         for ref in refs:
             self.runtime.complete(ref, m.ERROR, self._owner_died(ref), None)
 
+    def fail_all(self, error: BaseException) -> None:
+        """We disconnect: what we asked others for will not come."""
+        with self.lock:
+            refs = [ref for ref, _ in self.fetches.values()]
+            self.fetches.clear()
+        for ref in refs:
+            self.runtime.complete(ref, m.ERROR, error, None)
+
     def _owner_died(self, ref: ObjectRef) -> OwnerDiedError:
         return OwnerDiedError(ref.hex(), ref._owner or "", "")

@@ -151,8 +151,14 @@ class ObjectRef:
             except BaseException as error:  # the future carries it to whoever awaits
                 future.set_exception(error.with_traceback(None))
 
+        def notify(ref: ObjectRef) -> None:
+            try:
+                loop.call_soon_threadsafe(finish)
+            except RuntimeError:
+                pass  # the loop has ended: nobody awaits any more
+
         runtime = _needs_runtime("await an ObjectRef")
-        if not self.add_waiter(lambda ref: loop.call_soon_threadsafe(finish)):
+        if not self.add_waiter(notify):
             finish()
         else:
             runtime.flush()

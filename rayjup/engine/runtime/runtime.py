@@ -12,6 +12,7 @@ import os
 import pickle
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,6 +64,7 @@ class Runtime:
         self.tick_hook: Callable[[], None] | None = None
         self.on_calls: Callable[[Peer, list[Message]], None] = _refuse_calls
         self.on_peer_lost: Callable[[Peer], None] = lambda peer: None
+        self._local = threading.local()  # refs completed while others are
         self._requests = itertools.count(1)
         self._puts = itertools.count(1)
         self._next_slow_tick = 0.0
@@ -182,10 +184,24 @@ class Runtime:
             self.completions += 1
             waiters, ref._waiters = ref._waiters, None
         if waiters:
-            for waiter in waiters:
-                waiter(ref)
+            self.run_waiters(ref, waiters)
         if self.reactor._waiters:
             self.reactor.kick()
+
+    def run_waiters(self, ref: ObjectRef, waiters: list[Callable[[ObjectRef], None]]) -> None:
+        """Tell those who wait for ``ref``; not on top of each other where they complete more refs."""
+        queue = getattr(self._local, "queue", None)
+        if queue is not None:
+            queue.append((ref, waiters))
+            return
+        queue = self._local.queue = deque([(ref, waiters)])
+        try:
+            while queue:
+                ref, waiters = queue.popleft()
+                for waiter in waiters:
+                    waiter(ref)
+        finally:
+            self._local.queue = None
 
     def complete_wire(
         self, ref: ObjectRef, status: int, value: Any, own: bool = True, writer: Peer | None = None
@@ -506,6 +522,7 @@ class Runtime:
         if self.closed:
             return
         self.closed = True
+        self._fail_what_is_pending()
         object_ref.set_runtime(None)
         self.reactor.close()
         self.store.close()
@@ -517,6 +534,16 @@ class Runtime:
             os.unlink(self.address)
         except FileNotFoundError:
             pass
+
+    def _fail_what_is_pending(self) -> None:
+        """Refs that outlive the connection must not be waited for."""
+        error = exceptions.RaySystemError(
+            "this process has disconnected (rayjup.shutdown()) before the value was there; submit the call again."
+        )
+        self.tasks.fail_all(error)
+        self.actors.fail_all(error)
+        self.exports.fail_all(error)
+        self.reactor.kick()
 
 
 def raised(error: BaseException) -> BaseException:

@@ -411,8 +411,8 @@ class Tasks:
             self._finish(peer, task, message)
         for ref in done:
             waiters, ref._waiters = ref._waiters, None
-            for waiter in waiters or ():
-                waiter(ref)
+            if waiters:
+                runtime.run_waiters(ref, waiters)
         for message in strays:
             runtime.on_message(peer, message)
         for lease in leases:
