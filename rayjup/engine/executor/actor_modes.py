@@ -179,7 +179,7 @@ class ThreadedMode:
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
-        del value
+        del value, problem  # its traceback refers to this frame, and so to the arguments
         if self.calls.empty() or len(peer.outbox) >= _BATCH:
             peer.flush()
         else:  # the next call's answer may come with it; a tick sees to it if that takes long
@@ -262,7 +262,7 @@ class AsyncMode:
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
-        del value
+        del value, problem  # its traceback refers to this frame, and so to the arguments
         executor.coroutines.pop((peer, seq), None)
         self.active -= 1
         if not self.unflushed:
@@ -283,4 +283,4 @@ def _hold(executor: Executor, fresh: list[Any], peer: Peer) -> None:
     """Register borrowed refs of a call, ahead of its reply on the same connection."""
     held = executor.runtime.exports.register_held(fresh, peer)
     if held:
-        peer.outbox.append((m.BORROW, [(id, 1, b"") for id in held]))
+        peer.outbox.append((m.BORROW, [(id, 1, "") for id in held]))

@@ -155,7 +155,7 @@ class Executor:
                     self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called")),
                 )
             else:
-                status, data = self.error_reply(error, target)
+                status, data = self.error_reply(error, target, peer)
         if fresh:
             held = self.runtime.exports.register_held(fresh, peer)
         now = time.perf_counter()
@@ -187,14 +187,14 @@ class Executor:
         self.runtime.link.send(("actor_exiting", self.actor_id, reason))
         self.exit_code = 0
 
-    def error_reply(self, error: BaseException, target: Any) -> tuple[int, bytes]:
+    def error_reply(self, error: BaseException, target: Any, caller: Peer | None = None) -> tuple[int, Any]:
         """The answer for a call that raised ``error``."""
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
         actor = None
         if self.actor_spec is not None:
             actor = {"actor_repr": self.title(), "actor_id": self.actor_id.hex()}
-        return encode_error(self.runtime, error, self.name_of(target), actor)
+        return encode_error(self.runtime, error, self.name_of(target), actor, caller)
 
     # -- what is called
 
@@ -313,7 +313,11 @@ class Executor:
         threads.set_threads(lease["resources"].get("CPU", 1.0))
 
     def _on_exit(self) -> None:
-        self.exit_code = 0
+        """The agent has more idle executors than it keeps."""
+        if self.runtime.exports.holders or self.runtime.tasks.unfinished():
+            self.runtime.link.send(("still_needed",))  # it owns what others hold or wait for
+        else:
+            self.exit_code = 0
 
     def _on_create(
         self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]
@@ -373,7 +377,7 @@ class Executor:
                     data = self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called"))
                     status = m.ERROR
                 else:
-                    status, data = self.error_reply(error, target)
+                    status, data = self.error_reply(error, target, peer)
             micros = int((time.perf_counter() - started) * 1e6)
             peer.outbox.append((m.REPLY, seq, status, data, micros, None))
 

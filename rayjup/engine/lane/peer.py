@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from rayjup.engine.lane.frames import FrameReader, encode
+from rayjup.engine.lane.frames import FrameError, FrameReader, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +136,11 @@ class Peer:
             self.close()
             return
         # Cut everything before handing on: a handler may read from this reactor again.
-        messages = self._reader.feed(buffer[:count])
+        try:
+            messages = self._reader.feed(buffer[:count])
+        except FrameError:  # no process of ours: it must not disturb whoever leads
+            self.close()
+            return
         if messages:
             self.on_messages(self, messages)
 

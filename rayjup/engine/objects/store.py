@@ -64,7 +64,8 @@ class Store:
     host
         Names the machine (and its mount namespace); a descriptor of another host can't be mapped.
     reserve
-        Asks the node for room: ``reserve(nbytes) -> nbytes granted`` (0: full).
+        Asks the node for room: ``reserve(nbytes, urgent) -> nbytes granted`` (0: full). Only an
+        urgent request makes the node ask other processes for room that they keep.
     give_back
         Returns room to the node; must not block.
     """
@@ -74,7 +75,7 @@ class Store:
         directory: str,
         name: str,
         host: str,
-        reserve: Callable[[int], int],
+        reserve: Callable[[int, bool], int],
         give_back: Callable[[int], None],
     ) -> None:
         self.directory = directory
@@ -124,18 +125,22 @@ class Store:
             return spare
         self._take_quota(capacity)
         path = self._new_path(owner_name)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.ftruncate(fd, capacity)
-            mapped = mmap.mmap(fd, capacity)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.ftruncate(fd, capacity)
+                mapped = mmap.mmap(fd, capacity)
+            except OSError:
+                os.unlink(path)
+                raise
+            finally:
+                os.close(fd)
         except OSError as error:
-            os.unlink(path)
+            with self._lock:
+                self._quota += capacity
             raise ObjectStoreFullError(
-                f"no room for an object of {size:,} bytes in {self.directory}: {error.strerror}. "
-                "Free references you no longer need, or start the cluster with a larger object_store_memory."
+                f"no room for an object of {size:,} bytes in {self.directory}: {error.strerror}."
             ) from error
-        finally:
-            os.close(fd)
         return Segment(self, path, capacity, mapped)
 
     def _take_spare(self, capacity: int, owner_name: str | None) -> Segment | None:
@@ -162,19 +167,26 @@ class Store:
             if self._quota >= capacity:
                 self._quota -= capacity
                 return
-        granted = self._reserve(max(capacity, _QUOTA_STEP))
+        granted = self._reserve(max(capacity, _QUOTA_STEP), False)
         if granted < capacity:
             self.drop_spares()
-            granted += self._reserve(capacity)
+            with self._lock:
+                missing = capacity - granted - self._quota
+            if missing > 0:
+                granted += self._reserve(missing, True)
         with self._lock:
             self._quota += granted
             if self._quota >= capacity:
                 self._quota -= capacity
                 return
-        raise ObjectStoreFullError(
-            f"the object store has no room for {capacity:,} bytes. Free references you no longer need, "
-            "or start the cluster with a larger object_store_memory."
-        )
+        raise ObjectStoreFullError(f"the object store has no room for another {capacity:,} bytes.")
+
+    def give_back_room(self) -> int:
+        """Unlink kept segments and return all room not in use: the node needs it for others."""
+        self.drop_spares()
+        with self._lock:
+            quota, self._quota = self._quota, 0
+        return quota
 
     # -- reading
 
@@ -316,6 +328,6 @@ class Store:
             self.drop_spares(_KEEP_S)
 
     def close(self) -> None:
-        """Free what is left of this process's own segments."""
-        self.drop_spares()
+        """Free the segments kept for reuse; what arrays still show goes with the node or its owner."""
         self.closed = True
+        self._give_back(self.give_back_room())

@@ -128,7 +128,7 @@ class ObjectRef:
             try:
                 value = _needs_runtime("get an ObjectRef").value_of(ref)
             except BaseException as error:  # noqa: BLE001 - the future carries it to whoever asks
-                future.set_exception(error)
+                future.set_exception(error.with_traceback(None))  # that refers to this frame
             else:
                 future.set_result(value)
 
@@ -147,10 +147,16 @@ class ObjectRef:
             try:
                 future.set_result(_needs_runtime("get an ObjectRef").value_of(self))
             except BaseException as error:  # noqa: BLE001 - the future carries it to whoever awaits
-                future.set_exception(error)
+                future.set_exception(error.with_traceback(None))
+
+        def notify(ref: ObjectRef) -> None:
+            try:
+                loop.call_soon_threadsafe(finish)
+            except RuntimeError:
+                pass  # the loop has ended: nobody awaits any more
 
         runtime = _needs_runtime("await an ObjectRef")
-        if not self.add_waiter(lambda ref: loop.call_soon_threadsafe(finish)):
+        if not self.add_waiter(notify):
             finish()
         else:
             runtime.flush()

@@ -34,6 +34,7 @@ class ActorScope:
 
     def __del__(self) -> None:
         self.calls.ended.append(self.actor_id)
+        self.calls.runtime.wake()
 
 
 class ActorClient:

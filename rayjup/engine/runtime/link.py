@@ -79,6 +79,7 @@ class AgentLink:
     def post(self, message: Message) -> None:
         """Queue a message; it goes with the next tick or request. Safe inside destructors."""
         self.peer.outbox.append(message)
+        self.runtime.wake()
 
     def send(self, message: Message) -> None:
         """Send a message now."""

@@ -6,13 +6,17 @@ messages of other processes are handled by whichever thread leads the reactor.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import pickle
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import cloudpickle
 
 from rayjup import exceptions  # the public name, under which pickles refer to errors
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
@@ -58,6 +62,7 @@ class Runtime:
         self.block_hook: Any = None  # an executor lends its CPU while its main thread waits
         self.tick_hook: Callable[[], None] | None = None
         self.on_calls: Callable[[Peer, list[Message]], None] = _refuse_calls
+        self._local = threading.local()  # refs completed while others are
         self._requests = itertools.count(1)
         self._puts = itertools.count(1)
         self._next_slow_tick = 0.0
@@ -79,10 +84,11 @@ class Runtime:
             node["store_dir"],
             self.worker_id[:8].hex(),
             node["host"],
-            lambda nbytes: self.link.request("store_reserve", nbytes),
+            self._reserve_room,
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
         )
         self.store.on_posted = self._flush_soon
+        self.link.on["store_trim"] = lambda: self.link.send(("store_trimmed", self.store.give_back_room()))
         object_ref.set_runtime(self)
 
     # -- connections
@@ -176,10 +182,24 @@ class Runtime:
             self.completions += 1
             waiters, ref._waiters = ref._waiters, None
         if waiters:
-            for waiter in waiters:
-                waiter(ref)
+            self.run_waiters(ref, waiters)
         if self.reactor._waiters:
             self.reactor.kick()
+
+    def run_waiters(self, ref: ObjectRef, waiters: list[Callable[[ObjectRef], object]]) -> None:
+        """Tell those who wait for ``ref``; not on top of each other where they complete more refs."""
+        queue = getattr(self._local, "queue", None)
+        if queue is not None:
+            queue.append((ref, waiters))
+            return
+        queue = self._local.queue = deque([(ref, waiters)])
+        try:
+            while queue:
+                ref, waiters = queue.popleft()
+                for waiter in waiters:
+                    waiter(ref)
+        finally:
+            self._local.queue = None
 
     def complete_wire(
         self, ref: ObjectRef, status: int, value: Any, own: bool = True, writer: Peer | None = None
@@ -198,8 +218,8 @@ class Runtime:
             inner = self.exports.adopt_all(wires)
             if own:
                 data = self.store.own(data, writer)
-        elif status == m.ERROR and type(value) is bytes:
-            data = pickle.loads(value)
+        elif status == m.ERROR:
+            data = self.load_error(value)
         self.complete(ref, status, data, inner)
 
     def encode_value(self, ref: ObjectRef, receiver: Peer | None = None) -> tuple[int, Any]:
@@ -212,7 +232,7 @@ class Runtime:
         if kind == m.PLAIN:
             return kind, data
         if kind == m.ERROR:
-            return kind, self.pack_error(data)
+            return kind, self.pack_error(data, receiver)
         inner = ref._inner
         wires: list[Any] = []
         if inner:
@@ -243,7 +263,7 @@ class Runtime:
             descriptor, wires = value
             head, buffers = self.store.buffers(descriptor)
             return unpack(head, buffers, self.exports.adopt_all(wires, fresh))
-        raise raised(pickle.loads(value))
+        raise raised(self.load_error(value))
 
     def value_of(self, ref: ObjectRef) -> Any:
         """The Python value of a resolved ref; raises the error it resolved to."""
@@ -264,14 +284,38 @@ class Runtime:
             return unpack(head, buffers, ref._inner or ())
         raise raised(data)
 
-    def pack_error(self, error: BaseException) -> bytes:
-        """An exception as bytes that any process can read."""
+    def pack_error(self, error: BaseException, receiver: Peer | None = None) -> Any:
+        """An exception for the wire: bytes, or ``(bytes, refs inside, buffers)``.
+
+        Refs inside are counted for ``receiver``; where it is not known they stay pinned for good.
+        """
         try:
-            return pack(error).data
+            packed = pack(error)
+            if packed.refs and receiver is None:
+                return cloudpickle.dumps(error)
         except Exception as reason:  # noqa: BLE001 - any error of any user's __reduce__
             return pickle.dumps(
                 exceptions.RaySystemError(f"{type(error).__name__} could not be pickled ({reason}): {error}")
             )
+        if not packed.refs and not packed.buffers:
+            return packed.data
+        wires = self.exports.wire_for(packed.refs, receiver) if receiver is not None else []
+        return packed.data, wires, [bytes(b) for b in packed.buffers]
+
+    def load_error(self, value: Any) -> BaseException:
+        """The exception that :meth:`pack_error` packed."""
+        try:
+            if type(value) is bytes:
+                error = pickle.loads(value)
+            else:
+                data, wires, buffers = value
+                error = unpack(data, buffers, self.exports.adopt_all(wires))
+        except Exception as reason:  # noqa: BLE001 - the code of its class may be missing or wrong here
+            return exceptions.RaySystemError(
+                f"a call raised an exception that could not be loaded here ({type(reason).__name__}: "
+                f"{reason}). Its class has to be importable in this process, too."
+            )
+        return error  # type: ignore[no-any-return]
 
     def explain_unserializable(
         self, error: Exception, what: str, args: Sequence[Any], kwargs: dict[str, Any]
@@ -426,6 +470,16 @@ class Runtime:
         """Send what is queued for other processes."""
         self.tasks.flush()
 
+    def wake(self) -> None:
+        """Let the background thread see to something soon. Safe inside destructors."""
+        self.tasks.wake_background()
+
+    def _reserve_room(self, nbytes: int, urgent: bool) -> int:
+        if urgent:
+            self.flush()  # what we freed may be room that its writers keep
+        granted: int = self.link.request("store_reserve", nbytes, urgent)
+        return granted
+
     def _flush_soon(self, peer: Peer) -> None:
         self.tasks.dirty_peers.add(peer)
         self.tasks.wake_background()
@@ -456,8 +510,10 @@ class Runtime:
         if self.closed:
             return
         self.closed = True
+        self._fail_what_is_pending()
         object_ref.set_runtime(None)
         self.reactor.close()
+        self.store.close()
         self.link.close()
         for peer in list(self.peers.values()):
             peer.sock.close()
@@ -466,14 +522,29 @@ class Runtime:
             os.unlink(self.address)
         except FileNotFoundError:
             pass
-        self.store.close()
+
+    def _fail_what_is_pending(self) -> None:
+        """Refs that outlive the connection must not be waited for."""
+        error = exceptions.RaySystemError(
+            "this process has disconnected (rayjup.shutdown()) before the value was there; "
+            "submit the call again."
+        )
+        self.tasks.fail_all(error)
+        self.actors.fail_all(error)
+        self.exports.fail_all(error)
+        self.reactor.kick()
 
 
 def raised(error: BaseException) -> BaseException:
-    """The exception to raise for an error value: also an instance of the user's own class."""
+    """The exception to raise for an error value: also an instance of the user's own class.
+
+    Never the value itself: raised, it would refer to the frames it passes, and these to its ref.
+    """
     if isinstance(error, exceptions.RayTaskError):
-        return error.as_instanceof_cause()
-    return error
+        dual = error.as_instanceof_cause()
+        if dual is not error:
+            return dual
+    return copy.copy(error)
 
 
 def _split(refs: list[ObjectRef], limit: int) -> tuple[list[ObjectRef], list[ObjectRef]]:

@@ -8,7 +8,6 @@ time; an executor that meets a long call gives back (*bounces*) what it has not 
 from __future__ import annotations
 
 import itertools
-import pickle
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -426,8 +425,8 @@ class Tasks:
             self._finish(peer, task, message)
         for ref in done:
             waiters, ref._waiters = ref._waiters, None
-            for waiter in waiters or ():
-                waiter(ref)
+            if waiters:
+                runtime.run_waiters(ref, waiters)
         for message in strays:
             runtime.on_message(peer, message)
         for lease in leases:
@@ -467,7 +466,7 @@ class Tasks:
         stream = task.stream
         assert stream is not None
         if status == m.ERROR:  # it did not get so far as to yield anything
-            self.fail(task, pickle.loads(value))
+            self.fail(task, self.runtime.load_error(value))
             return
         task.function.finished += 1
         task.refs = None
@@ -491,7 +490,7 @@ class Tasks:
     def _retry_after_error(self, task: Task, value: Any) -> bool:
         if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
             return False
-        error = pickle.loads(value)
+        error = self.runtime.load_error(value)
         if isinstance(error, exceptions.TaskCancelledError):
             return False
         cause = getattr(error, "cause", error)
@@ -630,6 +629,10 @@ class Tasks:
         if self._dirty_pools:
             with self.lock:
                 self._ask_for_leases()
+
+    def unfinished(self) -> bool:
+        """Whether a call of this process is not answered yet."""
+        return bool(self.inflight or self.waiting or any(pool.backlog for pool in self.pools.values()))
 
     def busy(self) -> bool:
         """Whether the background thread's ticks are needed."""
