@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from rayjup.base.exceptions import RayTaskError
+from rayjup.base.exceptions import RayTaskError, TaskCancelledError
 from rayjup.engine.executor.results import encode_error, encode_one
 from rayjup.engine.lane import messages as m
 
@@ -98,8 +99,6 @@ async def send_items_async(
     executor: Executor, peer: Peer, seq: int, value: Any, options: dict[str, Any] | None, name: str
 ) -> int:
     """As :func:`send_items`, for an async generator (or a plain one in an async actor)."""
-    import asyncio
-
     if not hasattr(value, "__anext__"):
         return send_items(executor, peer, seq, value, options, name)
     sender = _Sender(executor, peer, seq, options, name)
@@ -115,8 +114,6 @@ async def send_items_async(
 
 
 def _readable(error: BaseException) -> BaseException:
-    from rayjup.base.exceptions import TaskCancelledError
-
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "CancelledError":
         return TaskCancelledError(error_message="the generator was cancelled while it ran")
     return error
