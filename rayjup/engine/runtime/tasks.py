@@ -634,6 +634,10 @@ class Tasks:
         """Whether a call of this process is not answered yet."""
         return bool(self.inflight or self.waiting or any(pool.backlog for pool in self.pools.values()))
 
+    def waits_for_leases(self) -> bool:
+        """Whether calls of this process have no executor yet."""
+        return any(pool.backlog for pool in list(self.pools.values()))
+
     def busy(self) -> bool:
         """Whether the background thread's ticks are needed."""
         if self.inflight or self.waiting or self.dirty_peers or self._dirty_pools:
