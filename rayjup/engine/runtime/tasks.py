@@ -543,6 +543,7 @@ class Tasks:
             if lease in lease.pool.leases:
                 lease.pool.leases.remove(lease)
                 self.runtime.link.send(("release", lease.id))
+            unseen = {msg[1] for msg in (*peer.undelivered, *peer.outbox) if msg[0] == m.CALL}
             lost = list(lease.inflight.values())
             lease.inflight.clear()
             for task in lost:
@@ -552,8 +553,8 @@ class Tasks:
                 self.fail(
                     task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force.")
                 )
-            elif task.retries:
-                if task.retries > 0:
+            elif task.retries or task.seq in unseen:
+                if task.retries > 0 and task.seq not in unseen:
                     task.retries -= 1
                 self.dispatch(task)
             else:
