@@ -83,7 +83,12 @@ def execute(path: Path, out: Path, timeout_s: float) -> Report:
     except CellTimeoutError as error:
         report.error = f"a cell took more than {timeout_s:.0f} s: {error}"
     except DeadKernelError as error:
-        report.error = f"the kernel died: {error}"
+        report.error = f"the kernel died in cell [{last_count(notebook)}]: {error}"
+    except AssertionError as error:
+        # nbclient's own clean-up stumbles over a dead kernel and hides what it was about to say.
+        if not isinstance(error.__context__, DeadKernelError):
+            raise
+        report.error = f"the kernel died in the cell after [{last_count(notebook)}]"
     report.seconds = time.monotonic() - began
     report.checks = collect_checks(notebook)
     if not report.error and not report.checks:
@@ -109,9 +114,14 @@ def collect_checks(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
     return found
 
 
+def last_count(notebook: nbformat.NotebookNode) -> int:
+    """The execution count of the cell that ran last."""
+    return max((cell.get("execution_count") or 0 for cell in notebook.cells), default=0)
+
+
 def describe(notebook: nbformat.NotebookNode, error: CellExecutionError) -> str:
     """The exception of a cell with the end of its traceback, free of terminal colours."""
-    count = max((cell.get("execution_count") or 0 for cell in notebook.cells), default=0)
+    count = last_count(notebook)
     trace = re.sub(r"\x1b\[[0-9;]*m", "", error.traceback).rstrip().splitlines()
     return "\n".join([f"cell [{count}] raised {error.ename}: {error.evalue}", *trace[-25:]])
 

@@ -31,6 +31,15 @@ def slow_step(i):
 print(sum(ray.get([slow_step.remote(i) for i in range(20)])))
 """
 
+# Processes report their counts about once a second.
+COUNTED = """
+from rayjup.notebook.feed import FEED
+deadline = time.monotonic() + 10
+while [task["finished"] for task in FEED.snapshot()["tasks"]] != [20]:
+    assert time.monotonic() < deadline, FEED.snapshot()["tasks"]
+    time.sleep(0.05)
+"""
+
 
 def live_values(ran: Any) -> list[str]:
     """The HTML values sent to the widget, in order."""
@@ -76,7 +85,8 @@ def test_interval_is_obeyed(kernel: Any) -> None:
     began = time.monotonic()
     values = live_values(kernel.ok(WORK))
     took = time.monotonic() - began
-    assert took * 1.5 < len(values) <= took * 4 + 2
+    # The engine measures once a second; what changes in between are leases and call counts.
+    assert 2 <= len(values) <= took * 4 + 2
 
 
 def test_the_thread_lives_only_while_somebody_looks(kernel: Any) -> None:
@@ -139,17 +149,17 @@ def test_many_displays_are_bounded(kernel: Any) -> None:
 
 def test_a_display_keeps_no_object_alive(kernel: Any) -> None:
     kernel.ok("%ray_init --num-cpus 1")
-    kernel.ok("import rayjup as ray, numpy as np\nref = ray.put(np.ones(5_000_000))")
-    kernel.until("%ray_status --text", "38.1 MiB of")
+    kernel.ok("import gc, weakref, rayjup as ray\nref = ray.put(b'x' * 1_000_000)\nseen = weakref.ref(ref)")
     kernel.ok("%ray_status")
-    kernel.ok("del ref")
-    kernel.until("%ray_status --text", "objects 0 B of")
+    kernel.ok("from rayjup import notebook\nnotebook.ray_status()")
+    assert kernel.ok("del ref\ngc.collect()\nprint(seen())").text == "None\n"
     kernel.ok("%ray_shutdown")
 
 
 @pytest.mark.parametrize("shuts_down", [True, False])
 def test_headless_run_saves_html_and_text(tmp_path: Path, shuts_down: bool) -> None:
-    cells = ["%load_ext rayjup\n%ray_init --num-cpus 2 --linger 0", WORK] + ["%ray_shutdown"] * shuts_down
+    cells = ["%load_ext rayjup\n%ray_init --num-cpus 2 --linger 0", WORK, COUNTED]
+    cells += ["%ray_shutdown"] * shuts_down
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     notebook.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
     NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -27,6 +27,12 @@ def left_of(descriptor: Descriptor, processes: list[psutil.Process]) -> list[str
     return left
 
 
+def processes_of(descriptor: Descriptor) -> list[psutil.Process]:
+    """The head, the node and what the node has started."""
+    head, node = psutil.Process(descriptor.head_pid), psutil.Process(descriptor.extra["node_pid"])
+    return list({head, node, *head.children(recursive=True), *node.children(recursive=True)})
+
+
 def alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -79,9 +85,8 @@ def test_a_kernel_that_ends_leaves_nothing(kernel: Any, clusters: Clusters, how:
         "a = A.remote()\nray.get(a.f.remote())"
     )
     (descriptor,) = clusters()
-    head = psutil.Process(descriptor.head_pid)
-    processes = [head, *head.children(recursive=True)]
-    assert len(processes) > 1
+    processes = processes_of(descriptor)
+    assert len(processes) >= 5  # head, node, zygote, the task's executor, the actor
     if how == "kill":
         os.kill(kernel.pid, signal.SIGKILL)
     else:
@@ -96,6 +101,5 @@ def test_a_kernel_killed_while_it_starts_a_cluster_leaves_nothing(kernel: Any, c
     assert poll(20.0, lambda: not clusters()) is False
     (descriptor,) = clusters()
     os.kill(kernel.pid, signal.SIGKILL)
-    head = psutil.Process(descriptor.head_pid)
-    processes = [head, *head.children(recursive=True)]
+    processes = processes_of(descriptor)
     assert poll(30.0, lambda: left_of(descriptor, processes)) == []

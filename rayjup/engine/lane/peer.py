@@ -32,8 +32,6 @@ class Peer:
         "address",
         "closed",
         "defined",
-        "info",
-        "job_id",
         "on_close",
         "on_messages",
         "outbox",
@@ -60,9 +58,7 @@ class Peer:
         self.closed = False
         self.worker_id = b""
         self.prefix = b""
-        self.job_id = b""
         self.address = ""
-        self.info: dict[str, Any] = {}
         self.defined: set[bytes] = set()
         self.state: Any = None
         self._reader = FrameReader()

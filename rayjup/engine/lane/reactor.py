@@ -9,7 +9,8 @@ sleeps without waking up when nothing is.
 
 from __future__ import annotations
 
-import _signal  # the wrappers in `signal` turn numbers into enums, which costs ten times the call
+# The wrappers in `signal` turn numbers into enums, which costs ten times the call.
+import _signal  # type: ignore[import-not-found]  # typeshed knows the wrappers only
 import contextlib
 import os
 import select
@@ -25,9 +26,16 @@ _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
 class Watched(Protocol):
-    def fileno(self) -> int: ...
-    def on_readable(self) -> None: ...
-    def on_writable(self) -> None: ...
+    """What the reactor can watch: a descriptor, and what to do when it is ready."""
+
+    def fileno(self) -> int:
+        """The descriptor, the same for as long as it is watched."""
+
+    def on_readable(self) -> None:
+        """There is something to read, or the other side is gone."""
+
+    def on_writable(self) -> None:
+        """There is room to write (only after :meth:`Reactor.watch_writes`)."""
 
 
 class Reactor:
@@ -70,16 +78,19 @@ class Reactor:
     # -- what is watched
 
     def add(self, item: Watched) -> None:
+        """Watch ``item`` for something to read."""
         self._watched[item.fileno()] = item
         self._epoll.register(item.fileno(), _READ)
 
     def remove(self, item: Watched) -> None:
+        """Watch ``item`` no more (before its descriptor is closed)."""
         fd = item.fileno()
         if self._watched.get(fd) is item:
             del self._watched[fd]
             self._epoll.unregister(fd)
 
     def watch_writes(self, item: Watched, on: bool) -> None:
+        """Watch ``item`` for room to write as well, or no longer."""
         if self._watched.get(item.fileno()) is item:
             self._epoll.modify(item.fileno(), _READ | _WRITE if on else _READ)
 
@@ -252,6 +263,7 @@ class Reactor:
     # -- the background thread
 
     def start_background(self) -> None:
+        """Start the thread that leads when nobody else does."""
         self._thread = threading.Thread(target=self._background, name="rayjup-lane", daemon=True)
         self._thread.start()
 

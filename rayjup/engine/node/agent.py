@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import shutil
 import socket
 import time
@@ -16,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rayjup.base.exceptions import RaySystemError
 from rayjup.engine.node.connection import Connection, Message
 from rayjup.engine.node.executors import ExecutorProcess, Executors
 from rayjup.engine.node.samples import Sampler
@@ -65,7 +63,7 @@ class NodeAgent:
         self.observers: set[Connection] = set()
         self.leases: dict[str, ExecutorProcess] = {}
         self.actors: dict[bytes, ExecutorProcess] = {}
-        self.released_early: set[str] = set()
+        self.past_tasks: dict[str, list[int]] = {}  # counts of processes that are gone
         self.sampler = Sampler()
         self.executors = Executors(
             self.agent_path, self.log_dir, max(2, int(resources.get("CPU", 1))), self._on_executor_end
@@ -160,9 +158,6 @@ class NodeAgent:
             for process in list(self.executors.all.values()):
                 if process.address == message[1]:
                     self.executors.kill(process, "its call was cancelled by force")
-        elif op == "still_needed":
-            if connection.executor is not None:
-                self.executors.still_needed(connection.executor)
         elif op == "log":
             self.to_head(("log", connection.job_id, *message[1:]))
         else:
@@ -214,6 +209,10 @@ class NodeAgent:
         if self.clients.get(connection.client) is not connection:
             return
         del self.clients[connection.client]
+        for name, counts in connection.stats[0].items():  # what it did stays in the counts
+            row = self.past_tasks.setdefault(name, [0, 0, 0, 0])
+            row[2] += counts[2]
+            row[3] += counts[3]
         if connection.executor is not None:
             self.executors.lost(connection.executor)
         self._remove_files_of(connection.client)
@@ -295,11 +294,6 @@ class NodeAgent:
         connection.job_id = job_id
         connection.post(("welcome", {**self._welcome(), "job_id": job_id}))
         self.executors.prestart((job_id, ()), min(4, max(1, int(self.resources.get("CPU", 1)))))
-
-    def _head_refuse(self, client: str, text: str) -> None:
-        connection = self.clients.get(client)
-        if connection is not None:
-            connection.post(("refused", text))
 
     def _head_grant(
         self,
@@ -437,7 +431,7 @@ class NodeAgent:
 
     def sample(self) -> dict[str, Any]:
         """The node's measurements and what its processes report of their calls."""
-        tasks: dict[str, list[int]] = {}
+        tasks = {name: list(counts) for name, counts in self.past_tasks.items()}
         pending: dict[bytes, int] = {}
         for connection in self.clients.values():
             for name, counts in connection.stats[0].items():

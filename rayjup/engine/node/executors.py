@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 Key = tuple[bytes, tuple[int, ...]]
 """What an idle executor may be used for: its job and the GPUs it sees."""
 
+_IDLE_S = 20.0  # surplus executors are kept this long: what they have imported is worth something
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -188,13 +190,9 @@ class Executors:
             key=lambda p: p.idle_since,
         )
         for process in idle[: max(0, len(idle) - self.keep)]:
-            if now - process.idle_since > 3.0 and process.connection is not None:
+            if now - process.idle_since > _IDLE_S and process.connection is not None:
                 self._idle[process.key].remove(process)
                 process.connection.post(("exit",))
-
-    def still_needed(self, process: ExecutorProcess) -> None:
-        """An idle executor would not end: others hold objects it owns."""
-        self.give_back(process)
 
     def kill(self, process: ExecutorProcess, why: str) -> None:
         """End an executor at once."""
@@ -282,11 +280,17 @@ def spawn_zygote(log_dir: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Our environment without what a Dask nanny sets for its worker."""
+    """The environment for executors: one thread per call in numeric libraries, as in Ray.
+
+    Several executors with as many threads each as there are cores slow each other down; a lease
+    with more CPUs raises the number (see :mod:`rayjup.engine.executor.threads`). What the user
+    has set stays; what a Dask nanny sets for its worker alone does not.
+    """
     env = dict(os.environ)
-    for name in (*_THREAD_VARIABLES, "MALLOC_TRIM_THRESHOLD_"):
-        if env.get(name) in ("1", "65536"):
-            del env[name]
+    if env.get("MALLOC_TRIM_THRESHOLD_") == "65536":
+        del env["MALLOC_TRIM_THRESHOLD_"]
+    for name in _THREAD_VARIABLES:
+        env.setdefault(name, "1")
     package_root = os.path.dirname(
         os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     )

@@ -28,7 +28,7 @@ Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
 """path, bytes in all, length of the pickle, (offset, length) of each buffer, id of the host."""
 
 _ALIGN = 64
-_KEEP_S = 10.0
+_KEEP_S = 2.0
 _QUOTA_STEP = 64 << 20
 
 
@@ -145,12 +145,13 @@ class Store:
 
     def _take_spare(self, capacity: int, owner_name: str | None) -> Segment | None:
         with self._lock:
-            for index, (_, path, have, mapped) in enumerate(self._spare):
-                if capacity <= have <= capacity + max(capacity >> 2, 65536):
+            for index, spare in enumerate(self._spare):
+                if capacity <= spare[2] <= capacity + max(capacity >> 2, 65536):
                     del self._spare[index]
                     break
             else:
                 return None
+        _, path, have, mapped = spare
         renamed = self._new_path(owner_name)  # the name says whose death frees it
         try:
             os.rename(path, renamed)
@@ -202,11 +203,17 @@ class Store:
         if mapped is not None:
             return mapped
         if host != self.host:
-            raise ObjectLostError(os.path.basename(path), host, "")  # on a machine we cannot reach
+            raise ObjectLostError.from_text(
+                f"The object in {os.path.basename(path)} lies on another machine, where this process "
+                "cannot map it. Pass it by value, or read it in a task on that machine."
+            )
         try:
             fd = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
-            raise ObjectLostError(os.path.basename(path), host, "") from error  # freed, or its owner died
+            raise ObjectLostError.from_text(
+                f"The object's shared-memory file {os.path.basename(path)} is gone: its owner freed "
+                "it or died. Make the object again, in a process that lives as long as it is needed."
+            ) from error
         try:
             mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)
         finally:
@@ -309,6 +316,11 @@ class Store:
             self._spare = [s for s in self._spare if s[0] > limit]
         for _, path, capacity, _mapped in old:
             self._unlink(path, capacity)
+
+    @property
+    def has_spares(self) -> bool:
+        """Whether segments are kept for reuse, to be let go of in a while."""
+        return bool(self._spare)
 
     def tick(self) -> None:
         """Called now and then: let go of segments nobody reused for a while."""

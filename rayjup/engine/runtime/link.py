@@ -31,6 +31,7 @@ class AgentLink:
         self._answers: dict[int, tuple[bool, Any] | None] = {}
         self._last_stats: Any = None
         self._next_stats = 0.0
+        self._reported = 0
         self.peer: Peer
         self.on: dict[str, Callable[..., None]] = {
             "answer": self._on_answer,
@@ -52,19 +53,14 @@ class AgentLink:
                 data = sock.recv(65536)
                 if not data:
                     raise RaySystemError(
-                        f"the node agent at {self.path} closed the connection. Its log is in the session directory."
+                        f"the node agent at {self.path} closed the connection. "
+                        "Its log is in the session directory."
                     )
                 messages = reader.feed(memoryview(data))
-        except OSError:
-            sock.close()
-            raise
-        except RaySystemError:
+        except (OSError, RaySystemError):
             sock.close()
             raise
         answer = messages[0]
-        if answer[0] == "refused":
-            sock.close()
-            raise RaySystemError(answer[1])
         self._start(sock, messages[1:])
         info: dict[str, Any] = answer[1]
         return info
@@ -140,22 +136,22 @@ class AgentLink:
         self.runtime.actors.fail_all(error)
         self.runtime.reactor.kick()
 
+    @property
+    def behind(self) -> bool:
+        """True while calls have ended that the agent hasn't been told of."""
+        return self._reported != self.runtime.completions and not self.lost
+
     def tick(self, now: float) -> None:
         """Send what was posted and, when it changed, how many calls are where."""
         if now >= self._next_stats and not self.lost:
             self._next_stats = now + _STATS_S
-            stats = self._stats()
+            # Before counting, so that what ends meanwhile is told of the next time.
+            self._reported = self.runtime.completions
+            stats = (self.runtime.tasks.counts(), self.runtime.actors.pending())
             if stats != self._last_stats:
                 self._last_stats = stats
                 self.peer.outbox.append(("stats", *stats))
         self.peer.flush()
-
-    def has_news(self) -> bool:
-        """True until the counts have been sent as they are now: the last change must not get lost."""
-        return not self.lost and self._stats() != self._last_stats
-
-    def _stats(self) -> tuple[dict[str, list[int]], dict[bytes, int]]:
-        return self.runtime.tasks.counts(), self.runtime.actors.pending()
 
     def close(self) -> None:
         """End the connection; the agent takes it as the end of this process's part."""

@@ -51,7 +51,6 @@ class Runtime:
     """
 
     def __init__(self, kind: str, agent_path: str, job_id: bytes, job: dict[str, Any] | None = None) -> None:
-        self.kind = kind
         self.pid = os.getpid()
         self.worker_id = os.urandom(28)
         self.job_id = job_id
@@ -63,7 +62,6 @@ class Runtime:
         self.block_hook: Any = None  # an executor lends its CPU while its main thread waits
         self.tick_hook: Callable[[], None] | None = None
         self.on_calls: Callable[[Peer, list[Message]], None] = _refuse_calls
-        self.on_peer_lost: Callable[[Peer], None] = lambda peer: None
         self._local = threading.local()  # refs completed while others are
         self._requests = itertools.count(1)
         self._puts = itertools.count(1)
@@ -79,7 +77,6 @@ class Runtime:
         node = self.link.hello(kind, self.worker_id, job_id, job)
         self.node_id: str = node["node_id"]
         self.session_dir: str = node["session_dir"]
-        self.node = node
         if kind == "driver":
             self.job_id = node["job_id"]
             self.prefix = self.worker_id[:12] + self.job_id
@@ -113,7 +110,7 @@ class Runtime:
             peer.address = address
             peer.worker_id = bytes.fromhex(address.rsplit("/w-", 1)[1][:16])
             self.peers[address] = peer
-            peer.send((m.HELLO, self.worker_id[:8], self.prefix, self.job_id, self.address))
+            peer.send((m.HELLO, self.worker_id[:8], self.prefix, self.address))
             self.reactor.add(peer)
         return peer
 
@@ -138,8 +135,10 @@ class Runtime:
         kind = message[0]
         if kind == m.REPLY:
             self.tasks.on_replies(peer, [message])
-        elif kind in (m.CALL, m.DEFINE, m.CANCEL):
+        elif kind in (m.CALL, m.DEFINE, m.CANCEL, m.CONSUMED):
             self.on_calls(peer, [message])
+        elif kind == m.ITEM:
+            self.tasks.on_item(peer, message)
         elif kind == m.BOUNCE:
             self.tasks.on_bounce(peer, message[1])
         elif kind == m.FETCH:
@@ -155,7 +154,7 @@ class Runtime:
         elif kind == m.BORROW_ACK:
             self.exports.syncs[message[1]] = True
         elif kind == m.HELLO:
-            _, peer.worker_id, peer.prefix, peer.job_id, peer.address = message
+            _, peer.worker_id, peer.prefix, peer.address = message
             self.peers.setdefault(peer.address, peer)
 
     def _on_peer_closed(self, peer: Peer) -> None:
@@ -166,7 +165,6 @@ class Runtime:
         self.tasks.on_peer_closed(peer)
         self.actors.on_peer_closed(peer)
         self.exports.on_peer_closed(peer)
-        self.on_peer_lost(peer)
         self.reactor.kick()
 
     def next_request(self) -> int:
@@ -188,7 +186,7 @@ class Runtime:
         if self.reactor._waiters:
             self.reactor.kick()
 
-    def run_waiters(self, ref: ObjectRef, waiters: list[Callable[[ObjectRef], None]]) -> None:
+    def run_waiters(self, ref: ObjectRef, waiters: list[Callable[[ObjectRef], object]]) -> None:
         """Tell those who wait for ``ref``; not on top of each other where they complete more refs."""
         queue = getattr(self._local, "queue", None)
         if queue is not None:
@@ -281,8 +279,8 @@ class Runtime:
                 head, buffers = (
                     self.store.views_of(data) if isinstance(data, Segment) else self.store.buffers(data)
                 )
-            except exceptions.ObjectLostError as error:  # it knows the file only
-                raise exceptions.ObjectLostError(ref.hex(), ref._owner or "", "") from error
+            except exceptions.ObjectLostError as error:  # the store knows files, not refs
+                raise exceptions.ObjectLostError.from_text(str(error), ref.hex()) from error
             return unpack(head, buffers, ref._inner or ())
         raise raised(data)
 
@@ -295,7 +293,7 @@ class Runtime:
             packed = pack(error)
             if packed.refs and receiver is None:
                 return cloudpickle.dumps(error)
-        except Exception as reason:  # any error of any user's __reduce__
+        except Exception as reason:  # noqa: BLE001 - any error of any user's __reduce__
             return pickle.dumps(
                 exceptions.RaySystemError(f"{type(error).__name__} could not be pickled ({reason}): {error}")
             )
@@ -312,10 +310,10 @@ class Runtime:
             else:
                 data, wires, buffers = value
                 error = unpack(data, buffers, self.exports.adopt_all(wires))
-        except Exception as reason:  # the code of its class may be missing or wrong here
+        except Exception as reason:  # noqa: BLE001 - the code of its class may be missing or wrong here
             return exceptions.RaySystemError(
-                f"a call raised an exception that could not be loaded here ({type(reason).__name__}: {reason}). "
-                "Its class has to be importable in this process, too."
+                f"a call raised an exception that could not be loaded here ({type(reason).__name__}: "
+                f"{reason}). Its class has to be importable in this process, too."
             )
         return error  # type: ignore[no-any-return]
 
@@ -326,7 +324,7 @@ class Runtime:
         for name, value in [*((f"argument {i}", a) for i, a in enumerate(args)), *kwargs.items()]:
             try:
                 pack(value)
-            except Exception as inner:  # whatever its pickling raises is the explanation
+            except Exception as inner:  # noqa: BLE001 - whatever its pickling raises is the explanation
                 return TypeError(
                     f"Could not serialize {name} (of type {type(value).__name__}) for {what}: {inner}. "
                     "Arguments travel to another process: pass data, not open files, locks or connections; "
@@ -362,11 +360,6 @@ class Runtime:
         if packed.buffers:
             return m.BLOB, (packed.data, [bytes(b) for b in packed.buffers])
         return m.BLOB, packed.data
-
-    def request_value(self, ref: ObjectRef) -> None:
-        """See to it that a pending ref will be resolved (a borrowed one is fetched)."""
-        if ref._owner is not None:
-            self.exports.fetch(ref)
 
     def wait_until(self, done: Callable[[], bool], deadline: float | None = None) -> bool:
         """Block the calling thread until ``done()``; False when the deadline passed first."""
@@ -435,10 +428,13 @@ class Runtime:
         self, refs: list[ObjectRef], num_returns: int, timeout: float | None
     ) -> tuple[list[ObjectRef], list[ObjectRef]]:
         """Split refs into ready ones (at most ``num_returns``) and the others, both in order."""
-        for ref in refs:
-            if ref._kind == PENDING and ref._owner is not None:
-                self.exports.fetch(ref)
+        split = _split(refs, num_returns)
+        if len(split[0]) == num_returns:
+            return split
         pending = [r for r in refs if r._kind == PENDING]
+        for ref in pending:
+            if ref._owner is not None:
+                self.exports.fetch(ref)
         needed = len(pending) - (len(refs) - num_returns)  # so many of the pending ones must come
         if needed > 0:
             seen = -1
@@ -452,16 +448,9 @@ class Runtime:
                 return len(pending) <= allowed
 
             self.wait_until(done, None if timeout is None else time.monotonic() + timeout)
-        ready: list[ObjectRef] = []
-        others: list[ObjectRef] = []
-        for ref in refs:
-            if ref._kind != PENDING and len(ready) < num_returns:
-                ready.append(ref)
-            else:
-                others.append(ref)
-        return ready, others
+        return _split(refs, num_returns)
 
-    def add_waiter(self, ref: ObjectRef, waiter: Callable[[ObjectRef], None]) -> bool:
+    def add_waiter(self, ref: ObjectRef, waiter: Callable[[ObjectRef], object]) -> bool:
         """Call ``waiter(ref)`` when the value comes; False when it is there already."""
         with self.lock:
             if ref._kind != PENDING:
@@ -496,11 +485,10 @@ class Runtime:
         self.tasks.wake_background()
 
     def _busy(self) -> bool:
-        return (
-            self.tasks.busy()
-            or bool(self.exports.ended or self.actors.ended or self.link.peer.outbox)
-            or self.link.has_news()
-        )
+        link = self.link
+        if link.behind or link.peer.outbox or self.store.has_spares:
+            return True
+        return self.tasks.busy() or bool(self.exports.ended or self.actors.ended)
 
     def _tick(self) -> None:
         if self.closed:
@@ -538,7 +526,8 @@ class Runtime:
     def _fail_what_is_pending(self) -> None:
         """Refs that outlive the connection must not be waited for."""
         error = exceptions.RaySystemError(
-            "this process has disconnected (rayjup.shutdown()) before the value was there; submit the call again."
+            "this process has disconnected (rayjup.shutdown()) before the value was there; "
+            "submit the call again."
         )
         self.tasks.fail_all(error)
         self.actors.fail_all(error)
@@ -556,6 +545,21 @@ def raised(error: BaseException) -> BaseException:
         if dual is not error:
             return dual
     return copy.copy(error)
+
+
+def _split(refs: list[ObjectRef], limit: int) -> tuple[list[ObjectRef], list[ObjectRef]]:
+    """The first ``limit`` refs that are ready, and all others."""
+    ready: list[ObjectRef] = []
+    others: list[ObjectRef] = []
+    for position, ref in enumerate(refs):
+        if ref._kind == PENDING:
+            others.append(ref)
+        else:
+            ready.append(ref)
+            if len(ready) == limit:
+                others += refs[position + 1 :]
+                break
+    return ready, others
 
 
 def _refuse_calls(peer: Peer, messages: list[Message]) -> None:
