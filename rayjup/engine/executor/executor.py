@@ -53,13 +53,14 @@ class Executor:
         self.started = 0.0
         self.exit_code: int | None = None
         self._interruptible = 0  # seq of the call that a signal may interrupt
-        self._cancelled: set[int] = set()
+        self._cancelled: set[tuple[Peer, int]] = set()  # callers number their calls each for itself
         self._cancel_children: set[int] = set()
         self._main = threading.get_ident()
         self._replied: Peer | None = None  # has answers that are not flushed yet
         self._last_flush = 0.0
         self._creation: tuple[dict[str, Any], bytes] | None = None
         self.coroutines: dict[Any, Any] = {}
+        self.threaded: actor_modes.ThreadedMode | None = None
         self.consumed: dict[tuple[Peer, int], int] = {}  # items taken, of generators that wait for that
         self.runtime = Runtime("executor", agent_path, job_id, {"token": token})
         self.runtime.on_calls = self.on_calls
@@ -127,11 +128,10 @@ class Executor:
         fresh: list[Any] = []
         held = None
         try:
-            if self._cancelled and seq in self._cancelled:
-                self._cancelled.discard(seq)
-                raise TaskCancelledError(error_message="cancelled before it started")
             function = self.functions.get(target) or self.function(target)
-            self._interruptible = seq
+            self._interruptible = seq  # before the look: a cancellation is either seen or interrupts
+            if self._cancelled:
+                self.check_cancelled(peer, seq)
             if type(payload) is tuple:
                 value = function(*payload)
             else:
@@ -160,6 +160,8 @@ class Executor:
             held = self.runtime.exports.register_held(fresh, peer)
         now = time.perf_counter()
         self.running = None
+        if self._cancelled:
+            self._cancelled.discard((peer, seq))  # it came too late
         if self._replied is not peer:
             if self._replied is not None:
                 self._replied.flush()
@@ -168,6 +170,12 @@ class Executor:
         if not self.queue or now - self._last_flush > _BATCH_S:
             self._last_flush = now
             peer.flush()
+
+    def check_cancelled(self, peer: Peer, seq: int) -> None:
+        """Raise for a call that was cancelled before it started."""
+        if (peer, seq) in self._cancelled:
+            self._cancelled.discard((peer, seq))
+            raise TaskCancelledError(error_message="cancelled before it started")
 
     def _call(self, function: Callable[..., Any], payload: Any, fresh: list[Any]) -> Any:
         # In a frame of its own, so that nothing keeps the arguments alive afterwards.
@@ -246,22 +254,24 @@ class Executor:
 
     def _on_cancel(self, peer: Peer, seq: int, recursive: bool) -> None:
         if any(queued_peer is peer and message[1] == seq for queued_peer, message in list(self.queue)):
-            self._cancelled.add(seq)
+            self._cancelled.add((peer, seq))
             return
         running = self.running
         if running is not None and running[0] is peer and running[1][1] == seq:
+            self._cancelled.add((peer, seq))
+            if recursive:
+                self._cancel_children.add(seq)
             if self._interruptible == seq:
-                self._cancelled.add(seq)
-                if recursive:
-                    self._cancel_children.add(seq)
                 signal.pthread_kill(self._main, signal.SIGUSR1)
+        elif self.threaded is not None and self.threaded.waits(peer, seq):
+            self._cancelled.add((peer, seq))
         else:
             actor_modes.cancel(self, peer, seq)
 
     def _on_signal(self, *_: Any) -> None:
-        seq = self._interruptible
-        if seq and seq in self._cancelled:
-            self._cancelled.discard(seq)
+        seq, running = self._interruptible, self.running
+        if seq and running is not None and (running[0], seq) in self._cancelled:
+            self._cancelled.discard((running[0], seq))
             self._interruptible = 0
             raise KeyboardInterrupt
 
@@ -286,6 +296,8 @@ class Executor:
                 break
             back.setdefault(peer, []).append(message[1])
         for peer, seqs in back.items():
+            if self._cancelled:  # their caller knows which ones it has cancelled
+                self._cancelled.difference_update((peer, seq) for seq in seqs)
             peer.send((m.BOUNCE, seqs[::-1]))
 
     # -- lending the CPU while blocked (the runtime's block hook)

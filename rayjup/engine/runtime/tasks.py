@@ -515,12 +515,13 @@ class Tasks:
         """An executor gives back calls it has not started: they go elsewhere."""
         with self.lock:
             tasks = []
+            cancelled = []
             for seq in seqs:
                 task = self.inflight.pop(seq, None)
                 if task is not None:
                     task.lease.inflight.pop(seq, None)
                     task.lease.stuck = True
-                    tasks.append(task)
+                    (cancelled if task.cancelled else tasks).append(task)
             for task in reversed(tasks):
                 pool = task.pool
                 pool.backlog.appendleft(task)
@@ -532,6 +533,8 @@ class Tasks:
                     pool.dirty = True
                     self._dirty_pools.append(pool)
             self._ask_for_leases()
+        for task in cancelled:
+            self.fail(task, _cancelled_early(task))
 
     def on_peer_closed(self, peer: Peer) -> None:
         """An executor is gone: its calls are retried or fail."""
@@ -588,7 +591,6 @@ class Tasks:
         task: Task | None = ref._task
         if task is None or ref._kind != PENDING:
             return
-        error = exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled before it started.")
         with self.lock:
             task.cancelled = True
             lease = task.lease if task.seq in self.inflight else None
@@ -601,7 +603,9 @@ class Tasks:
                     task.pool.dirty = True
                     self._dirty_pools.append(task.pool)
         if lease is None:
-            self.fail(task, error)
+            self.fail(task, _cancelled_early(task))
+            if task.pool is None:
+                self.runtime.actors.pump_all()  # calls of its actor may have waited behind it
             self.runtime.reactor.kick()
             return
         lease.peer.send((m.CANCEL, task.seq, recursive))
@@ -679,3 +683,7 @@ class Tasks:
             row[0] -= 1
             row[1] += 1
         return out
+
+
+def _cancelled_early(task: Task) -> exceptions.TaskCancelledError:
+    return exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled before it started.")
