@@ -67,6 +67,8 @@ class Store:
         Asks the node for room: ``reserve(nbytes) -> nbytes granted`` (0: full).
     give_back
         Returns room to the node; must not block.
+    give_back_to
+        Returns room to another node of this machine, named as :func:`node_of` does.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class Store:
         host: str,
         reserve: Callable[[int], int],
         give_back: Callable[[int], None],
+        give_back_to: Callable[[str, int], None] = lambda node, nbytes: None,
     ) -> None:
         self.directory = directory
         self.name = name
         self.host = host
         self._reserve = reserve
         self._give_back = give_back
+        self._give_back_to = give_back_to
         self._numbers = itertools.count()
         self._lock = threading.RLock()  # release() can run inside any allocation, by the collector
         self._quota = 0
@@ -190,15 +194,11 @@ class Store:
         if mapped is not None:
             return mapped
         if host != self.host:
-            raise ObjectLostError.from_text(
-                f"the object in {os.path.basename(path)} lies on another machine, which this process cannot map"
-            )
+            raise ObjectLostError(os.path.basename(path), f"another machine ({host})", "")
         try:
             fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise ObjectLostError.from_text(
-                f"the object's shared-memory file {os.path.basename(path)} is gone: its owner freed it or died"
-            ) from error
+        except FileNotFoundError as error:  # its owner freed it or died, or its node is gone
+            raise ObjectLostError(os.path.basename(path), None, "") from error
         try:
             mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)
         finally:
@@ -285,6 +285,9 @@ class Store:
             os.unlink(path)
         except FileNotFoundError:
             return  # the node removed it with its owner
+        if not path.startswith(self.directory):  # written for us by a process of another node
+            self._give_back_to(node_of(path), capacity)
+            return
         with self._lock:
             self._quota += capacity
             surplus = self._quota - 2 * _QUOTA_STEP
@@ -311,3 +314,8 @@ class Store:
         """Free what is left of this process's own segments."""
         self.drop_spares()
         self.closed = True
+
+
+def node_of(path: str) -> str:
+    """The first 12 digits of the id of the node in whose directory a segment lies."""
+    return os.path.basename(os.path.dirname(path))[-12:]

@@ -84,6 +84,7 @@ class Runtime:
             node["host"],
             lambda nbytes: self.link.request("store_reserve", nbytes),
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
+            lambda node, nbytes: self.link.post(("store_freed", node, nbytes)),
         )
         self.store.on_posted = self._flush_soon
         object_ref.set_runtime(self)
@@ -261,7 +262,7 @@ class Runtime:
                 head, buffers = (
                     self.store.views_of(data) if isinstance(data, Segment) else self.store.buffers(data)
                 )
-            except FileNotFoundError as error:
+            except exceptions.ObjectLostError as error:  # the store knows the file only
                 raise exceptions.ObjectLostError(ref.hex(), ref._owner or "", "") from error
             return unpack(head, buffers, ref._inner or ())
         raise raised(data)
