@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -148,14 +148,10 @@ async def _end_processes(infos: list[dict[str, Any]], timeout_s: float = 5.0) ->
     def alive() -> list[int]:
         return [pid for pid, started in running.items() if process_start_time(pid) == started != 0.0]
 
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
-    while alive() and loop.time() < deadline:
-        await asyncio.sleep(0.01)
-    for pid in alive():
-        os.kill(pid, signal.SIGKILL)
-    while alive():
-        await asyncio.sleep(0.01)
+    if not await _poll(lambda: not alive(), timeout_s):
+        for pid in alive():
+            os.kill(pid, signal.SIGKILL)
+        await _poll(lambda: not alive())
     for info in infos:
         _remove_files_of(info)
 
@@ -200,9 +196,22 @@ async def _end_with_owner(pid: int | None, stop: asyncio.Event) -> None:
     if pid is None:
         return
     started = process_start_time(pid)
-    while process_start_time(pid) == started != 0.0:
-        await asyncio.sleep(0.25)
+    await _poll(lambda: not process_start_time(pid) == started != 0.0, every_s=0.25)
     stop.set()
+
+
+async def _poll(
+    condition: Callable[[], bool], timeout_s: float = float("inf"), every_s: float = 0.01
+) -> bool:
+    """Wait for something that makes no event here, such as the end of somebody else's process."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while True:
+        if condition():
+            return True
+        if loop.time() >= deadline:
+            return False
+        await asyncio.sleep(every_s)
 
 
 def _end_when_unused(head: Any, linger_s: float | None, stop: asyncio.Event) -> None:
@@ -310,13 +319,7 @@ def _report_node(agent: Any, report_fd: int) -> None:
 async def _head_is_gone(head: list[Any], timeout_s: float) -> bool:
     """Whether the head has ended: its sockets close a moment before it is no process any more."""
     pid, started = head
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
-    while process_start_time(pid) == started:
-        if loop.time() >= deadline:
-            return False
-        await asyncio.sleep(0.01)
-    return True
+    return await _poll(lambda: process_start_time(pid) != started, timeout_s)
 
 
 def _remove_if_last(session: str) -> None:
