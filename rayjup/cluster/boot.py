@@ -20,7 +20,7 @@ from collections.abc import Coroutine
 from typing import Any, NoReturn
 
 from rayjup._version import __version__
-from rayjup.cluster.descriptors import Descriptor, process_start_time
+from rayjup.cluster.descriptors import Descriptor, process_start_time, runtime_dir
 from rayjup.engine.node.executors import spawn_zygote
 
 
@@ -202,6 +202,8 @@ async def _run_node(config: dict[str, Any], zygote: Any, plugins: Any, quiet: An
             {finished, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED
         )
     shutil.rmtree(session, ignore_errors=True)
+    # The head has removed it, unless it was killed.
+    (runtime_dir() / f"{config['cluster_id']}.json").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def store_dir() -> Path:
 
     current = session.current()
     assert current is not None
-    return Path(current.runtime.node["store_dir"])
+    return Path(current.runtime.store.directory)
 
 
 def objects() -> list[str]:
