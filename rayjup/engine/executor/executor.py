@@ -303,8 +303,13 @@ class Executor:
     # -- lending the CPU while blocked (the runtime's block hook)
 
     def applies(self) -> bool:
-        """Whether the calling thread holds a lease that it could lend out while it waits."""
-        return self.running is not None and bool(self.lease) and threading.get_ident() == self._main
+        """Whether the calling thread holds CPUs that it could lend out while it waits."""
+        return (
+            self.running is not None
+            and threading.get_ident() == self._main
+            and bool(self.lease)
+            and self.lease["resources"].get("CPU", 0.0) > 0.0
+        )
 
     def enter(self) -> None:
         """The main thread begins to wait."""

@@ -546,6 +546,7 @@ class Tasks:
             if lease in lease.pool.leases:
                 lease.pool.leases.remove(lease)
                 self.runtime.link.send(("release", lease.id))
+            unseen = {msg[1] for msg in (*peer.undelivered, *peer.outbox) if msg[0] == m.CALL}
             lost = list(lease.inflight.values())
             lease.inflight.clear()
             for task in lost:
@@ -555,8 +556,8 @@ class Tasks:
                 self.fail(
                     task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force.")
                 )
-            elif task.retries:
-                if task.retries > 0:
+            elif task.retries or task.seq in unseen:
+                if task.retries > 0 and task.seq not in unseen:
                     task.retries -= 1
                 self.dispatch(task)
             else:
@@ -637,6 +638,10 @@ class Tasks:
     def unfinished(self) -> bool:
         """Whether a call of this process is not answered yet."""
         return bool(self.inflight or self.waiting or any(pool.backlog for pool in self.pools.values()))
+
+    def waits_for_leases(self) -> bool:
+        """Whether calls of this process have no executor yet."""
+        return any(pool.backlog for pool in list(self.pools.values()))
 
     def busy(self) -> bool:
         """Whether the background thread's ticks are needed."""
