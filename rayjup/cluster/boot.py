@@ -126,6 +126,9 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
             while head.nodes and loop.time() < deadline:  # noqa: ASYNC110 - the head knows no event loop
                 await asyncio.sleep(0.01)
             for info in head.dead_nodes:
+                # The connection of a killed process ends before the process has quite gone.
+                while process_start_time(info["pid"]) != 0.0 and loop.time() < deadline:
+                    await asyncio.sleep(0.01)
                 if process_start_time(info["pid"]) == 0.0:  # killed: it could not tidy up
                     shutil.rmtree(info["store_dir"], ignore_errors=True)
                     shutil.rmtree(session, ignore_errors=True)
