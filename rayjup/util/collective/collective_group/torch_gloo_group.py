@@ -6,7 +6,6 @@ sizes, and what the program itself does with ``torch.distributed`` is left alone
 
 from __future__ import annotations
 
-import os
 import secrets
 from datetime import timedelta
 from typing import Any
@@ -62,7 +61,6 @@ class TorchGlooGroup(BaseGroup):
         options._devices = [dist.ProcessGroupGloo.create_device(hostname=hostname)]
         options._timeout = timeout
         self._store = store
-        self._file = cards[0][1] if isinstance(store, dist.FileStore) else ""
         self._group = dist.ProcessGroupGloo(store, rank, world_size, options)
         self._dist = dist
 
@@ -78,12 +76,8 @@ class TorchGlooGroup(BaseGroup):
 
     def destroy_group(self) -> None:
         """End the connections."""
+        # The store's file is removed by whichever member's store ends last; without it they would hang.
         del self._group, self._store
-        if self._file:
-            try:
-                os.unlink(self._file)
-            except FileNotFoundError:
-                pass  # another member was faster
 
     # -- operations
 
