@@ -12,7 +12,7 @@ from rayjup.base.options import ActorOptions, MethodOptions
 from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
 from rayjup.core.arguments import accepted
-from rayjup.core.placement import shape_of
+from rayjup.core.placement import actor_placement
 
 _METHOD_OPTIONS = "__rayjup_method_options__"
 _SPECIAL_METHODS = ("__ray_call__", "__ray_ready__", "__ray_terminate__")
@@ -107,9 +107,7 @@ class ActorClass:
             raise TypeError(f"{self.__name__}() takes no arguments")
         actor_id = os.urandom(12) + runtime.job_id
         meta = self._meta()
-        placement = options.placement_request()
-        holding = options.resource_request()
-        _, shape = shape_of(placement, options, "actor")
+        placement = actor_placement(runtime, options, self.__name__)
         spec = {
             "class": self._pickled(session),
             "class_name": self.__name__,
@@ -120,8 +118,9 @@ class ActorClass:
             "detached": options.detached,
             "max_restarts": options.max_restarts,
             "max_concurrency": options.max_concurrency,
-            "shape": shape,
-            "holding": holding,
+            "shape": placement.shape,
+            "holding": options.resource_request(),
+            "group": placement.group,
         }
         if options.name:
             existing = runtime.link.request("actor_create_named", actor_id, spec)

@@ -10,7 +10,7 @@ from typing import Any
 from rayjup.base.options import TaskOptions
 from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
-from rayjup.core.placement import shape_of
+from rayjup.core.placement import task_placement
 from rayjup.engine.runtime.functions import Function, describe
 
 
@@ -36,7 +36,8 @@ class RemoteFunction:
         self._name = options.name or describe(function)
         self._arity = _arity(function)
         self._session = -1
-        self._prepared: tuple[Any, Any, Function, Any] | None = None
+        self._prepared: tuple[Any, Any, Function, Any, Any] | None = None
+        self._packed: tuple[Any, Function] | None = None
         count = options.num_returns
         if count is None:
             count = "streaming" if inspect.isgeneratorfunction(function) else 1
@@ -63,12 +64,17 @@ class RemoteFunction:
             Arguments that the function does not take, or that cannot be serialized.
         """
         prepared = self._prepared
-        if prepared is None or prepared[0] is not sessions._session or prepared[0].runtime.closed:
+        if (
+            prepared is None
+            or prepared[0] is not sessions._session
+            or prepared[1].closed
+            or prepared[1].group != prepared[4]
+        ):
             prepared = self._prepare()
         arity = self._arity
         if arity is None or kwargs or not arity[0] <= len(args) <= arity[1]:
             inspect.signature(self._function).bind(*args, **kwargs)
-        _, runtime, function, pool = prepared
+        _, runtime, function, pool, _ = prepared
         count = self._num_returns
         options = self._options
         refs = runtime.tasks.submit(
@@ -84,13 +90,26 @@ class RemoteFunction:
         changed._prepared = None
         return changed
 
-    def _prepare(self) -> tuple[Any, Any, Function, Any]:
+    def _prepare(self) -> tuple[Any, Any, Function, Any, Any]:
         session = sessions.require()
+        runtime = session.runtime
         if not isinstance(self._num_returns, int):
             raise ValueError(
                 f"num_returns={self._num_returns!r} of {self._name}(): generator tasks are not supported yet; "
                 "return a list, or give num_returns as a number."
             )
+        if self._packed is None or self._packed[0] is not session:
+            self._packed = (session, self._pack(session))
+        placement = task_placement(runtime, self._options, self._name)
+        pool = runtime.tasks.pool(placement.key, placement.shape)
+        if placement.group is not None:
+            self._per_call = {**(self._per_call or {}), "group": placement.group}
+        elif self._per_call and "group" in self._per_call:
+            self._per_call = {"name": self._options.name} if self._options.name else None
+        self._prepared = (session, runtime, self._packed[1], pool, runtime.group)
+        return self._prepared
+
+    def _pack(self, session: Any) -> Function:
         try:
             packed = pack(self._function)
         except Exception as error:  # whatever the pickling of captured values raises
@@ -104,11 +123,7 @@ class RemoteFunction:
             blob = _with_refs(session.runtime, packed)
         else:
             blob = packed.data if not packed.buffers else _with_buffers(packed)
-        function = Function(describe(self._function), blob)
-        key, shape = shape_of(self._options.resource_request(), self._options, "task")
-        pool = session.runtime.tasks.pool(key, shape)
-        self._prepared = (session, session.runtime, function, pool)
-        return self._prepared
+        return Function(describe(self._function), blob)
 
     def __reduce__(self) -> Any:
         return RemoteFunction, (self._function, self._options)

@@ -18,6 +18,8 @@ from typing import Any
 from rayjup.engine import leases as ls
 from rayjup.engine.head import actors as ad
 from rayjup.engine.head import views
+from rayjup.engine.head.groups import Groups
+from rayjup.engine.head.late import Late
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +77,17 @@ class Head:
         self.on_driver_change: Callable[[int], None] = lambda drivers: None
         self.on_no_nodes: Callable[[], None] = lambda: None
         self._outstanding: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        self._requests: dict[str, tuple[str, int]] = {}  # request -> (client, pool)
+        self._requests: dict[str, tuple[str, int, ls.Shape]] = {}  # request -> (client, pool, shape)
         self._shapes: dict[tuple[str, ls.Shape], int] = {}
         self._actor_requests: dict[str, bytes] = {}
         self._numbers = itertools.count(1)
         self._job_numbers = itertools.count(1)
         self._finished: dict[str, list[int]] = {}  # counts of processes that are gone
+        self.late = Late()
+        self.groups = Groups(self)
+        self._on_group_create = self.groups.on_create
+        self._on_group_remove = self.groups.on_remove
+        self._on_group_watch = self.groups.on_watch
         self._ops: dict[str, Callable[..., Any]] = {
             "nodes": lambda client: views.nodes(self),
             "cluster_resources": lambda client: self.scheduler.total(),
@@ -97,6 +104,7 @@ class Head:
             "kv_keys": lambda client, space, prefix: [
                 k for s, k in self.kv if s == space and k.startswith(prefix)
             ],
+            **self.groups.ops,
         }
 
     # -- nodes
@@ -106,7 +114,7 @@ class Head:
         node_id = info["node_id"]
         self.nodes[node_id] = Node(node_id, info, send)
         labels = {"ray.io/node-id": node_id, **info.get("labels", {})}
-        self._schedule(ls.NodeJoined(node_id, info["resources"], labels))
+        self.schedule(ls.NodeJoined(node_id, info["resources"], labels))
 
     def node_left(self, node_id: str) -> None:
         """A node is gone, with its processes."""
@@ -114,7 +122,7 @@ class Head:
         if node is None:
             return
         self.dead_nodes.append(node.info)
-        self._schedule(ls.NodeLeft(node_id))
+        self.schedule(ls.NodeLeft(node_id))
         for actor in list(self.actors.by_id.values()):
             if actor.node_id == node_id and actor.state != ad.DEAD:
                 self._actor_process_ended(actor, "its node is gone")
@@ -175,7 +183,9 @@ class Head:
         gone = self.clients.pop(client, None)
         if gone is None:
             return
-        self._schedule(ls.ClientGone(client))
+        self.schedule(ls.ClientGone(client))
+        self.groups.client_gone(client)
+        self.late.drop_client(client)
         for lease in [held for held in self.leases.values() if held.client == client]:
             self._lease_ended(lease.lease_id)
         for key in [k for k in self._outstanding if k[0] == client]:
@@ -200,6 +210,7 @@ class Head:
         job = self.jobs.get(job_id)
         if job is not None:
             job["ended"] = time.time()
+        self.groups.owner_gone()
         for node in self.nodes.values():
             node.send(("end_job", job_id, spare))
 
@@ -213,23 +224,39 @@ class Head:
             requests, outstanding_now = list(outstanding), outstanding
             outstanding_now.clear()
             for request in requests:
-                self._requests.pop(request, None)
-                self._schedule(ls.Cancelled(request))
+                self._forget_request(request)
             return
         more = wanted - sum(outstanding.values())
         if more <= 0 or client not in self.clients:
             return
+        typed = views.shape_of(shape)
+        if typed.group is not None and not self.groups.enter_pool(typed, client, pool_id):
+            self.fail_pool(client, pool_id, "group", f"placement group {typed.group.hex()} was removed")
+            return
         request = f"{client}/{pool_id}/{next(self._numbers)}"
         outstanding[request] = more
-        self._requests[request] = (client, pool_id)
-        typed = views.shape_of(shape)
+        self._requests[request] = (client, pool_id, typed)
         self._shapes[(client, typed)] = pool_id
-        self._schedule(ls.Requested(request, client, node_id, typed, more, locality))
+        self.schedule(ls.Requested(request, client, node_id, typed, more, locality))
+
+    def _forget_request(self, request: str) -> None:
+        self._requests.pop(request, None)
+        self.late.drop(request)
+        self.schedule(ls.Cancelled(request))
+
+    def fail_pool(self, client: str, pool_id: int, kind: str, why: str) -> None:
+        """What waits in a client's pool can never run (``kind``: "group" or "node"); it is told so."""
+        for request in self._outstanding.pop((client, pool_id), {}):
+            known = self._requests.get(request)
+            if known is not None and kind == "group":
+                self._shapes.pop((client, known[2]), None)
+            self._forget_request(request)
+        self.to_client(client, ("unschedulable", pool_id, kind, why))
 
     def _on_release(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
             self._lease_ended(lease_id)
-            self._schedule(ls.Released(lease_id))
+            self.schedule(ls.Released(lease_id))
 
     def _on_lease_failed(self, node_id: str, lease_id: str) -> None:
         lease = self.leases.get(lease_id)
@@ -237,7 +264,7 @@ class Head:
             return
         client, pool_id = lease.client, lease.pool_id
         self._lease_ended(lease_id)
-        self._schedule(ls.Released(lease_id))
+        self.schedule(ls.Released(lease_id))
         self.to_client(client, ("grant", pool_id, lease_id, ""))
 
     def _on_executor_ended(self, node_id: str, lease_id: str, code: int | None, why: str) -> None:
@@ -246,22 +273,23 @@ class Head:
             if why:
                 self.to_client(lease.client, ("revoke", lease_id, why))
             self._lease_ended(lease_id)
-            self._schedule(ls.Released(lease_id))
+            self.schedule(ls.Released(lease_id))
 
     def _on_blocked(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
-            self._schedule(ls.Blocked(lease_id))
+            self.schedule(ls.Blocked(lease_id))
 
     def _on_unblocked(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
-            self._schedule(ls.Unblocked(lease_id))
+            self.schedule(ls.Unblocked(lease_id))
 
     def _lease_ended(self, lease_id: str) -> None:
         lease = self.leases.pop(lease_id, None)
         if lease is not None:
             self.to_node(lease.node_id, ("released", lease_id))
 
-    def _schedule(self, event: ls.Event) -> None:
+    def schedule(self, event: ls.Event) -> None:
+        """Tell the lease scheduler, and do what it says."""
         for instruction in self.scheduler.handle(event):
             self._carry_out(instruction)
 
@@ -278,8 +306,34 @@ class Head:
             if pool_id is not None:
                 self.to_client(it.client, ("reclaim", pool_id, it.wanted))
         elif isinstance(it, ls.Infeasible):
-            logger.warning("%s", it.text)
-            self._warn(it.client, it.text)
+            self._infeasible(it)
+        elif isinstance(it, ls.GroupPlaced):
+            self.groups.placed(it)
+        elif isinstance(it, ls.GroupPending):
+            self.groups.waits(it)
+        elif isinstance(it, ls.GroupLost):
+            self.groups.lost(it)
+
+    def _infeasible(self, it: ls.Infeasible) -> None:
+        actor_id = self._actor_requests.get(it.request_id)
+        if it.hopeless and actor_id is not None:
+            actor = self.actors.by_id[actor_id]
+            self._fail_actor(actor, it.text)
+        elif it.hopeless and it.request_id in self._requests:
+            client, pool_id, _ = self._requests[it.request_id]
+            self.fail_pool(client, pool_id, "node", it.text)
+        else:
+            self.late.note(it.request_id, it.client, it.text)
+
+    def _warn_of_late(self) -> None:
+        for key, client, text in self.late.due():
+            if isinstance(key, str):  # a request; it may have become possible, or been granted
+                text = self.scheduler.obstacle(key)
+                if not text:
+                    continue
+                text = f"{text} It waits until a node is added that has it. {views.offers(self)}"
+            logger.warning("%s", text)
+            self._warn(client, text)
 
     def _warn(self, client: str, text: str) -> None:
         known = self.clients.get(client)
@@ -313,7 +367,7 @@ class Head:
                 ),
             )
             return
-        client, pool_id = self._requests[grant.request_id]
+        client, pool_id, _ = self._requests[grant.request_id]
         outstanding = self._outstanding[(client, pool_id)]
         left = outstanding.get(grant.request_id, 1) - 1
         if left:
@@ -362,9 +416,12 @@ class Head:
 
     def _place(self, actor: ad.Actor, node_id: str | None) -> None:
         request = f"actor:{actor.id.hex()}/{actor.restarts}"
-        self._actor_requests[request] = actor.id
         shape = views.shape_of(actor.spec["shape"])
-        self._schedule(ls.Requested(request, f"actor:{actor.id.hex()}", node_id, shape))
+        if shape.group is not None and not self.groups.enter_actor(shape.group, actor.id):
+            self._fail_actor(actor, _group_gone(shape.group.hex()))
+            return
+        self._actor_requests[request] = actor.id
+        self.schedule(ls.Requested(request, f"actor:{actor.id.hex()}", node_id, shape))
 
     def _on_actor_watch(self, node_id: str, client: str, actor_id: bytes) -> None:
         actor = self.actors.by_id.get(actor_id)
@@ -394,7 +451,7 @@ class Head:
             return
         actor.state = ad.ALIVE
         if not actor.spec["holding"].get("CPU") and actor.lease_id is not None:
-            self._schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
+            self.schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
 
     def _on_actor_failed(
         self, node_id: str, client: str, actor_id: bytes, cause: bytes, on_purpose: bool
@@ -426,16 +483,36 @@ class Head:
         self._publish(actor)
         if again:
             self._place(actor, None)
+        else:
+            self.groups.owner_gone()
+
+    def _fail_actor(self, actor: ad.Actor, why: str) -> None:
+        """The actor can never be placed."""
+        self.actors.die(actor, why, unschedulable=True)
+        self._give_up_lease(actor)
+        self._publish(actor)
+        self.groups.owner_gone()
+
+    def end_actor_of_group(self, actor_id: bytes, group: str) -> None:
+        """The placement group in which the actor lives, or is to live, is removed."""
+        actor = self.actors.by_id.get(actor_id)
+        if actor is None or actor.state == ad.DEAD:
+            return
+        if actor.lease_id is None:
+            self._fail_actor(actor, _group_gone(group))
+        else:
+            self._end_actor(actor, f"its placement group {group} was removed")
 
     def _give_up_lease(self, actor: ad.Actor) -> None:
         if actor.lease_id is not None:
             lease_id, actor.lease_id = actor.lease_id, None
             self.leases.pop(lease_id, None)
-            self._schedule(ls.Released(lease_id))
+            self.schedule(ls.Released(lease_id))
         for request, actor_id in list(self._actor_requests.items()):
             if actor_id == actor.id:
                 del self._actor_requests[request]
-                self._schedule(ls.Cancelled(request))
+                self.late.drop(request)
+                self.schedule(ls.Cancelled(request))
 
     def _end_actor(self, actor: ad.Actor, why: str, no_restart: bool = True) -> None:
         if no_restart:
@@ -449,6 +526,8 @@ class Head:
             self.to_node(node_id, ("actor_kill", actor.id, why))
         else:
             self._give_up_lease(actor)
+        if no_restart:
+            self.groups.owner_gone()
 
     def _on_actor_out_of_scope(self, node_id: str, client: str, actor_id: bytes) -> None:
         actor = self.actors.by_id.get(actor_id)
@@ -514,11 +593,19 @@ class Head:
         node = self.nodes.get(node_id)
         if node is not None:
             node.sample = sample
+        self._warn_of_late()
 
     def shutdown_nodes(self) -> None:
         """Tell all nodes to end."""
         for node in self.nodes.values():
             node.send(("shutdown",))
+
+
+def _group_gone(group: str) -> str:
+    return (
+        "Could not create the actor because its associated placement group was removed. "
+        f"Required placement group {group} is removed."
+    )
 
 
 def _describe_exit(code: int | None) -> str:
