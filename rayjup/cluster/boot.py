@@ -184,7 +184,14 @@ async def _run_node(config: dict[str, Any], zygote: Any, plugins: Any, quiet: An
     resources = plugins.complete_resources(declared, cpus, memory, config.get("object_store_memory"))
     if config.get("memory"):
         resources["memory"] = float(config["memory"])
-    plugin = plugins.NodePlugin(config["cluster_id"], session, resources, is_head=True, zygote=zygote)
+    plugin = plugins.NodePlugin(
+        config["cluster_id"],
+        session,
+        resources,
+        is_head=True,
+        zygote=zygote,
+        extra={"labels": config.get("labels") or {}},
+    )
     worker = quiet.QuietWorker(
         f"unix://{session}/head.sock",
         host=f"unix://{session}/node.sock",

@@ -34,6 +34,7 @@ def start(
     started_by: str = "python",
     linger_s: float | None = None,
     listed: bool = True,
+    labels: dict[str, str] | None = None,
     timeout_s: float = 30.0,
 ) -> Descriptor:
     """Start a local cluster (a head and one node) and wait until it is usable.
@@ -48,6 +49,8 @@ def start(
         Seconds the cluster lives on after its last driver has gone; None: until stopped.
     listed
         Whether others find it (a private cluster of one script is not listed).
+    labels
+        Of the cluster's first node, for label selectors and lists.
 
     Returns
     -------
@@ -71,6 +74,7 @@ def start(
         "started_by": started_by,
         "linger_s": linger_s,
         "listed": listed,
+        "labels": labels,
         "timeout_s": timeout_s,
     }
     os.makedirs(config["session_dir"], mode=0o700)

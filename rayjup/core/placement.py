@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayjup.base.options import ActorOptions, TaskOptions
+from rayjup.core import session as sessions
+from rayjup.engine.executor import executor as executing
+from rayjup.engine.ownership.object_ref import ObjectRef
 from rayjup.engine.runtime.runtime import Runtime
 
 Conditions = tuple[tuple[str, str], ...]
@@ -153,16 +156,78 @@ def _sorted(conditions: dict[str, str] | None) -> Conditions:
     return tuple(sorted((conditions or {}).items()))
 
 
-def _conditions(expressions: Any) -> Conditions:
+def _conditions(operators: dict[str, Any]) -> Conditions:
     """The conditions of a NodeLabelSchedulingStrategy in the scheduler's form."""
     found = []
-    for expression in expressions:
-        values = ",".join(getattr(expression.operator, "values", ()))
-        kind = type(expression.operator).__name__
+    for label, operator in operators.items():
+        values = ",".join(getattr(operator, "values", ()))
+        kind = type(operator).__name__
         forms = {"In": f"in({values})", "NotIn": f"!in({values})", "Exists": "*", "DoesNotExist": "!*"}
         if kind not in forms:
             raise ValueError(
-                f"unknown operator {kind} for the label {expression.key!r}: use In, NotIn, Exists or DoesNotExist"
+                f"unknown operator {kind} for the label {label!r}: use In, NotIn, Exists or DoesNotExist"
             )
-        found.append((expression.key, forms[kind]))
+        found.append((label, forms[kind]))
     return tuple(sorted(found))
+
+
+# -- placement groups, for rayjup.util.placement_group
+
+
+def create(
+    group_id: bytes,
+    bundles: list[dict[str, float]],
+    strategy: str,
+    *,
+    name: str,
+    detached: bool,
+    labels: list[dict[str, str]],
+    preferred_node: str | None,
+) -> None:
+    """Have a placement group made."""
+    session = sessions.require()
+    running = executing.executor
+    spec = {
+        "bundles": bundles,
+        "strategy": strategy,
+        "name": name,
+        "namespace": session.namespace,
+        "detached": detached,
+        "creator_actor": running.actor_id if running is not None else b"",
+        "labels": labels,
+        "preferred_node": preferred_node,
+    }
+    session.runtime.groups.create(group_id, spec)
+
+
+def remove(group_id: bytes) -> None:
+    """Have a placement group removed."""
+    sessions.require().runtime.groups.remove(group_id)
+
+
+def ready(group_id: bytes, handle: Any) -> ObjectRef:
+    """A ref to ``handle`` that resolves once the group is placed."""
+    return sessions.require().runtime.groups.ready(group_id, handle)
+
+
+def wait(group_id: bytes, timeout: float | None) -> bool:
+    """Whether the group is placed within ``timeout`` seconds."""
+    return sessions.require().runtime.groups.wait(group_id, timeout)
+
+
+def bundles(group_id: bytes) -> list[dict[str, float]]:
+    """What the bundles of a group hold."""
+    return [dict(bundle) for bundle in sessions.require().runtime.groups.bundles(group_id)]
+
+
+def named(name: str) -> dict[str, Any]:
+    """The row of the group of this name; ValueError when there is none."""
+    session = sessions.require()
+    row: dict[str, Any] = session.runtime.link.request("group_named", session.namespace, name)
+    return row
+
+
+def table(group_id: bytes | None) -> dict[str, Any]:
+    """The row of a group, or those of all."""
+    rows: dict[str, Any] = sessions.require().runtime.link.request("group_table", group_id)
+    return rows

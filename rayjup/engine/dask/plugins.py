@@ -88,12 +88,14 @@ class NodePlugin(WorkerPlugin):
         resources: dict[str, float] | None = None,
         is_head: bool = False,
         zygote: Any = None,
+        extra: dict[str, Any] | None = None,
     ) -> None:
         self.cluster_id = cluster_id
         self.session_dir = session_dir
         self.resources = resources
         self.is_head = is_head
         self._zygote = zygote
+        self.extra = extra or {}  # more for the head to know: labels
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
@@ -103,6 +105,7 @@ class NodePlugin(WorkerPlugin):
         agent = self.agent = NodeAgent(
             node_id, session_dir, resources, str(worker.name), lambda message: None
         )
+        agent.extra = self.extra
         agent.prepare()
         if self._zygote is not None:
             agent.executors.adopt_zygote(*self._zygote)

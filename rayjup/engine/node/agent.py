@@ -51,6 +51,7 @@ class NodeAgent:
         self.session_dir = session_dir
         self.resources = resources
         self.name = name
+        self.extra: dict[str, Any] = {}  # more for the head to know: labels
         self.to_head = send
         self.socket_dir = f"{session_dir}/{node_id[:8]}"
         self.agent_path = f"{self.socket_dir}/agent.sock"
@@ -129,6 +130,7 @@ class NodeAgent:
             "resources": self.resources,
             "pid": os.getpid(),
             "session_dir": self.session_dir,
+            **self.extra,
         }
 
     def _welcome(self) -> dict[str, Any]:
@@ -139,6 +141,7 @@ class NodeAgent:
             "store_dir": self.store_dir,
             "log_dir": self.log_dir,
             "host": self.host,
+            "labels": {"ray.io/node-id": self.node_id, **self.extra.get("labels", {})},
         }
 
     # -- local processes

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CREATED = "CREATED"
 REMOVED = "REMOVED"
 UNKNOWN = ""
+_BUNDLES_KEPT = 1000
 
 
 class _Known:
@@ -108,6 +109,8 @@ class GroupCalls:
             row = self.runtime.link.request("group_table", group_id)
             if not row:
                 raise ValueError(f"Placement group {group_id.hex()} does not exist.")
+            if len(self._bundles) >= _BUNDLES_KEPT:
+                self._bundles.clear()
             found = self._bundles[group_id] = list(row["bundles"].values())
         return found
 
