@@ -132,19 +132,19 @@ def _check_fits(
         )
     if not _fits(holding, bundles):
         raise ValueError(
-            f"Cannot schedule {name} with the placement group because the resource request {holding} cannot fit "
-            f"into any bundles for the placement group, {bundles}."
+            f"Cannot schedule {name} with the placement group because the resource request {holding} "
+            f"cannot fit into any bundles for the placement group, {bundles}."
         )
     if not _fits(resources, bundles):
         raise ValueError(
             f"Cannot schedule {name} with the placement group because the actor requires "
-            f"{resources.get('CPU', 0):g} CPU for creation, but it cannot fit into any bundles for the placement "
-            f"group, {bundles}. Give the group a bundle with CPU, or the actor num_cpus=0."
+            f"{resources.get('CPU', 0):g} CPU for creation, but it cannot fit into any bundles for the "
+            f"placement group, {bundles}. Give the group a bundle with CPU, or the actor num_cpus=0."
         )
     if index >= 0 and not _fits(resources, bundles[index : index + 1]):
         raise ValueError(
-            f"Cannot schedule {name} with the placement group because the resource request {resources} cannot "
-            f"fit into its bundle {index}, {bundles[index]}."
+            f"Cannot schedule {name} with the placement group because the resource request {resources} "
+            f"cannot fit into its bundle {index}, {bundles[index]}."
         )
 
 

@@ -235,8 +235,8 @@ def _node_strategy(strategy: str | None, topology: dict[str, str] | None) -> str
         others = sorted(set(topology) - {_NODE_LABEL})
         if others:
             raise ValueError(
-                f"`topology_strategy` names the labels {', '.join(others)}: rayjup knows no topology above nodes. "
-                f"Use {{{_NODE_LABEL!r}: strategy}}, or bundle_label_selector to choose nodes by their labels."
+                f"`topology_strategy` names the labels {', '.join(others)}: rayjup knows no topology above "
+                f"nodes. Use {{{_NODE_LABEL!r}: strategy}}, or bundle_label_selector to choose nodes by label."
             )
         strategy = topology[_NODE_LABEL]
     strategy = "PACK" if strategy is None else strategy

@@ -246,7 +246,9 @@ def test_a_group_runs_although_all_else_is_taken(made, gate, eventually):
     holding = hold.remote(gate.wait)
     eventually(lambda: free_cpus() == 0)
     outside = one.remote()
-    assert ray.get(one.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote(), timeout=20)
+    assert ray.get(
+        one.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote(), timeout=20
+    )
     assert ray.wait([outside], timeout=0.2)[0] == []
     gate.open()
     ray.get([holding, outside], timeout=20)

@@ -129,7 +129,7 @@ def test_selectors_for_actors():
 
 def test_the_node_id_is_a_label(runs, waits, node):
     assert runs(label_selector={"ray.io/node-id": node})
-    assert waits(label_selector={"ray.io/node-id": GONE})
+    assert waits(label_selector={"ray.io/node-id": f"!{node}"})
 
 
 @pytest.mark.parametrize("selector", [{"zone": "in()"}, {"a b": "c"}, {"zone": "a b"}, {1: "a"}, "zone"])

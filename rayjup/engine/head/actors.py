@@ -87,9 +87,7 @@ class ActorDirectory:
         self.die(actor, actor.exiting or why)
         return False
 
-    def die(
-        self, actor: Actor, why: str, cause: bytes | None = None, unschedulable: bool = False
-    ) -> None:
+    def die(self, actor: Actor, why: str, cause: bytes | None = None, unschedulable: bool = False) -> None:
         """The actor is dead for good; ``cause`` is the pickled error of its constructor.
 
         ``unschedulable``: it never was, because there is no place for it.

@@ -40,13 +40,14 @@ class Group:
     pools: dict[tuple[str, int], ls.Shape] = field(default_factory=dict)  # of clients that run tasks in it
     requested: float = field(default_factory=time.monotonic)
     placed: float = 0.0
-    obstacle: str = ""
+    possible: bool = True  # if nothing else ran
     rounds: int = 1
 
     def row(self) -> dict[str, Any]:
         """The group in the form of Ray's ``placement_group_table``."""
         latency = round((self.placed - self.requested) * 1e3, 3) if self.placed else 0.0
-        progress = {PENDING: "QUEUED", RESCHEDULING: "QUEUED", CREATED: "FINISHED", REMOVED: "REMOVED"}
+        waiting = "QUEUED" if self.possible else "INFEASIBLE"
+        progress = {CREATED: "FINISHED", REMOVED: "REMOVED"}
         return {
             "placement_group_id": self.id.hex(),
             "name": self.spec["name"],
@@ -62,7 +63,7 @@ class Group:
                 "scheduling_latency_ms": latency,
                 "scheduling_attempt": self.rounds,
                 "highest_retry_delay_ms": 0.0,
-                "scheduling_state": progress[self.state],
+                "scheduling_state": progress.get(self.state, waiting),
             },
         }
 
@@ -83,7 +84,10 @@ class GroupTable:
         if name:
             key = (group.spec["namespace"], name)
             if key in self.names:
-                return f"Failed to create placement group '{group.id.hex()}' because name '{name}' already exists."
+                return (
+                    f"Failed to create placement group '{group.id.hex()}' because name '{name}' already exists. "
+                    "get_placement_group() gives the one there is; remove_placement_group() frees the name."
+                )
             self.names[key] = group.id
         self.by_id[group.id] = group
         self.living[group.id] = None
@@ -200,7 +204,7 @@ class Groups:
         group = self.table.by_id[it.group_id]
         group.state = CREATED
         group.nodes = list(it.nodes)
-        group.obstacle = ""
+        group.possible = True
         if not group.placed:
             group.placed = time.monotonic()
         self.head.late.drop(group.id)
@@ -209,7 +213,7 @@ class Groups:
     def waits(self, it: ls.GroupPending) -> None:
         """A group has to wait; its creator is told after a while if that will not help."""
         group = self.table.by_id[it.group_id]
-        group.obstacle = it.text
+        group.possible = it.possible
         if not it.possible and group.watchers:
             self.head.late.note(group.id, next(iter(group.watchers)), it.text)
 

@@ -405,7 +405,9 @@ class LeaseScheduler:
             found = plan(group, FreeNow(book.nodes, group, kept))
         if found is None:
             if tell:
-                possible, text = group_obstacle(group, [n for n in book.nodes.pools.values() if n.accepts(())])
+                possible, text = group_obstacle(
+                    group, [n for n in book.nodes.pools.values() if n.accepts(())]
+                )
                 book.out.append(m.GroupPending(group.id, text, possible))
                 self._ask(group.names, None, len(missing), lambda pool: True, None, ())
             return
@@ -512,9 +514,7 @@ class LeaseScheduler:
         missing, text = queue.infeasible or ({}, "")
         hopeless = queue.place is not None and queue.place[0] == "node"
         for request in requests:
-            self._book.out.append(
-                m.Infeasible(request.id, request.client, dict(missing), text, hopeless)
-            )
+            self._book.out.append(m.Infeasible(request.id, request.client, dict(missing), text, hopeless))
 
     def _feasible(self, queue: ShapeQueue) -> bool:
         shape = queue.shape
