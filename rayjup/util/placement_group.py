@@ -6,12 +6,15 @@ run in it by way of :class:`rayjup.util.scheduling_strategies.PlacementGroupSche
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rayjup
 from rayjup.base import checks
 from rayjup.base.ids import JobID, PlacementGroupID
-from rayjup.core import placement
+from rayjup.core import api, placement
+from rayjup.core.runtime_context import get_runtime_context
+
+if TYPE_CHECKING:
+    from rayjup import ObjectRef
 
 VALID_PLACEMENT_GROUP_STRATEGIES = {"PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"}
 _NODE_LABEL = "ray.io/node-id"
@@ -38,7 +41,7 @@ class PlacementGroup:
         """Whether this is the handle to no group."""
         return self.id.is_nil()
 
-    def ready(self) -> rayjup.ObjectRef:
+    def ready(self) -> ObjectRef:
         """A ref that resolves to this handle once all bundles are reserved.
 
         When the group is removed before, ``get`` raises TaskPlacementGroupRemoved.
@@ -52,7 +55,7 @@ class PlacementGroup:
         >>> ray.util.remove_placement_group(group)
         """
         if self.is_empty:
-            return rayjup.put(self)
+            return api.put(self)
         return placement.ready(self.id.binary(), self)
 
     def wait(self, timeout_seconds: float = 30) -> bool:
@@ -147,7 +150,7 @@ def placement_group(
             f"_soft_target_node_id currently only works with STRICT_PACK but got {node_strategy}"
         )
     exact = [{key: float(amount) for key, amount in bundle.items()} for bundle in bundles]
-    job_id = JobID.from_hex(rayjup.get_runtime_context().get_job_id())
+    job_id = JobID.from_hex(get_runtime_context().get_job_id())
     group_id = PlacementGroupID.of(job_id)
     placement.create(
         group_id.binary(),
@@ -207,7 +210,7 @@ def get_current_placement_group() -> PlacementGroup | None:
     >>> ray.util.get_current_placement_group() is None
     True
     """
-    group_id = rayjup.get_runtime_context().get_placement_group_id()
+    group_id = get_runtime_context().get_placement_group_id()
     return PlacementGroup(PlacementGroupID(bytes.fromhex(group_id))) if group_id is not None else None
 
 
@@ -236,7 +239,7 @@ def _node_strategy(strategy: str | None, topology: dict[str, str] | None) -> str
         if others:
             raise ValueError(
                 f"`topology_strategy` names the labels {', '.join(others)}: rayjup knows no topology above "
-                f"nodes. Use {{{_NODE_LABEL!r}: strategy}}, or bundle_label_selector to choose nodes by label."
+                f"nodes. Use {{{_NODE_LABEL!r}: strategy}}, or bundle_label_selector to choose nodes."
             )
         strategy = topology[_NODE_LABEL]
     strategy = "PACK" if strategy is None else strategy

@@ -290,17 +290,6 @@ def test_actors_live_in_groups(made):
     assert ray.get([a.where.remote() for a in actors], timeout=20) == [(group.id.hex(), node)] * 2
 
 
-def test_the_older_options_for_groups(made):
-    group = made([{"CPU": 1}])
-
-    @ray.remote
-    def where():
-        return ray.get_runtime_context().get_placement_group_id()
-
-    ref = where.options(placement_group=group, placement_group_bundle_index=0).remote()
-    assert ray.get(ref, timeout=20) == group.id.hex()
-
-
 def test_what_fits_no_bundle_is_refused_at_once(made):
     group = made([{"CPU": 1}, {"CPU": 1}])
 

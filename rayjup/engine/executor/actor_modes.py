@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from rayjup.base.exceptions import ActorDiedError, TaskCancelledError
 from rayjup.base.exceptions import ActorDiedErrorContext as Death
+from rayjup.engine.executor import streams
+from rayjup.engine.executor.running import Running, current
+from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
 
 if TYPE_CHECKING:
@@ -78,14 +81,19 @@ def _ray_terminate(executor: Executor) -> None:
     raise ActorExit(0)
 
 
-_SPECIAL = {"__ray_call__": _ray_call, "__ray_ready__": _ray_ready, "__ray_terminate__": _ray_terminate}
+_SPECIAL: dict[str, Callable[..., Any]] = {
+    "__ray_call__": _ray_call,
+    "__ray_ready__": _ray_ready,
+    "__ray_terminate__": _ray_terminate,
+}
 
 
 def shown_name(executor: Executor) -> str:
     """The actor's name in logs: its own ``repr`` where the class defines one."""
     spec = executor.actor_spec or {}
     actor = executor.actor
-    if actor is not None and type(actor).__repr__ is not object.__repr__:
+    own_repr: Any = type(actor).__repr__
+    if actor is not None and own_repr is not object.__repr__:
         return repr(actor)
     return str(spec.get("class_name", "Actor"))
 
@@ -149,10 +157,8 @@ class ThreadedMode:
                 self._one(*item)
 
     def _one(self, peer: Peer, message: Message) -> None:
-        from rayjup.engine.executor.executor import Running, current
-
         executor = self.executor
-        _, seq, target, payload, _, options = message
+        _, seq, target, payload, count, options = message
         started = time.perf_counter()
         answer = executor.reply_later(peer, message, started)
         current.set(Running(peer, seq, executor.name_of(target), options))
@@ -163,7 +169,9 @@ class ThreadedMode:
                 raise TaskCancelledError(error_message="cancelled before it started")
             function = executor.functions.get(target) or executor.function(target)
             value = executor._call(function, payload, fresh)
-        except BaseException as error:  # everything a call raises is its answer
+            if count < 0:
+                value = streams.send_items(executor, peer, seq, value, options, executor.name_of(target))
+        except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             problem: BaseException | None = error
             value = None
         else:
@@ -171,7 +179,7 @@ class ThreadedMode:
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
-        del value
+        del value, problem  # its traceback refers to this frame, and so to the arguments
         if self.calls.empty() or len(peer.outbox) >= _BATCH:
             peer.flush()
         else:  # the next call's answer may come with it; a tick sees to it if that takes long
@@ -221,10 +229,8 @@ class AsyncMode:
             self.executor.coroutines[(peer, message[1])] = task
 
     async def _one(self, peer: Peer, message: Message) -> None:
-        from rayjup.engine.executor.executor import Running, current
-
         executor = self.executor
-        _, seq, target, payload, _, options = message
+        _, seq, target, payload, count, options = message
         answer = executor.reply_later(peer, message, time.perf_counter())
         current.set(Running(peer, seq, executor.name_of(target), options))
         fresh: list[Any] = []
@@ -239,12 +245,16 @@ class AsyncMode:
                 value = executor._call(function, payload, fresh)
             if inspect.isawaitable(value):
                 value = await value
+            if count < 0:
+                value = await streams.send_items_async(
+                    executor, peer, seq, value, options, executor.name_of(target)
+                )
         except asyncio.CancelledError:
             problem: BaseException | None = TaskCancelledError(
                 error_message="the call was cancelled while it ran"
             )
             value = None
-        except BaseException as error:  # everything a call raises is its answer
+        except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             problem = error
             value = None
         else:
@@ -252,7 +262,7 @@ class AsyncMode:
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
-        del value
+        del value, problem  # its traceback refers to this frame, and so to the arguments
         executor.coroutines.pop((peer, seq), None)
         self.active -= 1
         if not self.unflushed:
@@ -273,6 +283,4 @@ def _hold(executor: Executor, fresh: list[Any], peer: Peer) -> None:
     """Register borrowed refs of a call, ahead of its reply on the same connection."""
     held = executor.runtime.exports.register_held(fresh, peer)
     if held:
-        from rayjup.engine.lane import messages as m
-
-        peer.outbox.append((m.BORROW, [(id, 1, b"") for id in held]))
+        peer.outbox.append((m.BORROW, [(id, 1, "") for id in held]))

@@ -8,7 +8,6 @@ gives back calls that were queued behind the long one, and cancels.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import pickle
 import signal
@@ -20,8 +19,9 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs, threads
+from rayjup.engine.executor import actor_modes, logs, streams, threads
 from rayjup.engine.executor.results import encode_error, encode_one, encode_result
+from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
 from rayjup.engine.runtime.arguments import decode
@@ -30,26 +30,6 @@ from rayjup.engine.runtime.runtime import Runtime
 _LONG_S = 0.003  # a call that runs this long is no reason to keep others waiting behind it
 _BATCH_S = 0.001  # answers are gathered at most this long while calls go on
 
-
-class Running:
-    """The call that a thread or coroutine is in."""
-
-    __slots__ = ("name", "options", "peer", "seq")
-
-    def __init__(self, peer: Peer, seq: int, name: str, options: dict[str, Any] | None) -> None:
-        self.peer = peer
-        self.seq = seq
-        self.name = name
-        self.options = options
-
-    @property
-    def task_id(self) -> bytes:
-        """The 24 bytes of the task's id."""
-        return self.peer.prefix + self.seq.to_bytes(8, "little")
-
-
-current: contextvars.ContextVar[Running | None] = contextvars.ContextVar("rayjup_running", default=None)
-"""The call that runs here (for actors with threads or coroutines; else see Executor.running)."""
 
 executor: Executor | None = None
 """The executor of this process, if it is one."""
@@ -81,6 +61,7 @@ class Executor:
         self._creation: tuple[dict[str, Any], bytes] | None = None
         self.home: tuple[bytes, bool] | None = None  # the placement group of the actor
         self.coroutines: dict[Any, Any] = {}
+        self.consumed: dict[tuple[Peer, int], int] = {}  # items taken, of generators that wait for that
         self.runtime = Runtime("executor", agent_path, job_id, {"token": token})
         self.runtime.on_calls = self.on_calls
         self.runtime.block_hook = self
@@ -157,13 +138,15 @@ class Executor:
                 value = function(*payload)
             else:
                 value = self._call(function, payload, fresh)
+            if count < 0:
+                value = streams.send_items(self, peer, seq, value, options, self.name_of(target))
             self._interruptible = 0
-            if count == 1 and is_plain(value):
+            if is_plain(value) and (count == 1 or count < 0):
                 status, data = m.PLAIN, value
             else:
                 status, data = encode_result(self.runtime, value, count, peer, self.name_of(target))
                 value = None
-        except BaseException as error:  # everything a call raises is its answer
+        except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             self._interruptible = 0
             if seq in self._cancel_children:
                 self._cancel_children.discard(seq)
@@ -174,7 +157,7 @@ class Executor:
                     self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called")),
                 )
             else:
-                status, data = self.error_reply(error, target)
+                status, data = self.error_reply(error, target, peer)
         if fresh:
             held = self.runtime.exports.register_held(fresh, peer)
         now = time.perf_counter()
@@ -206,14 +189,14 @@ class Executor:
         self.runtime.link.send(("actor_exiting", self.actor_id, reason))
         self.exit_code = 0
 
-    def error_reply(self, error: BaseException, target: Any) -> tuple[int, bytes]:
+    def error_reply(self, error: BaseException, target: Any, caller: Peer | None = None) -> tuple[int, Any]:
         """The answer for a call that raised ``error``."""
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
         actor = None
         if self.actor_spec is not None:
             actor = {"actor_repr": self.title(), "actor_id": self.actor_id.hex()}
-        return encode_error(self.runtime, error, self.name_of(target), actor)
+        return encode_error(self.runtime, error, self.name_of(target), actor, caller)
 
     # -- what is called
 
@@ -229,7 +212,7 @@ class Executor:
                 )
             method = pickle.loads(blob)
         self.functions[target] = method
-        return method  # type: ignore[no-any-return]
+        return method
 
     def name_of(self, target: Any) -> str:
         """The name of a function or ``Class.method``, for messages."""
@@ -256,6 +239,8 @@ class Executor:
             elif kind == m.DEFINE:
                 self.functions[(message[1],)] = message[2]
                 self.names[message[1]] = message[3]
+            elif kind == m.CONSUMED:
+                self.consumed[(peer, message[1])] = message[2]
             elif kind == m.CANCEL:
                 self._on_cancel(peer, message[1], message[2])
             else:  # a frame may hold other messages between calls
@@ -330,7 +315,11 @@ class Executor:
         threads.set_threads(lease["resources"].get("CPU", 1.0))
 
     def _on_exit(self) -> None:
-        self.exit_code = 0
+        """The agent has more idle executors than it keeps."""
+        if self.runtime.exports.holders or self.runtime.tasks.unfinished():
+            self.runtime.link.send(("still_needed",))  # it owns what others hold or wait for
+        else:
+            self.exit_code = 0
 
     def _on_create(
         self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]
@@ -351,8 +340,8 @@ class Executor:
             mode = actor_modes.prepare(self, class_, spec)
             self.actor = class_.__new__(class_)
             actor_modes.construct(self, args, kwargs)
-        except BaseException as error:  # the constructor's error is what callers get
-            status, data = self.error_reply(error, "__init__")
+        except BaseException as error:  # noqa: BLE001 - the constructor's error is what callers get
+            _, data = self.error_reply(error, "__init__")
             link.send(("actor_failed", self.actor_id, data, isinstance(error, SystemExit)))
             self.exit_code = 0
             return
@@ -379,10 +368,10 @@ class Executor:
                 try:
                     status, data = (
                         encode_one(self.runtime, value, peer)
-                        if count == 1
+                        if count == 1 or count < 0
                         else encode_result(self.runtime, value, count, peer, self.name_of(target))
                     )
-                except Exception as problem:  # a result that can't be pickled is the call's error
+                except Exception as problem:  # noqa: BLE001 - failing to pickle the result is the call's error
                     error = problem
             if error is not None:
                 if self._ends_process(error) or (
@@ -391,7 +380,7 @@ class Executor:
                     data = self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called"))
                     status = m.ERROR
                 else:
-                    status, data = self.error_reply(error, target)
+                    status, data = self.error_reply(error, target, peer)
             micros = int((time.perf_counter() - started) * 1e6)
             peer.outbox.append((m.REPLY, seq, status, data, micros, None))
 

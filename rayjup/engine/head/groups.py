@@ -76,6 +76,7 @@ class GroupTable:
         self.names: dict[tuple[str, str], bytes] = {}
         self.living: dict[bytes, None] = {}
         self.awaited: dict[bytes, set[str]] = {}  # who asked for groups of which nothing came yet
+        self.creators: set[bytes] = set()  # actors that made groups
         self._removed: dict[bytes, None] = {}
 
     def add(self, group: Group) -> str | None:
@@ -85,12 +86,14 @@ class GroupTable:
             key = (group.spec["namespace"], name)
             if key in self.names:
                 return (
-                    f"Failed to create placement group '{group.id.hex()}' because name '{name}' already exists. "
-                    "get_placement_group() gives the one there is; remove_placement_group() frees the name."
+                    f"Failed to create placement group '{group.id.hex()}' because name '{name}' already "
+                    "exists. get_placement_group() gives that one; remove_placement_group() frees its name."
                 )
             self.names[key] = group.id
         self.by_id[group.id] = group
         self.living[group.id] = None
+        if group.spec["creator_actor"]:
+            self.creators.add(group.spec["creator_actor"])
         group.watchers |= self.awaited.pop(group.id, set())
         return None
 
@@ -123,8 +126,9 @@ class GroupTable:
 class Groups:
     """What the head does about placement groups."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, schedule: Callable[[ls.Event], None]) -> None:
         self.head = head
+        self._schedule = schedule
         self.table = GroupTable()
         self.ops: dict[str, Callable[..., Any]] = {
             "group_create_named": self.create,
@@ -171,7 +175,7 @@ class Groups:
         if problem is not None:
             raise RaySystemError(problem)
         group.watchers.add(client)
-        self.head.schedule(
+        self._schedule(
             ls.GroupRequested(
                 group_id,
                 _OWNER,
@@ -215,7 +219,7 @@ class Groups:
         group = self.table.by_id[it.group_id]
         group.possible = it.possible
         if not it.possible and group.watchers:
-            self.head.late.note(group.id, next(iter(group.watchers)), it.text)
+            self.head.late.note(group.id, next(iter(group.watchers)))
 
     def lost(self, it: ls.GroupLost) -> None:
         """Bundles of a group went with their node."""
@@ -261,9 +265,9 @@ class Groups:
 
     # -- their end
 
-    def owner_gone(self) -> None:
-        """A job or an actor has ended: so do the groups that nobody owns any more."""
-        if not self.table.living:
+    def owner_gone(self, actor_id: bytes | None = None) -> None:
+        """A job (or this actor) has ended: so do the groups that nobody owns any more."""
+        if actor_id is not None and actor_id not in self.table.creators:
             return
         head = self.head
 
@@ -275,7 +279,8 @@ class Groups:
             return actor is not None and actor.state != DEAD
 
         for group in self.table.ownerless(ended, lives):
-            self.remove(group)
+            if group.state != REMOVED:  # with the one before, if that held the actor that made it
+                self.remove(group)
 
     def remove(self, group: Group) -> None:
         """Give back a group's resources; what runs in it ends, and what waits for it fails."""
@@ -284,7 +289,7 @@ class Groups:
         head.late.drop(group.id)
         for actor_id in group.actors:
             head.end_actor_of_group(actor_id, group.id.hex())
-        head.schedule(ls.GroupRemoved(group.id))  # first: why a lease ended is heard before its pool ends
+        self._schedule(ls.GroupRemoved(group.id))  # first: why a lease ended is heard before its pool ends
         for client, pool_id in group.pools:
             head.fail_pool(client, pool_id, "group", f"placement group {group.id.hex()} was removed")
         self._publish(group)

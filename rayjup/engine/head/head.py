@@ -56,8 +56,6 @@ class Lease:
     client: str
     node_id: str
     pool_id: int
-    resources: dict[str, float]
-    actor_id: bytes | None = None
 
 
 class Head:
@@ -82,9 +80,8 @@ class Head:
         self._actor_requests: dict[str, bytes] = {}
         self._numbers = itertools.count(1)
         self._job_numbers = itertools.count(1)
-        self._finished: dict[str, list[int]] = {}  # counts of processes that are gone
         self.late = Late()
-        self.groups = Groups(self)
+        self.groups = Groups(self, self._schedule)
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
         self._on_group_watch = self.groups.on_watch
@@ -114,7 +111,7 @@ class Head:
         node_id = info["node_id"]
         self.nodes[node_id] = Node(node_id, info, send)
         labels = {"ray.io/node-id": node_id, **info.get("labels", {})}
-        self.schedule(ls.NodeJoined(node_id, info["resources"], labels))
+        self._schedule(ls.NodeJoined(node_id, info["resources"], labels))
 
     def node_left(self, node_id: str) -> None:
         """A node is gone, with its processes."""
@@ -122,7 +119,7 @@ class Head:
         if node is None:
             return
         self.dead_nodes.append(node.info)
-        self.schedule(ls.NodeLeft(node_id))
+        self._schedule(ls.NodeLeft(node_id))
         for actor in list(self.actors.by_id.values()):
             if actor.node_id == node_id and actor.state != ad.DEAD:
                 self._actor_process_ended(actor, "its node is gone")
@@ -183,7 +180,7 @@ class Head:
         gone = self.clients.pop(client, None)
         if gone is None:
             return
-        self.schedule(ls.ClientGone(client))
+        self._schedule(ls.ClientGone(client))
         self.groups.client_gone(client)
         self.late.drop_client(client)
         for lease in [held for held in self.leases.values() if held.client == client]:
@@ -216,13 +213,11 @@ class Head:
 
     # -- leases
 
-    def _on_lease(
-        self, node_id: str, client: str, pool_id: int, shape: dict[str, Any], wanted: int, locality: Any
-    ) -> None:
+    def _on_lease(self, node_id: str, client: str, pool_id: int, shape: dict[str, Any], wanted: int) -> None:
         outstanding = self._outstanding[(client, pool_id)]
         if wanted == 0:
-            requests, outstanding_now = list(outstanding), outstanding
-            outstanding_now.clear()
+            requests = list(outstanding)
+            outstanding.clear()
             for request in requests:
                 self._forget_request(request)
             return
@@ -237,12 +232,12 @@ class Head:
         outstanding[request] = more
         self._requests[request] = (client, pool_id, typed)
         self._shapes[(client, typed)] = pool_id
-        self.schedule(ls.Requested(request, client, node_id, typed, more, locality))
+        self._schedule(ls.Requested(request, client, node_id, typed, more))
 
     def _forget_request(self, request: str) -> None:
         self._requests.pop(request, None)
         self.late.drop(request)
-        self.schedule(ls.Cancelled(request))
+        self._schedule(ls.Cancelled(request))
 
     def fail_pool(self, client: str, pool_id: int, kind: str, why: str) -> None:
         """What waits in a client's pool can never run (``kind``: "group" or "node"); it is told so."""
@@ -256,7 +251,7 @@ class Head:
     def _on_release(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
             self._lease_ended(lease_id)
-            self.schedule(ls.Released(lease_id))
+            self._schedule(ls.Released(lease_id))
 
     def _on_lease_failed(self, node_id: str, lease_id: str) -> None:
         lease = self.leases.get(lease_id)
@@ -264,7 +259,7 @@ class Head:
             return
         client, pool_id = lease.client, lease.pool_id
         self._lease_ended(lease_id)
-        self.schedule(ls.Released(lease_id))
+        self._schedule(ls.Released(lease_id))
         self.to_client(client, ("grant", pool_id, lease_id, ""))
 
     def _on_executor_ended(self, node_id: str, lease_id: str, code: int | None, why: str) -> None:
@@ -273,23 +268,22 @@ class Head:
             if why:
                 self.to_client(lease.client, ("revoke", lease_id, why))
             self._lease_ended(lease_id)
-            self.schedule(ls.Released(lease_id))
+            self._schedule(ls.Released(lease_id))
 
     def _on_blocked(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
-            self.schedule(ls.Blocked(lease_id))
+            self._schedule(ls.Blocked(lease_id))
 
     def _on_unblocked(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
-            self.schedule(ls.Unblocked(lease_id))
+            self._schedule(ls.Unblocked(lease_id))
 
     def _lease_ended(self, lease_id: str) -> None:
         lease = self.leases.pop(lease_id, None)
         if lease is not None:
             self.to_node(lease.node_id, ("released", lease_id))
 
-    def schedule(self, event: ls.Event) -> None:
-        """Tell the lease scheduler, and do what it says."""
+    def _schedule(self, event: ls.Event) -> None:
         for instruction in self.scheduler.handle(event):
             self._carry_out(instruction)
 
@@ -323,17 +317,14 @@ class Head:
             client, pool_id, _ = self._requests[it.request_id]
             self.fail_pool(client, pool_id, "node", it.text)
         else:
-            self.late.note(it.request_id, it.client, it.text)
+            self.late.note(it.request_id, it.client)
 
     def _warn_of_late(self) -> None:
-        for key, client, text in self.late.due():
-            if isinstance(key, str):  # a request; it may have become possible, or been granted
-                text = self.scheduler.obstacle(key)
-                if not text:
-                    continue
+        for key, client in self.late.due():
+            text = self.scheduler.obstacle(key)
+            if text:  # else it has become possible, or been served
                 text = f"{text} It waits until a node is added that has it. {views.offers(self)}"
-            logger.warning("%s", text)
-            self._warn(client, text)
+                self._warn(client, text)
 
     def _warn(self, client: str, text: str) -> None:
         known = self.clients.get(client)
@@ -341,15 +332,15 @@ class Head:
             actor = self.actors.by_id.get(bytes.fromhex(client[6:]))
             known = self.clients.get(actor.creator) if actor is not None else None
         job = self.jobs.get(known.job_id) if known is not None else None
-        if job is not None:
+        if job is not None and self.late.is_news(job["client"], text):
+            logger.warning("%s", text)
             self.to_client(job["client"], ("warning", text))
 
     def _granted(self, grant: ls.Grant) -> None:
         actor_id = self._actor_requests.pop(grant.request_id, None)
         if actor_id is not None:
             actor = self.actors.by_id[actor_id]
-            lease = Lease(grant.lease_id, grant.client, grant.node_id, 0, grant.resources, actor_id)
-            self.leases[grant.lease_id] = lease
+            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0)
             actor.node_id = grant.node_id
             actor.lease_id = grant.lease_id
             self._tell_job(grant.node_id, actor.job_id)
@@ -375,7 +366,7 @@ class Head:
         else:
             outstanding.pop(grant.request_id, None)
             self._requests.pop(grant.request_id, None)
-        self.leases[grant.lease_id] = Lease(grant.lease_id, client, grant.node_id, pool_id, grant.resources)
+        self.leases[grant.lease_id] = Lease(grant.lease_id, client, grant.node_id, pool_id)
         job_id = self.clients[client].job_id
         self._tell_job(grant.node_id, job_id)
         self.to_node(
@@ -421,7 +412,7 @@ class Head:
             self._fail_actor(actor, _group_gone(shape.group.hex()))
             return
         self._actor_requests[request] = actor.id
-        self.schedule(ls.Requested(request, f"actor:{actor.id.hex()}", node_id, shape))
+        self._schedule(ls.Requested(request, f"actor:{actor.id.hex()}", node_id, shape))
 
     def _on_actor_watch(self, node_id: str, client: str, actor_id: bytes) -> None:
         actor = self.actors.by_id.get(actor_id)
@@ -451,7 +442,7 @@ class Head:
             return
         actor.state = ad.ALIVE
         if not actor.spec["holding"].get("CPU") and actor.lease_id is not None:
-            self.schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
+            self._schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
 
     def _on_actor_failed(
         self, node_id: str, client: str, actor_id: bytes, cause: bytes, on_purpose: bool
@@ -484,14 +475,14 @@ class Head:
         if again:
             self._place(actor, None)
         else:
-            self.groups.owner_gone()
+            self.groups.owner_gone(actor.id)
 
     def _fail_actor(self, actor: ad.Actor, why: str) -> None:
         """The actor can never be placed."""
         self.actors.die(actor, why, unschedulable=True)
         self._give_up_lease(actor)
         self._publish(actor)
-        self.groups.owner_gone()
+        self.groups.owner_gone(actor.id)
 
     def end_actor_of_group(self, actor_id: bytes, group: str) -> None:
         """The placement group in which the actor lives, or is to live, is removed."""
@@ -507,12 +498,12 @@ class Head:
         if actor.lease_id is not None:
             lease_id, actor.lease_id = actor.lease_id, None
             self.leases.pop(lease_id, None)
-            self.schedule(ls.Released(lease_id))
+            self._schedule(ls.Released(lease_id))
         for request, actor_id in list(self._actor_requests.items()):
             if actor_id == actor.id:
                 del self._actor_requests[request]
                 self.late.drop(request)
-                self.schedule(ls.Cancelled(request))
+                self._schedule(ls.Cancelled(request))
 
     def _end_actor(self, actor: ad.Actor, why: str, no_restart: bool = True) -> None:
         if no_restart:
@@ -527,7 +518,7 @@ class Head:
         else:
             self._give_up_lease(actor)
         if no_restart:
-            self.groups.owner_gone()
+            self.groups.owner_gone(actor.id)
 
     def _on_actor_out_of_scope(self, node_id: str, client: str, actor_id: bytes) -> None:
         actor = self.actors.by_id.get(actor_id)
@@ -554,7 +545,8 @@ class Head:
         if actor is None:
             raise ValueError(
                 f"Failed to look up actor with name '{name}' in namespace '{namespace}'. Either it was never "
-                "created, its creator is gone, or it is dead; rayjup.util.list_named_actors() shows those there are."
+                "created, its creator is gone, or it is dead; rayjup.util.list_named_actors() shows those "
+                "there are."
             )
         return views.actor_handle(actor)
 
@@ -577,7 +569,7 @@ class Head:
         ok, value = True, None
         try:
             value = self._ops[op](client, *payload)
-        except Exception as error:  # the asker gets it
+        except Exception as error:  # noqa: BLE001 - the asker gets it
             ok, value = False, pickle.dumps(error)
         self.to_node(node_id, ("to_client", client, ("answer", request, ok, value)))
 

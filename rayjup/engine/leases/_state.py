@@ -90,11 +90,16 @@ class LeaseScheduler:
         """What the whole cluster has."""
         return from_units(self._book.total)
 
-    def obstacle(self, request_id: str) -> str:
-        """Why a request can never be granted as the cluster is; "" if it can, or does not wait."""
-        request = self._book.requests.get(request_id)
-        infeasible = request.queue.infeasible if request is not None else None
-        return infeasible[1] if infeasible is not None else ""
+    def obstacle(self, waiting: str | bytes) -> str:
+        """Why a request (or group) can never be served as the cluster is; "" if it can, or does not wait."""
+        if isinstance(waiting, bytes):
+            group = self._pending.get(waiting)
+            possible, text = self._group_obstacle(group) if group is not None else (True, "")
+            return "" if possible else text
+        request = self._book.requests.get(waiting)
+        if request is None or request.queue.infeasible is None:
+            return ""
+        return obstacle(request.queue, self._book)[1]
 
     def snapshot(self) -> dict[str, Any]:
         """Nodes, leases, groups and demand as plain data, for the state API."""
@@ -405,9 +410,7 @@ class LeaseScheduler:
             found = plan(group, FreeNow(book.nodes, group, kept))
         if found is None:
             if tell:
-                possible, text = group_obstacle(
-                    group, [n for n in book.nodes.pools.values() if n.accepts(())]
-                )
+                possible, text = self._group_obstacle(group)
                 book.out.append(m.GroupPending(group.id, text, possible))
                 self._ask(group.names, None, len(missing), lambda pool: True, None, ())
             return
@@ -417,6 +420,9 @@ class LeaseScheduler:
         placed = [bundle.on.key for bundle in group.bundles if bundle is not None]
         book.out.append(m.GroupPlaced(group.id, group.client, placed))
         self._open_again(self._claims.drop(group))
+
+    def _group_obstacle(self, group: Group) -> tuple[bool, str]:
+        return group_obstacle(group, [n for n in self._book.nodes.pools.values() if n.accepts(())])
 
     # -- nobody waits forever ----------------------------------------------------------------------
 

@@ -34,12 +34,13 @@ class ActorScope:
 
     def __del__(self) -> None:
         self.calls.ended.append(self.actor_id)
+        self.calls.runtime.wake()
 
 
 class ActorClient:
     """What one process knows of one actor, and its calls there."""
 
-    __slots__ = ("actor_id", "creation", "error", "inflight", "peer", "pumping", "queue", "state")
+    __slots__ = ("actor_id", "creation", "error", "inflight", "peer", "queue", "state")
 
     def __init__(self, actor_id: bytes) -> None:
         self.actor_id = actor_id
@@ -49,7 +50,6 @@ class ActorClient:
         self.inflight: dict[int, Task] = {}
         self.error: BaseException | None = None
         self.creation: Any = None  # keeps the constructor's arguments alive
-        self.pumping = False
 
     def on_progress(self, tasks: Any) -> None:
         """Some calls were answered: send what has gathered meanwhile."""

@@ -13,11 +13,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base import exceptions
+from rayjup.base.serialization import pack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime.arguments import Arguments, encode
 from rayjup.engine.runtime.functions import Function
+from rayjup.engine.runtime.streams import DYNAMIC, DynamicRefs, ObjectRefGenerator, Stream, Streams
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
@@ -46,6 +48,7 @@ class Task:
         "retries",
         "retry_exceptions",
         "seq",
+        "stream",
     )
 
     def __init__(self, seq: int, function: Function, arguments: Any, pool: Any) -> None:
@@ -62,6 +65,7 @@ class Task:
         self.name = function.name
         self.cancelled = False
         self.parent = 0  # the call of this process that submitted it
+        self.stream: Stream | None = None  # of a generator call
 
 
 class Lease:
@@ -135,6 +139,7 @@ class Tasks:
         self._dirty_pools: list[Pool] = []
         self.dirty_peers: set[Peer] = set()
         self.functions: list[Function] = []
+        self.streams = Streams(runtime)
         self.parent = 0  # in an executor: the call that its main thread runs
 
     # -- submitting
@@ -154,6 +159,13 @@ class Tasks:
     def new_refs(self, task: Task, count: int) -> list[ObjectRef]:
         """The refs of a call's returns."""
         base = self.runtime.prefix + task.seq.to_bytes(8, "little")
+        if count < 0:  # a generator: one ref for the call, the items' refs come with them
+            task.stream = Stream(task.seq)
+            ref = ObjectRef(base + _INDEX[1])
+            ref._task = task
+            task.refs = [ref]
+            task.n_returns = count
+            return task.refs
         if count == 1:
             ref = ObjectRef(base + _INDEX[1])
             ref._task = task
@@ -199,6 +211,12 @@ class Tasks:
                 return refs
         self.dispatch(task)
         return refs
+
+    def generator(self, ref: ObjectRef, options: dict[str, Any] | None) -> ObjectRefGenerator:
+        """What iterates over the items of the generator call that ``ref`` stands for."""
+        stream: Stream = ref._task.stream
+        stream.limit = (options or {}).get("backpressure") or 0
+        return ObjectRefGenerator(self.runtime, stream, ref)
 
     def wait_for(self, task: Task, refs: list[ObjectRef], then: Any) -> None:
         """Call ``then(task)`` once all ``refs`` are resolved."""
@@ -288,11 +306,7 @@ class Tasks:
                 wanted = 0
             if wanted > pool.wanted or (wanted == 0 and pool.wanted):
                 pool.wanted = wanted
-                locality = self._locality(backlog[0]) if backlog else None
-                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality))
-
-    def _locality(self, task: Task) -> dict[str, int] | None:
-        return None
+                self.runtime.link.send(("lease", pool.id, pool.shape, wanted))
 
     def on_grant(self, pool_id: int, lease_id: str, address: str) -> None:
         """The node granted a lease on the executor listening at ``address``."""
@@ -438,8 +452,8 @@ class Tasks:
             self._finish(peer, task, message)
         for ref in done:
             waiters, ref._waiters = ref._waiters, None
-            for waiter in waiters or ():
-                waiter(ref)
+            if waiters:
+                runtime.run_waiters(ref, waiters)
         for message in strays:
             runtime.on_message(peer, message)
         for lease in leases:
@@ -456,6 +470,9 @@ class Tasks:
         if micros >= 0:
             function.observe(micros)
         refs = task.refs or []
+        if task.stream is not None and refs:
+            self._finish_stream(task, refs[0], status, value)
+            return
         if status == m.ERROR:
             if self._retry_after_error(task, value):
                 return
@@ -472,12 +489,35 @@ class Tasks:
             ref._task = None
             self.runtime.complete_wire(ref, part_status, part, writer=peer)
 
+    def _finish_stream(self, task: Task, ref: ObjectRef, status: int, value: Any) -> None:
+        stream = task.stream
+        assert stream is not None
+        if status == m.ERROR:  # it did not get so far as to yield anything
+            self.fail(task, self.runtime.load_error(value))
+            return
+        task.function.finished += 1
+        task.refs = None
+        ref._task = None
+        self.streams.finish(task)
+        if task.n_returns == DYNAMIC:
+            packed = pack(DynamicRefs(list(stream.items)))
+            kind, data = self.runtime.store_packed(packed)
+            self.runtime.complete(ref, kind, data, packed.refs)
+        else:
+            self.runtime.complete(ref, m.PLAIN, None, None)
+
+    def on_item(self, peer: Peer, message: Message) -> None:
+        """A generator has yielded."""
+        _, seq, index, status, value = message
+        task = self.inflight.get(seq)
+        if task is not None and task.stream is not None:
+            self.streams.on_item(peer, task, index, status, value)
+            self.runtime.completions += 1
+
     def _retry_after_error(self, task: Task, value: Any) -> bool:
         if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
             return False
-        import pickle
-
-        error = pickle.loads(value)
+        error = self.runtime.load_error(value)
         if isinstance(error, exceptions.TaskCancelledError):
             return False
         cause = getattr(error, "cause", error)
@@ -492,6 +532,8 @@ class Tasks:
         """Resolve a call's refs to ``error``."""
         task.function.failed += 1
         refs, task.refs = task.refs or [], None
+        if task.stream is not None:
+            self.streams.finish(task, error)
         for ref in refs:
             ref._task = None
             self.runtime.complete(ref, m.ERROR, error, None)
@@ -576,12 +618,14 @@ class Tasks:
         with self.lock:
             task.cancelled = True
             lease = task.lease if task.seq in self.inflight else None
-            if lease is None:
-                if self.waiting.pop(task.seq, None) is None and task.pool is not None:
-                    try:
-                        task.pool.backlog.remove(task)
-                    except ValueError:
-                        return  # answered meanwhile
+            if lease is None and self.waiting.pop(task.seq, None) is None and task.pool is not None:
+                try:
+                    task.pool.backlog.remove(task)
+                except ValueError:
+                    return  # answered meanwhile
+                if not task.pool.dirty:  # fewer leases are wanted now
+                    task.pool.dirty = True
+                    self._dirty_pools.append(task.pool)
         if lease is None:
             self.fail(task, error)
             self.runtime.reactor.kick()
@@ -612,6 +656,10 @@ class Tasks:
         if self._dirty_pools:
             with self.lock:
                 self._ask_for_leases()
+
+    def unfinished(self) -> bool:
+        """Whether a call of this process is not answered yet."""
+        return bool(self.inflight or self.waiting or any(pool.backlog for pool in self.pools.values()))
 
     def busy(self) -> bool:
         """Whether the background thread's ticks are needed."""
