@@ -25,7 +25,7 @@ def store_dir() -> Path:
 
     current = session.current()
     assert current is not None
-    return Path(current.runtime.node["store_dir"])
+    return Path(current.runtime.store.directory)
 
 
 def objects() -> list[str]:
@@ -80,3 +80,10 @@ def executor_pids() -> list[int]:
     import psutil
 
     return [child.pid for child in psutil.Process(zygote_pid()).children()]
+
+
+def node_children() -> int:
+    """How many zygotes the node has."""
+    import psutil
+
+    return sum("zygote" in " ".join(p.cmdline()) for p in psutil.Process(node_pid()).children())

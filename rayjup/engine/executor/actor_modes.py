@@ -128,7 +128,10 @@ class ThreadedMode:
         self.limit = limit
         self.calls: queue.SimpleQueue[tuple[Peer, Message] | None] = queue.SimpleQueue()
         self.threads: list[threading.Thread] = []
-        self.idle = 0  # threads that wait for a call (a hint: a thread too many does no harm)
+        self.unfinished = 0  # calls handed over and not answered: as many threads as that are needed
+        self.lock = threading.Lock()
+        self.waiting: set[tuple[Peer, int]] = set()  # calls that no thread has begun
+        executor.threaded = self
 
     def run(self) -> None:
         """Hand calls to threads until the actor ends."""
@@ -138,23 +141,28 @@ class ThreadedMode:
             executor.settle()
             executor.runtime.reactor.lead(executor._has_work)
             while waiting:
-                self.calls.put(waiting.popleft())
-                if self.calls.qsize() > self.idle and len(self.threads) < self.limit:
+                peer, message = waiting.popleft()
+                self.waiting.add((peer, message[1]))
+                with self.lock:
+                    self.unfinished += 1
+                self.calls.put((peer, message))
+                if self.unfinished > len(self.threads) and len(self.threads) < self.limit:
                     thread = threading.Thread(target=self._run_calls, name="rayjup-actor", daemon=True)
                     self.threads.append(thread)
                     thread.start()
 
+    def waits(self, peer: Peer, seq: int) -> bool:
+        """Whether a call is here that no thread has begun."""
+        return (peer, seq) in self.waiting
+
     def _run_calls(self) -> None:
-        calls = self.calls
         while True:
-            if calls.empty():
-                self.idle += 1
-                item = calls.get()
-                self.idle -= 1
-            else:
-                item = calls.get()
+            item = self.calls.get()
             if item is not None:
                 self._one(*item)
+                del item
+                with self.lock:
+                    self.unfinished -= 1
 
     def _one(self, peer: Peer, message: Message) -> None:
         executor = self.executor
@@ -164,9 +172,9 @@ class ThreadedMode:
         current.set(Running(peer, seq, executor.name_of(target), options))
         fresh: list[Any] = []
         try:
-            if seq in executor._cancelled:
-                executor._cancelled.discard(seq)
-                raise TaskCancelledError(error_message="cancelled before it started")
+            self.waiting.discard((peer, seq))
+            if executor._cancelled:
+                executor.check_cancelled(peer, seq)
             function = executor.functions.get(target) or executor.function(target)
             value = executor._call(function, payload, fresh)
             if count < 0:
@@ -235,9 +243,8 @@ class AsyncMode:
         current.set(Running(peer, seq, executor.name_of(target), options))
         fresh: list[Any] = []
         try:
-            if executor._cancelled and seq in executor._cancelled:
-                executor._cancelled.discard(seq)
-                raise TaskCancelledError(error_message="cancelled before it started")
+            if executor._cancelled:
+                executor.check_cancelled(peer, seq)
             function = executor.functions.get(target) or executor.function(target)
             if type(payload) is tuple:
                 value = function(*payload)

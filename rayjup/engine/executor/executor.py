@@ -53,7 +53,7 @@ class Executor:
         self.started = 0.0
         self.exit_code: int | None = None
         self._interruptible = 0  # seq of the call that a signal may interrupt
-        self._cancelled: set[int] = set()
+        self._cancelled: set[tuple[Peer, int]] = set()  # callers number their calls each for itself
         self._cancel_children: set[int] = set()
         self._main = threading.get_ident()
         self._replied: Peer | None = None  # has answers that are not flushed yet
@@ -61,6 +61,7 @@ class Executor:
         self._creation: tuple[dict[str, Any], bytes] | None = None
         self.home: tuple[bytes, bool] | None = None  # the placement group of the actor
         self.coroutines: dict[Any, Any] = {}
+        self.threaded: actor_modes.ThreadedMode | None = None
         self.consumed: dict[tuple[Peer, int], int] = {}  # items taken, of generators that wait for that
         self.runtime = Runtime("executor", agent_path, job_id, {"token": token})
         self.runtime.on_calls = self.on_calls
@@ -129,11 +130,10 @@ class Executor:
         fresh: list[Any] = []
         held = None
         try:
-            if self._cancelled and seq in self._cancelled:
-                self._cancelled.discard(seq)
-                raise TaskCancelledError(error_message="cancelled before it started")
             function = self.functions.get(target) or self.function(target)
-            self._interruptible = seq
+            self._interruptible = seq  # before the look: a cancellation is either seen or interrupts
+            if self._cancelled:
+                self.check_cancelled(peer, seq)
             if type(payload) is tuple:
                 value = function(*payload)
             else:
@@ -162,6 +162,8 @@ class Executor:
             held = self.runtime.exports.register_held(fresh, peer)
         now = time.perf_counter()
         self.running = None
+        if self._cancelled:
+            self._cancelled.discard((peer, seq))  # it came too late
         if self._replied is not peer:
             if self._replied is not None:
                 self._replied.flush()
@@ -170,6 +172,12 @@ class Executor:
         if not self.queue or now - self._last_flush > _BATCH_S:
             self._last_flush = now
             peer.flush()
+
+    def check_cancelled(self, peer: Peer, seq: int) -> None:
+        """Raise for a call that was cancelled before it started."""
+        if (peer, seq) in self._cancelled:
+            self._cancelled.discard((peer, seq))
+            raise TaskCancelledError(error_message="cancelled before it started")
 
     def _call(self, function: Callable[..., Any], payload: Any, fresh: list[Any]) -> Any:
         # In a frame of its own, so that nothing keeps the arguments alive afterwards.
@@ -248,22 +256,24 @@ class Executor:
 
     def _on_cancel(self, peer: Peer, seq: int, recursive: bool) -> None:
         if any(queued_peer is peer and message[1] == seq for queued_peer, message in list(self.queue)):
-            self._cancelled.add(seq)
+            self._cancelled.add((peer, seq))
             return
         running = self.running
         if running is not None and running[0] is peer and running[1][1] == seq:
+            self._cancelled.add((peer, seq))
+            if recursive:
+                self._cancel_children.add(seq)
             if self._interruptible == seq:
-                self._cancelled.add(seq)
-                if recursive:
-                    self._cancel_children.add(seq)
                 signal.pthread_kill(self._main, signal.SIGUSR1)
+        elif self.threaded is not None and self.threaded.waits(peer, seq):
+            self._cancelled.add((peer, seq))
         else:
             actor_modes.cancel(self, peer, seq)
 
     def _on_signal(self, *_: Any) -> None:
-        seq = self._interruptible
-        if seq and seq in self._cancelled:
-            self._cancelled.discard(seq)
+        seq, running = self._interruptible, self.running
+        if seq and running is not None and (running[0], seq) in self._cancelled:
+            self._cancelled.discard((running[0], seq))
             self._interruptible = 0
             raise KeyboardInterrupt
 
@@ -288,13 +298,20 @@ class Executor:
                 break
             back.setdefault(peer, []).append(message[1])
         for peer, seqs in back.items():
+            if self._cancelled:  # their caller knows which ones it has cancelled
+                self._cancelled.difference_update((peer, seq) for seq in seqs)
             peer.send((m.BOUNCE, seqs[::-1]))
 
     # -- lending the CPU while blocked (the runtime's block hook)
 
     def applies(self) -> bool:
-        """Whether the calling thread holds a lease that it could lend out while it waits."""
-        return self.running is not None and bool(self.lease) and threading.get_ident() == self._main
+        """Whether the calling thread holds CPUs that it could lend out while it waits."""
+        return (
+            self.running is not None
+            and threading.get_ident() == self._main
+            and bool(self.lease)
+            and self.lease["resources"].get("CPU", 0.0) > 0.0
+        )
 
     def enter(self) -> None:
         """The main thread begins to wait."""

@@ -37,9 +37,9 @@ class _Sender:
 
     def fail(self, error: BaseException) -> None:
         if isinstance(error, RayTaskError):
-            status, value = m.ERROR, self.executor.runtime.pack_error(error)
+            status, value = m.ERROR, self.executor.runtime.pack_error(error, self.peer)
         else:
-            status, value = encode_error(self.executor.runtime, error, self.name)
+            status, value = encode_error(self.executor.runtime, error, self.name, None, self.peer)
         self._post(status, value)
 
     def _post(self, status: int, value: Any) -> None:

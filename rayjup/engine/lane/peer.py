@@ -39,6 +39,7 @@ class Peer:
         "reactor",
         "sock",
         "state",
+        "undelivered",
         "worker_id",
     )
 
@@ -61,6 +62,7 @@ class Peer:
         self.address = ""
         self.defined: set[bytes] = set()
         self.state: Any = None
+        self.undelivered: list[Message] = []  # what the other side certainly never got
         self._reader = FrameReader()
         self._unsent: memoryview | None = None
         self._write_lock = threading.Lock()
@@ -102,6 +104,7 @@ class Peer:
         except BlockingIOError:
             sent = 0
         except OSError:
+            self.undelivered += messages
             return  # the reading side sees the end of the connection and reports it
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]

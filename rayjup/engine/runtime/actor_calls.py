@@ -156,6 +156,7 @@ class ActorCalls:
             unresolved = arguments.unresolved()
             if unresolved:
                 with self.lock:
+                    tasks.waiting[task.seq] = task  # before others can find it in the queue
                     client.queue.append(task)
                 tasks.wait_for(task, unresolved, lambda task: self._pump(client))
                 return refs
@@ -192,6 +193,12 @@ class ActorCalls:
         else:
             tasks.dirty_peers.add(peer)
             tasks.wake_background()
+
+    def pump_all(self) -> None:
+        """Send queued calls whose turn has come because another was withdrawn."""
+        for client in list(self.clients.values()):
+            if client.queue:
+                self._pump(client)
 
     def _pump(self, client: ActorClient) -> None:
         """Send queued calls whose turn it is; all of them fail when the actor is dead."""

@@ -373,9 +373,11 @@ class Runtime:
         hook = self.block_hook
         if hook is None or not hook.applies():
             return self.reactor.lead(done, deadline)
-        soon = time.monotonic() + 0.001
-        if self.reactor.lead(done, soon if deadline is None else min(soon, deadline)):
-            return True
+        if not self.tasks.waits_for_leases():
+            # What is under way may be there in a moment: lending the CPU would cost more.
+            soon = time.monotonic() + 0.001
+            if self.reactor.lead(done, soon if deadline is None else min(soon, deadline)):
+                return True
         hook.enter()
         try:
             return self.reactor.lead(done, deadline)

@@ -542,12 +542,13 @@ class Tasks:
         """An executor gives back calls it has not started: they go elsewhere."""
         with self.lock:
             tasks = []
+            cancelled = []
             for seq in seqs:
                 task = self.inflight.pop(seq, None)
                 if task is not None:
                     task.lease.inflight.pop(seq, None)
                     task.lease.stuck = True
-                    tasks.append(task)
+                    (cancelled if task.cancelled else tasks).append(task)
             for task in reversed(tasks):
                 pool = task.pool
                 pool.backlog.appendleft(task)
@@ -559,6 +560,8 @@ class Tasks:
                     pool.dirty = True
                     self._dirty_pools.append(pool)
             self._ask_for_leases()
+        for task in cancelled:
+            self.fail(task, _cancelled_early(task))
 
     def on_peer_closed(self, peer: Peer) -> None:
         """An executor is gone: its calls are retried or fail."""
@@ -570,6 +573,7 @@ class Tasks:
             if lease in lease.pool.leases:
                 lease.pool.leases.remove(lease)
                 self.runtime.link.send(("release", lease.id))
+            unseen = {msg[1] for msg in (*peer.undelivered, *peer.outbox) if msg[0] == m.CALL}
             lost = list(lease.inflight.values())
             lease.inflight.clear()
             for task in lost:
@@ -579,8 +583,8 @@ class Tasks:
                 self.fail(
                     task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force.")
                 )
-            elif task.retries:
-                if task.retries > 0:
+            elif task.retries or task.seq in unseen:
+                if task.retries > 0 and task.seq not in unseen:
                     task.retries -= 1
                 self.dispatch(task)
             else:
@@ -614,7 +618,6 @@ class Tasks:
         task: Task | None = ref._task
         if task is None or ref._kind != PENDING:
             return
-        error = exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled before it started.")
         with self.lock:
             task.cancelled = True
             lease = task.lease if task.seq in self.inflight else None
@@ -627,7 +630,9 @@ class Tasks:
                     task.pool.dirty = True
                     self._dirty_pools.append(task.pool)
         if lease is None:
-            self.fail(task, error)
+            self.fail(task, _cancelled_early(task))
+            if task.pool is None:
+                self.runtime.actors.pump_all()  # calls of its actor may have waited behind it
             self.runtime.reactor.kick()
             return
         lease.peer.send((m.CANCEL, task.seq, recursive))
@@ -660,6 +665,10 @@ class Tasks:
     def unfinished(self) -> bool:
         """Whether a call of this process is not answered yet."""
         return bool(self.inflight or self.waiting or any(pool.backlog for pool in self.pools.values()))
+
+    def waits_for_leases(self) -> bool:
+        """Whether calls of this process have no executor yet."""
+        return any(pool.backlog for pool in list(self.pools.values()))
 
     def busy(self) -> bool:
         """Whether the background thread's ticks are needed."""
@@ -701,3 +710,7 @@ class Tasks:
             row[0] -= 1
             row[1] += 1
         return out
+
+
+def _cancelled_early(task: Task) -> exceptions.TaskCancelledError:
+    return exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled before it started.")
