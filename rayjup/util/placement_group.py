@@ -6,6 +6,8 @@ run in it by way of :class:`rayjup.util.scheduling_strategies.PlacementGroupSche
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base import checks
@@ -289,3 +291,15 @@ def _check_labels(
         except TypeError as error:
             raise ValueError(str(error)) from error
     return selectors if any(selectors) else []
+
+
+class _Module(ModuleType):
+    """This module and its function share the name ``rayjup.util.placement_group``.
+
+    Python puts the module there when it is first imported, so the module can be called as well.
+    """
+
+    __call__ = staticmethod(placement_group)
+
+
+sys.modules[__name__].__class__ = _Module

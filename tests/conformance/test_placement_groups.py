@@ -129,6 +129,13 @@ def test_wrong_arguments(arguments):
         placement_group(**arguments)
 
 
+def test_the_function_is_found_in_both_places():
+    group = ray.util.placement_group([{"CPU": 1}])
+    assert ray.get(group.ready(), timeout=20) == group
+    ray.util.remove_placement_group(group)
+    assert ray.util.get_current_placement_group() is None
+
+
 # -- tables and names
 
 
@@ -290,6 +297,18 @@ def test_actors_live_in_groups(made):
     assert ray.get([a.where.remote() for a in actors], timeout=20) == [(group.id.hex(), node)] * 2
 
 
+@pytest.mark.filterwarnings("ignore:placement_group parameter:DeprecationWarning")
+def test_the_older_options_for_groups(made):
+    group = made([{"CPU": 1}])
+
+    @ray.remote
+    def where():
+        return ray.get_runtime_context().get_placement_group_id()
+
+    ref = where.options(placement_group=group, placement_group_bundle_index=0).remote()
+    assert ray.get(ref, timeout=20) == group.id.hex()
+
+
 def test_what_fits_no_bundle_is_refused_at_once(made):
     group = made([{"CPU": 1}, {"CPU": 1}])
 
@@ -408,6 +427,22 @@ def test_actors_capture_their_children(made):
         actor = kind.options(scheduling_strategy=capturing(group)).remote()
         assert ray.get(actor.ask.remote(), timeout=20) == group.id.hex()
         ray.kill(actor)
+
+
+def test_actors_are_captured_as_children(made):
+    @ray.remote(num_cpus=1)
+    class Child:
+        def where(self):
+            return ray.get_runtime_context().get_placement_group_id()
+
+    @ray.remote
+    def parent():
+        child = Child.remote()
+        return ray.get(child.where.remote())
+
+    group = made([{"CPU": 1}, {"CPU": 1}])
+    found = ray.get(parent.options(scheduling_strategy=capturing(group)).remote(), timeout=20)
+    assert found == group.id.hex()
 
 
 def test_tasks_make_groups_of_their_own():
