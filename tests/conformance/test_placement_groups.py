@@ -297,7 +297,7 @@ def test_actors_live_in_groups(made):
     assert ray.get([a.where.remote() for a in actors], timeout=20) == [(group.id.hex(), node)] * 2
 
 
-@pytest.mark.filterwarnings("ignore:placement_group parameter:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:placement_group:DeprecationWarning")
 def test_the_older_options_for_groups(made):
     group = made([{"CPU": 1}])
 
