@@ -121,24 +121,21 @@ def test_actors_of_a_group(made):
 @pytest.mark.parametrize("zone", ["a", "b", "c"])
 def test_affinity_selectors_and_label_strategies(where, zone):
     node = next(node for node, its in zones().items() if its == zone)
-    refs = [
-        where.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(),
-        where.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True)).remote(),
-        where.options(label_selector={"zone": zone}).remote(),
-        where.options(
-            label_selector={"zone": "x"}, fallback_strategy=[{"label_selector": {"zone": zone}}]
-        ).remote(),
-        where.options(scheduling_strategy=NodeLabelSchedulingStrategy({"zone": In(zone)})).remote(),
-        where.options(
-            scheduling_strategy=NodeLabelSchedulingStrategy(
-                {"zone": In("a", "b", "c")}, soft={"zone": In(zone)}
-            )
-        ).remote(),
-    ]
-    assert ray.get(refs, timeout=60) == [zone] * len(refs)
+    soft = NodeLabelSchedulingStrategy({"zone": In(*"abc")}, soft={"zone": In(zone)})
+    for options in (
+        {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)},
+        {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)},
+        {"scheduling_strategy": NodeLabelSchedulingStrategy({"zone": In(zone)})},
+        {"scheduling_strategy": soft},
+        {"label_selector": {"zone": zone}},
+        {"label_selector": {"zone": "x"}, "fallback_strategy": [{"label_selector": {"zone": zone}}]},
+    ):
+        assert ray.get(where.options(**options).remote(), timeout=60) == zone, options
 
 
-def test_spread_uses_all_nodes():
+def test_spread_uses_all_nodes(eventually):
+    eventually(lambda: ray.available_resources().get("CPU", 0) == 6, 30)
+
     @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
     class Here:
         def zone(self):
