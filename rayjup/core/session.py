@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
@@ -47,6 +47,13 @@ def set_current(session: Session | None) -> None:
             _numbers += 1
             session.number = _numbers
         _session = session
+
+
+def renew() -> None:
+    """Have functions and classes sent anew: they remember the session in which they were sent."""
+    with _lock:
+        if _session is not None:
+            set_current(replace(_session))
 
 
 def require() -> Session:
