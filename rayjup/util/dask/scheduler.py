@@ -260,12 +260,14 @@ _remote = ray.remote(_dask_task)
 def _graph(dsk: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
     """The graph as a dict of Dask's task objects, and options of tasks by key."""
     annotated: dict[Any, Any] = {}
+    if hasattr(dsk, "__dask_annotations__"):
+        annotated = dsk.__dask_annotations__().get("ray_remote_args", {})
     if hasattr(dsk, "__dask_graph__"):
         dsk = dsk.__dask_graph__()
     for layer in getattr(dsk, "layers", {}).values():
         options = (getattr(layer, "annotations", None) or {}).get("ray_remote_args")
         if options:
-            annotated.update((key, options) for key in layer)
+            annotated = {**annotated, **dict.fromkeys(layer, options)}
     return convert_legacy_graph(ensure_dict(dsk)), annotated
 
 
