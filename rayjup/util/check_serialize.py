@@ -36,7 +36,8 @@ class FailureTuple:
         return self.path[-1]
 
     def __repr__(self) -> str:
-        return f"FailTuple({self.name} [path={' -> '.join(self.path)}, obj={self.obj!r}, parent={self.parent!r}])"
+        path = " -> ".join(self.path)
+        return f"FailTuple({self.name} [path={path}, obj={self.obj!r}, parent={self.parent!r}])"
 
 
 def inspect_serializability(
@@ -102,7 +103,7 @@ class _Search:
         """The innermost failures in ``obj``; [] when it can be pickled."""
         try:
             pack(obj)
-        except Exception as error:  # whatever pickling raises is what is looked for
+        except Exception as error:  # noqa: BLE001 - whatever pickling raises is what is looked for
             self.say(f"!!! {path[-1]} cannot be serialized: {error}", level)
         else:
             return []

@@ -11,9 +11,9 @@ import math
 import re
 import threading
 import warnings
-from typing import Any, Union
+from typing import Any
 
-Number = Union[int, float]
+Number = int | float
 _Tags = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")

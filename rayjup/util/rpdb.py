@@ -24,9 +24,10 @@ class RemotePdb(pdb.Pdb):
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        # Not inherited: `use_rawinput` would read from the terminal.
-        self._file = connection.makefile("rw", encoding="utf-8", newline="\n")
-        super().__init__(stdin=self._file, stdout=self._file, nosigint=True)
+        # Two files: one for both would forget what it has read ahead when something is written.
+        self._input = connection.makefile("r", encoding="utf-8", newline="\n")
+        self._output = connection.makefile("w", encoding="utf-8", newline="\n")
+        super().__init__(stdin=self._input, stdout=self._output, nosigint=True)
         self.use_rawinput = False
 
     def do_continue(self, arg: str) -> bool | None:
@@ -46,13 +47,14 @@ class RemotePdb(pdb.Pdb):
 
     do_q = do_exit = do_quit
 
-    def do_EOF(self, arg: str) -> bool | None:  # noqa: N802 - pdb's name
+    def do_EOF(self, arg: str) -> bool | None:
         """The other side has gone."""
         return self.do_quit(arg)
 
     def _end(self) -> None:
         with contextlib.suppress(OSError):  # the other side may have gone
-            self._file.close()
+            self._output.close()
+        self._input.close()
         self._connection.close()
 
 

@@ -121,9 +121,7 @@ def get_tpu_nodes_for_slice(
     return [n for n in rows if n.get("Alive") and get_tpu_slice_name_from_node(n) == slice_name]
 
 
-def get_num_tpu_slices(
-    topology: str, accelerator_type: str, tpu_resource_per_chip: int | None = None
-) -> int:
+def get_num_tpu_slices(topology: str, accelerator_type: str, tpu_resource_per_chip: int | None = None) -> int:
     """How many whole slices of a topology the cluster has."""
     get_tpu_version_from_type(accelerator_type)
     wanted = _chips(topology) * (tpu_resource_per_chip or 1)
@@ -167,14 +165,16 @@ def init_jax_profiler(port: int | None = None) -> None:
     jax.profiler.start_server(port or int(os.environ.get("JAX_PROFILER_PORT", "9999")))
 
 
-_SLICES = "SlicePlacementGroup SubslicePlacementGroup slice_placement_group subslice_placement_group run_on_slice"
+_SLICES = (
+    "SlicePlacementGroup SubslicePlacementGroup slice_placement_group subslice_placement_group run_on_slice"
+)
 
 
 def __getattr__(name: str) -> Any:
     if name in _SLICES.split():
         raise AttributeError(
-            f"rayjup.util.tpu has no {name}: rayjup reserves no TPU slices, which takes machines with TPUs. Use "
-            "placement_group(bundles) with the number and resources from get_tpu_worker_resources()."
+            f"rayjup.util.tpu has no {name}: rayjup reserves no TPU slices, which takes machines with TPUs. "
+            "Use placement_group(bundles) with the number and resources from get_tpu_worker_resources()."
         )
     raise AttributeError(f"module 'rayjup.util.tpu' has no attribute {name!r}")
 

@@ -21,10 +21,12 @@ CBS = (
 )
 CBS_DONT_DROP = {"ray_pretask", "ray_posttask"}
 
-RayCallback = namedtuple("RayCallback", CBS)
+RayCallback: Any = namedtuple("RayCallback", CBS)  # type: ignore[misc]
 """The hooks of one callback; None where it has none."""
 
-RayCallbacks = namedtuple("RayCallbacks", [f"{name}_cbs" for name in CBS])
+RayCallbacks: Any = namedtuple(  # type: ignore[misc]
+    "RayCallbacks", [f"{name}_cbs" for name in CBS]
+)
 """The hooks of several callbacks, in lists by kind."""
 
 
@@ -43,7 +45,8 @@ class RayDaskCallback:
     ray_pretask
         ``f(key, object_refs)`` where the task runs, before it.
     ray_posttask
-        ``f(key, result, pre_state)`` where the task runs, after it; ``pre_state`` is what ``ray_pretask`` gave.
+        ``f(key, result, pre_state)`` where the task runs, after it; ``pre_state`` is what
+        ``ray_pretask`` gave.
     ray_postsubmit_all
         ``f(object_refs, dsk)`` in the driver when all are submitted.
     ray_finish
@@ -66,9 +69,7 @@ class RayDaskCallback:
     def __init__(self, **kwargs: Callable[..., Any] | None) -> None:
         unknown = sorted(set(kwargs) - set(CBS))
         if unknown:
-            raise TypeError(
-                f"RayDaskCallback() got {', '.join(unknown)}: its keywords are {', '.join(CBS)}."
-            )
+            raise TypeError(f"RayDaskCallback() got {', '.join(unknown)}: its keywords are {', '.join(CBS)}.")
         for name, hook in kwargs.items():
             if hook is not None:
                 setattr(self, f"_{name}", hook)
@@ -117,7 +118,7 @@ def unpack_ray_callbacks(cbs: Iterable[Any] | None) -> Any:
     return RayCallbacks(*lists)
 
 
-class add_ray_callbacks:  # noqa: N801 - Ray's name
+class add_ray_callbacks:
     """Context manager: use callbacks within it."""
 
     def __init__(self, *callbacks: Any) -> None:

@@ -59,8 +59,8 @@ def ray_dask_get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     unknown = sorted(set(kwargs) - _FOR_OTHERS)
     if unknown:
         raise TypeError(
-            f"ray_dask_get() got unexpected keyword argument(s) {', '.join(unknown)}: it takes ray_callbacks, "
-            "ray_persist and ray_remote_args."
+            f"ray_dask_get() got unexpected keyword argument(s) {', '.join(unknown)}: "
+            "it takes ray_callbacks, ray_persist and ray_remote_args."
         )
     graph, annotated = _graph(dsk)
     with local_ray_callbacks(ray_callbacks) as active, local_callbacks(dask_callbacks) as plain:

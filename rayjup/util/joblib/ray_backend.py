@@ -44,7 +44,8 @@ class RayBatchedCalls:
         with parallel_config(backend=backend, n_jobs=n_jobs):
             return [
                 func(
-                    *map(ray_get_if_needed, args), **{name: ray_get_if_needed(arg) for name, arg in kwargs.items()}
+                    *map(ray_get_if_needed, args),
+                    **{name: ray_get_if_needed(arg) for name, arg in kwargs.items()},
                 )
                 for func, args, kwargs in self.items
             ]
