@@ -113,6 +113,22 @@ def test_a_pool_goes_on_without_the_process_that_died(ray_cluster):
         assert pool.map(abs, [-1]) == [1]
 
 
+def test_errors_of_a_pool_are_those_of_the_standard_library(ray_cluster):
+    from rayjup.util.multiprocessing import Pool
+
+    errors = []
+    with Pool(2) as pool:
+        results = pool.imap(lambda x: 1 / x, [1, 0, 2])
+        assert next(results) == 1
+        with pytest.raises(ZeroDivisionError) as caught:
+            next(results)
+        assert "lambda" in str(caught.value.__cause__)
+        assert next(results) == 0.5
+        pool.apply_async(lambda: 1 / 0, error_callback=errors.append)
+        poll(lambda: errors)
+    assert isinstance(errors[0], ZeroDivisionError)
+
+
 def test_what_a_pool_had_to_do_when_terminated_is_an_error(ray_cluster, tmp_path):
     from rayjup.util.multiprocessing import Pool
 

@@ -87,14 +87,13 @@ def test_metrics_travel_to_tasks(ray_cluster):
     from ray.util.metrics import Counter
 
     counter = Counter("conformance_travels", tag_keys=("k",))
-    counter.set_default_tags({"k": "v"})
 
     @ray.remote
     def count():
-        counter.inc(2)
+        counter.inc(2, tags={"k": "v"})
         return counter.info
 
-    assert ray.get(count.remote())["default_tags"] == {"k": "v"}
+    assert ray.get(count.remote()) == counter.info
 
 
 def test_log_once(ray_cluster):
