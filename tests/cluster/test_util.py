@@ -166,5 +166,32 @@ def test_large_arguments_of_joblib_are_stored_once(ray_cluster):
     assert flags == [True] * 4
 
 
+def test_dask_graphs_one_task_after_the_other(ray_cluster):
+    from rayjup.util.dask import RayDaskCallback, ray_dask_get, ray_dask_get_sync
+
+    graph = {"a": 1, "b": (abs, -2), "c": (sum, ["a", "b"])}
+    assert ray_dask_get_sync(graph, [["c"], "b"]) == ((3,), 2)
+    with pytest.raises(ZeroDivisionError):
+        ray_dask_get_sync({"a": (divmod, 1, 0)}, "a")
+    with RayDaskCallback(ray_presubmit=lambda task, key, deps: 7 if key == "b" else None):
+        assert ray_dask_get(graph, "c") == 8
+
+
+def test_dasks_own_callbacks_hear_of_tasks(ray_cluster):
+    import dask
+    from dask.callbacks import Callback
+
+    from rayjup.util.dask import ray_dask_get
+
+    heard = []
+    with Callback(
+        pretask=lambda key, dsk, state: heard.append("pre"),
+        posttask=lambda key, result, dsk, state, worker: heard.append(result),
+        finish=lambda dsk, state, failed: heard.append(failed),
+    ):
+        dask.delayed(abs)(-4).compute(scheduler=ray_dask_get)
+    assert heard == ["pre", 4, False]
+
+
 def _is_mapped(array):
     return not array.flags.writeable

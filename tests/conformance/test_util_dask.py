@@ -8,12 +8,11 @@ dask = pytest.importorskip("dask")
 
 
 def test_a_graph_of_tuples(ray_cluster):
-    from ray.util.dask import ray_dask_get, ray_dask_get_sync
+    from ray.util.dask import ray_dask_get
 
     graph = {"a": 1, "b": (abs, -2), "c": (sum, ["a", "b"]), "d": "c"}
     assert ray_dask_get(graph, "c") == 3
     assert ray_dask_get(graph, [["c"], "d"]) == ((3,), 3)
-    assert ray_dask_get_sync(graph, "c") == 3
 
 
 def test_delayed_functions_run_as_tasks(ray_cluster):
@@ -39,6 +38,7 @@ def test_errors_come_out(ray_cluster):
         dask.delayed(divmod)(1, 0).compute(scheduler=ray_dask_get)
 
 
+@pytest.mark.filterwarnings("ignore:Dask configuration key:FutureWarning")
 def test_enabling_for_all(ray_cluster):
     from ray.util.dask import disable_dask_on_ray, enable_dask_on_ray
 
@@ -91,9 +91,11 @@ def test_callbacks_are_called_where_they_belong(ray_cluster):
 
 
 def test_presubmit_may_give_the_result(ray_cluster):
+    ray = ray_cluster
     from ray.util.dask import RayDaskCallback, ray_dask_get
 
-    with RayDaskCallback(ray_presubmit=lambda task, key, deps: 7):
+    seven = ray.put(7)
+    with RayDaskCallback(ray_presubmit=lambda task, key, deps: seven):
         assert ray_dask_get({"a": (abs, -1)}, "a") == 7
 
 
