@@ -49,7 +49,11 @@ _WHERE = {
         "rayjup.base.ids",
     ),
 }
-_MODULES = {"exceptions", "actor", "runtime_context", "observe", "notebook", "cluster", "util"}
+_MODULES = {
+    *("exceptions", "actor", "runtime_context", "observe", "notebook", "cluster", "util"),
+    "dag",
+    "experimental",
+}
 
 SCRIPT_MODE = 0
 WORKER_MODE = 1

@@ -13,6 +13,7 @@ from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
 from rayjup.core.arguments import accepted
 from rayjup.core.placement import shape_of
+from rayjup.core.remote_function import dag_module
 
 _METHOD_OPTIONS = "__rayjup_method_options__"
 _SPECIAL_METHODS = ("__ray_call__", "__ray_ready__", "__ray_terminate__")
@@ -129,6 +130,10 @@ class ActorClass:
                 return ActorHandle(existing["actor_id"], existing["meta"], None)
         scope = runtime.actors.create(actor_id, spec, args, kwargs)
         return ActorHandle(actor_id, meta, scope)
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Note the actor down as a node of a graph, whose executions make it; see ``rayjup.dag``."""
+        return dag_module().ClassNode(self, args, kwargs, self._options.given())
 
     def _pickled(self, session: Any) -> bytes:
         if self._blob is None or self._blob[0] is not session:
@@ -283,6 +288,12 @@ class ActorMethod:
         if parsed.max_task_retries is not None:
             changed._retries = parsed.max_task_retries
         return changed
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Note the call down as a node of a graph (several for several values); see ``rayjup.dag``."""
+        handle = ActorHandle(self._id, self._meta, self._scope)
+        options = {"num_returns": self._num_returns, "max_task_retries": self._retries}
+        return dag_module().bind_method(handle, self._name, self._num_returns, options, args, kwargs)
 
     def __repr__(self) -> str:
         return f"ActorMethod({self._meta['class_name']}.{self._name})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -84,6 +85,10 @@ class RemoteFunction:
         changed._prepared = None
         return changed
 
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Note the call down as a node of a graph; see ``rayjup.dag``."""
+        return dag_module().FunctionNode(self, args, kwargs, self._options.given())
+
     def _prepare(self) -> tuple[Any, Any, Function, Any]:
         session = sessions.require()
         if not isinstance(self._num_returns, int):
@@ -115,6 +120,11 @@ class RemoteFunction:
 
     def __repr__(self) -> str:
         return f"<rayjup.RemoteFunction {self._name}>"
+
+
+def dag_module() -> Any:
+    """``rayjup.dag``, which is above this layer and loaded only when ``bind`` is used."""
+    return importlib.import_module("rayjup.dag")
 
 
 def _arity(function: Callable[..., Any]) -> tuple[int, float] | None:
