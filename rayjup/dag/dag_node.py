@@ -172,7 +172,7 @@ class DAGNode:
             if not isinstance(arg, DAGNode) and (nested := _scan.find(arg)):
                 raise ValueError(
                     f"Found {len(nested)} DAGNodes from the arg {arg} in {self!r}: in a compiled graph a node "
-                    "must be an argument itself, not a part of one. Pass the nodes as separate arguments."
+                    "must be an argument itself, not inside of a container. Pass the nodes as separate arguments."
                 )
 
     def apply_functional(
