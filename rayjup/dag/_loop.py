@@ -158,7 +158,7 @@ class Work:
                         f"{len(value)} values. Return as many values as num_returns says, in a tuple or list."
                     )
             result.value = value
-        except BaseException as error:  # everything a method raises is its result
+        except BaseException as error:  # noqa: BLE001 - everything a method raises is its result
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
@@ -306,8 +306,10 @@ def start(instance: Any, spec: ActorSpec) -> None:
     host = sessions.require().runtime.store.host
     if host != spec.host:
         raise ValueError(
-            f"the actor {type(instance).__name__} runs on another machine than the process that compiles the graph: "
-            "the channels of compiled graphs are shared memory. Use execute() of the graph without compiling it, "
+            f"the actor {type(instance).__name__} runs on another machine than the process that "
+            "compiles the graph: "
+            "the channels of compiled graphs are shared memory. Use execute() of the graph without "
+            "compiling it, "
             "or place the actors on this machine."
         )
     loop = _loops[spec.graph] = ActorLoop(instance, spec)

@@ -122,7 +122,8 @@ class Plan:
                 isinstance(node, ClassMethodNode) and node._get_actor_handle() is None
             ):
                 raise ValueError(
-                    "Compiled DAGs can only bind methods to an actor that is already created with Actor.remote(), "
+                    "Compiled DAGs can only bind methods to an actor that is already created with "
+                    "Actor.remote(), "
                     f"not {node!r}."
                 )
             if not isinstance(node, known):
@@ -147,7 +148,8 @@ class Plan:
             )
         if not any(isinstance(arg, DAGNode) for arg in node.get_args()):
             raise ValueError(
-                "Compiled DAGs require each task to take a ray.dag.InputNode or at least one other DAGNode as an "
+                "Compiled DAGs require each task to take a ray.dag.InputNode or at least one other "
+                "DAGNode as an "
                 f"input, which {node!r} does not."
             )
         handle = node._get_actor_handle()
@@ -166,12 +168,14 @@ class Plan:
         direct = any(arg is self.input for node in self.calls for arg in node.get_args())
         if direct and keys:
             raise ValueError(
-                "All tasks must either use InputNode() directly, or they must index to specific args or kwargs."
+                "All tasks must either use InputNode() directly, or they must index to specific args "
+                "or kwargs."
             )
         unused = [k for k, n in self.input.input_attribute_nodes.items() if not n._downstream_nodes]
         if unused:
             raise ValueError(
-                f"Compiled Graph expects input to be accessed using all of attributes {keys}, but {unused} is unused. "
+                f"Compiled Graph expects input to be accessed using all of attributes {keys}, but "
+                f"{unused} is unused. "
                 "Ensure all input attributes are used and contribute to the computation of the output."
             )
         self.direct = direct
@@ -183,7 +187,9 @@ class Plan:
         outputs = self._output_nodes()
         for node in outputs:
             if not isinstance(node, ClassMethodNode):
-                raise ValueError(f"The output of a compiled graph must be a method of an actor, not {node!r}.")
+                raise ValueError(
+                    f"The output of a compiled graph must be a method of an actor, not {node!r}."
+                )
         given = {node.get_stable_uuid() for node in outputs} | {self.output.get_stable_uuid()}
         leaves = []
         for node in self.nodes:
@@ -192,8 +198,10 @@ class Plan:
                 leaves.append(node.get_method_name())
         if leaves:
             raise ValueError(
-                "Compiled DAG doesn't support leaf nodes, i.e., nodes that don't have downstream nodes and are not "
-                f"output nodes. There are {len(leaves)} leaf nodes in the DAG. Please add the outputs of {leaves} "
+                "Compiled DAG doesn't support leaf nodes, i.e., nodes that don't have downstream "
+                "nodes and are not "
+                f"output nodes. There are {len(leaves)} leaf nodes in the DAG. Please add the outputs "
+                f"of {leaves} "
                 "to the MultiOutputNode."
             )
 
@@ -202,7 +210,9 @@ class Plan:
     def _in_order(self) -> list[ClassMethodNode]:
         """The calls, each after those it depends on, else in the order in which they were bound."""
         by_id = {node.get_stable_uuid(): node for node in self.calls}
-        waits = {key: {c.get_stable_uuid() for c in map(call_of, n.get_args()) if c} for key, n in by_id.items()}
+        waits = {
+            key: {c.get_stable_uuid() for c in map(call_of, n.get_args()) if c} for key, n in by_id.items()
+        }
         ready = [(node._get_bind_index() or 0, key) for key, node in by_id.items() if not waits[key]]
         heapq.heapify(ready)
         ordered = []
@@ -229,8 +239,8 @@ class Plan:
                     self._add_reader(INPUT, me)
                 elif actor_of(call) != me:
                     self._add_reader(self._channel(call), me)
-        for node in self._output_nodes():
-            call = call_of(node)
+        for output in self._output_nodes():
+            call = call_of(output)
             assert call is not None
             self.tasks[self.index[call.get_stable_uuid()]].downstream_task_idxs[-1] = None
             self._add_reader(self._channel(call), DRIVER)

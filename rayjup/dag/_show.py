@@ -28,7 +28,8 @@ def channel_details(graph: CompiledDAG, channel: Any, downstream_actor_id: str) 
         readers = [DRIVER if who == DRIVER else who.hex() for who in plan.readers[number]]
         if downstream_actor_id not in readers:
             raise ValueError(
-                f"the actor {downstream_actor_id!r} does not read this channel; its readers are {', '.join(readers)}"
+                f"the actor {downstream_actor_id!r} does not read this channel; its readers are "
+                f"{', '.join(readers)}"
             )
         layout = known.layout
         return (

@@ -7,10 +7,10 @@ from typing import Any
 
 from rayjup.dag import _loop
 from rayjup.dag._plan import CompiledTask
+from rayjup.dag.context import DAGContext
 from rayjup.dag.dag_node_operation import DAGNodeOperation, DAGNodeOperationType
 from rayjup.dag.dag_operation_future import DAGOperationFuture, GPUFuture, ResolvedFuture
 from rayjup.experimental.channel import Channel, Layout, Reader
-from rayjup.dag.context import DAGContext
 
 
 class ExecutableTask:
@@ -26,9 +26,7 @@ class ExecutableTask:
         The keyword arguments.
     """
 
-    def __init__(
-        self, task: CompiledTask, resolved_args: list[Any], resolved_kwargs: dict[str, Any]
-    ) -> None:
+    def __init__(self, task: CompiledTask, resolved_args: list[Any], resolved_kwargs: dict[str, Any]) -> None:
         node = task.dag_node
         self.task_idx = task.idx
         self.method_name: str = getattr(node, "_method_name", "")
@@ -85,9 +83,7 @@ class ExecutableTask:
                 inputs.append((position, opened.setdefault(id(arg), _loop.Inbox(reader)), (), "default"))
         writer = self.output.ensure_registered_as_writer() if self.output is not None else None
         constants = tuple(None if isinstance(arg, Channel) else arg for arg in self.args)
-        spec = _loop.TaskSpec(
-            self.task_idx, self.method_name, None, constants, self.kwargs, (), 1, None
-        )
+        spec = _loop.TaskSpec(self.task_idx, self.method_name, None, constants, self.kwargs, (), 1, None)
         title = f"{type(instance).__name__}.{self.method_name}"
         method = getattr(instance, self.method_name)
         return _loop.Work(spec, method, inputs, _loop.Result(), writer, {}, None, title)
@@ -110,9 +106,7 @@ def do_allocate_channel(
     """Make a channel with as many readers as the list has, in the memory of this process's node."""
     context = DAGContext.get_current()
     return Channel(
-        Layout.make(
-            len(reader_and_node_list), context.max_inflight_executions + 1, context.buffer_size_bytes
-        )
+        Layout.make(len(reader_and_node_list), context.max_inflight_executions + 1, context.buffer_size_bytes)
     )
 
 
@@ -162,5 +156,3 @@ def do_cancel_executable_tasks(self: Any, tasks: list[ExecutableTask]) -> None:
     """Close the channels of the tasks."""
     for task in tasks:
         task.cancel()
-
-

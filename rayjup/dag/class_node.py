@@ -37,7 +37,8 @@ class ClassNode(DAGNode):
         super().__init__(cls_args, cls_kwargs, cls_options, other_args_to_resolve)
         if any(isinstance(node, (InputNode, InputAttributeNode)) for node in self._upstream_nodes):
             raise ValueError(
-                "InputNode cannot be used as args, kwargs, or other_args_to_resolve of a ClassNode: the input is "
+                "InputNode cannot be used as args, kwargs, or other_args_to_resolve of a ClassNode: "
+                "the input is "
                 "not there when the actor is made. Give it to one of the actor's methods."
             )
 

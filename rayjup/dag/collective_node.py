@@ -115,7 +115,8 @@ def _reducescatter(tensors: Sequence[Any], op: str, rank: int) -> Any:
     rows, count = tensors[0].shape[0], len(tensors)
     if rows % count:
         raise ValueError(
-            f"the first dimension of the input tensor ({rows}) must be divisible by the number of actors ({count})"
+            f"the first dimension of the input tensor ({rows}) must be divisible by the number of "
+            f"actors ({count})"
         )
     share = rows // count
     return _reduce([t[rank * share : (rank + 1) * share] for t in tensors], op)
@@ -141,7 +142,9 @@ class CollectiveOutputNode(ClassMethodNode):
     ) -> None:
         self._collective_op: CollectiveOperation | None = other_args_to_resolve.get(COLLECTIVE_OPERATION_KEY)
         if self._collective_op is None and not other_args_to_resolve.get(IS_CLASS_METHOD_OUTPUT_KEY):
-            raise ValueError("Expected a collective operation: use rayjup.experimental.collective to bind one.")
+            raise ValueError(
+                "Expected a collective operation: use rayjup.experimental.collective to bind one."
+            )
         super().__init__(method_name, method_args, method_kwargs, method_options, other_args_to_resolve)
 
     def _copy_impl(self, args: Any, kwargs: Any, options: Any, other: Any) -> CollectiveOutputNode:

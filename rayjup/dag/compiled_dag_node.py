@@ -20,6 +20,7 @@ from rayjup.core import session as sessions
 from rayjup.core.api import get, kill
 from rayjup.dag import _loop
 from rayjup.dag._plan import DRIVER, INPUT, CompiledTask, Plan
+from rayjup.dag._results import Results
 from rayjup.dag._tasks import (
     ExecutableTask,
     do_allocate_channel,
@@ -44,7 +45,6 @@ __all__ = [
 ]
 
 _LONG_S = 60.0  # for actors that are still being made to begin
-_TAKEN = object()
 
 
 class CompiledDAG:
@@ -94,21 +94,20 @@ class CompiledDAG:
                 f"`buffer_size_bytes` must be a positive integer, found {self._buffer_size_bytes!r}."
             )
         if not isinstance(self._max_inflight, int) or self._max_inflight <= 0:
-            raise ValueError(f"`max_inflight_executions` must be a positive integer, not {self._max_inflight!r}.")
+            raise ValueError(
+                f"`max_inflight_executions` must be a positive integer, not {self._max_inflight!r}."
+            )
         if default_communicator not in ("create", None):
             raise ValueError(
-                f"default_communicator must be 'create' or None, got {default_communicator!r}: tensors travel "
+                f"default_communicator must be 'create' or None, got {default_communicator!r}: "
+                "tensors travel "
                 "through shared memory here, communicators of one's own are not used."
             )
         self.plan: Plan
         self._writer: Writer | None = None
         self._readers: dict[int, Reader] = {}
         self._channels: dict[int, Channel] = {}
-        self._submitted = -1  # index of the last execution
-        self._finished = -1  # index of the last one whose results are here
-        self._results: dict[int, list[Any]] = {}  # by execution: (value, failed), or _TAKEN
-        self._partial: dict[int, tuple[Any, bool]] = {}  # of the next execution, by channel
-        self._dropped: dict[int, set[int]] = {}  # outputs of executions under way whose refs are gone
+        self._results: Results
         self._futures: dict[int, asyncio.Future[Any]] = {}
         self._watching: asyncio.AbstractEventLoop | None = None
 
@@ -141,6 +140,9 @@ class CompiledDAG:
             for number, readers in plan.readers.items():
                 if DRIVER in readers:
                     self._readers[number] = Reader(layouts[number], readers.index(DRIVER))
+            self._results = Results(
+                self._readers, plan.outputs, self._max_buffered, self._get_timeout, self._reason
+            )
         except BaseException:
             for channel in self._channels.values():
                 channel.ensure_registered_as_reader().abort()
@@ -185,7 +187,7 @@ class CompiledDAG:
         if self._enable_asyncio:
             raise ValueError("Use execute_async if enable_asyncio=True")
         self._submit(args, kwargs)
-        index = self._submitted
+        index = self._results.submitted
         if not self.plan.returns_list:
             return CompiledDAGRef(self, index, None)
         return [CompiledDAGRef(self, index, i) for i in range(len(self.plan.outputs))]
@@ -198,7 +200,7 @@ class CompiledDAG:
         if self._watching is not loop:
             self._watch(loop)
         self._submit(args, kwargs)
-        index = self._submitted
+        index = self._results.submitted
         future = self._futures[index] = loop.create_future()
         if not self.plan.returns_list:
             return CompiledDAGFuture(self, index, future)
@@ -211,18 +213,21 @@ class CompiledDAG:
         plan = self.plan
         if len(args) != plan.positional:
             raise ValueError(
-                f"dag.execute() or dag.execute_async() must be called with {plan.positional} positional args, got "
+                f"dag.execute() or dag.execute_async() must be called with {plan.positional} "
+                "positional args, got "
                 f"{len(args)}"
             )
         for name in plan.keywords:
             if name not in kwargs:
                 raise ValueError(f"dag.execute() or dag.execute_async() must be called with kwarg `{name}`")
-        if self._submitted - self._finished >= self._max_inflight:
-            self._pass_over_dropped()
-            if self._submitted - self._finished >= self._max_inflight:
+        results = self._results
+        if results.under_way >= self._max_inflight:
+            results.pass_over_dropped()
+            if results.under_way >= self._max_inflight:
                 raise RayCgraphCapacityExceeded(
-                    f"The compiled graph can't have more than {self._max_inflight} in-flight executions, and you "
-                    f"currently have {self._submitted - self._finished} in-flight executions. Retrieve an output "
+                    f"The compiled graph can't have more than {self._max_inflight} in-flight "
+                    "executions, and you "
+                    f"currently have {results.under_way} in-flight executions. Retrieve an output "
                     "using ray.get before submitting more requests or increase `_max_inflight_executions`."
                 )
         try:
@@ -231,92 +236,19 @@ class CompiledDAG:
             raise
         except RayChannelError as error:
             raise self._reason(error) from None
-        self._submitted += 1
+        results.submitted += 1
 
-    # -- results
+    # -- results, as refs and futures ask for them
 
     def _execute_until(self, index: int, timeout: float | None) -> None:
-        """Read results until those of execution ``index`` are there."""
-        if self._finished >= index:
-            return
-        if timeout is None:
-            timeout = self._get_timeout
-        deadline = None if timeout < 0 else time.monotonic() + timeout
-        while self._finished < index:
-            if len(self._results) >= self._max_buffered:
-                raise RayCgraphCapacityExceeded(
-                    f"The compiled graph can't have more than {self._max_buffered} buffered results, and you currently "
-                    f"have {len(self._results)} buffered results. Call `ray.get()` on earlier refs, or increase "
-                    "`_max_buffered_results`."
-                )
-            self._read_next(deadline)
-
-    def _read_next(self, deadline: float | None) -> None:
-        """Read the results of the next execution; those whose refs are gone are passed over."""
-        index = self._finished + 1
-        if self._torn_down:
-            raise RayChannelError("the compiled graph was torn down before the result was read.")
-        found = self._partial
-        try:
-            for number, reader in self._readers.items():
-                if number in found:
-                    continue  # read before a timeout
-                left = None
-                if deadline is not None and not reader.ready():
-                    left = max(0.0, deadline - time.monotonic())
-                found[number] = reader.read(left)
-        except RayChannelTimeoutError as error:
-            raise RayChannelTimeoutError(
-                "the result did not come in time. If the execution is expected to take long, increase "
-                f"RAY_CGRAPH_get_timeout, which is currently {self._get_timeout} seconds, or give ray.get() a timeout. "
-                "Otherwise, this may indicate that the execution is hanging."
-            ) from error
-        except RayChannelError as error:
-            raise self._reason(error) from None
-        self._partial = {}
-        self._finished = index
-        dropped = self._dropped.pop(index, set())
-        outputs: list[Any] = []
-        for position, (number, keys) in enumerate(self.plan.outputs):
-            value, failed = found[number]
-            if not failed and keys:
-                value = _loop.pick(value, keys)
-            outputs.append(_TAKEN if position in dropped else (value, failed))
-        if len(dropped) < len(outputs):
-            self._results[index] = outputs
+        self._results.until(index, timeout)
 
     def _take_result(self, index: int, output: int | None) -> Any:
-        """The result, which is not kept; raises it where it is an error."""
-        outputs = self._results[index]
-        value, failed = outputs[output or 0]
-        self._drop(index, output or 0)
-        if failed:
-            raise value.as_instanceof_cause() if hasattr(value, "as_instanceof_cause") else value
-        return value
-
-    def _drop(self, index: int, output: int) -> None:
-        outputs = self._results.get(index)
-        if outputs is not None:
-            outputs[output] = _TAKEN
-            if all(item is _TAKEN for item in outputs):
-                del self._results[index]
+        return self._results.take(index, output or 0)
 
     def _forget_result(self, index: int, output: int | None) -> None:
-        """A ref has gone without having been asked for its value."""
-        if self._torn_down:
-            return
-        if index <= self._finished:
-            self._drop(index, output or 0)
-        else:
-            self._dropped.setdefault(index, set()).add(output or 0)
-
-    def _pass_over_dropped(self) -> None:
-        """Make room: the next executions' results, where nobody can ask for them any more."""
-        deadline = time.monotonic() + self._get_timeout
-        while len(self._dropped.get(self._finished + 1, ())) == len(self.plan.outputs):
-            self._read_next(deadline)
-            if self._submitted - self._finished < self._max_inflight:
-                return
+        if not self._torn_down:
+            self._results.forget(index, output or 0)
 
     def _reason(self, error: RayChannelError) -> RayError:
         """Why a channel ended: the death of an actor, where that is it."""
@@ -348,11 +280,9 @@ class CompiledDAG:
         try:
             if not rung.hear() and not rung.ready():
                 raise RayChannelError("a process that writes to a channel of the graph has gone")
-            while self._finished < self._submitted and all(
-                number in self._partial or reader.ready() for number, reader in self._readers.items()
-            ):
-                self._read_next(None)
-                future = self._futures.pop(self._finished, None)
+            while self._results.ready():
+                self._results.read_next(None)
+                future = self._futures.pop(self._results.finished, None)
                 if future is not None and not future.done():
                     future.set_result(None)
         except RayChannelError as error:
@@ -390,7 +320,8 @@ class CompiledDAG:
             except GetTimeoutError as error:
                 raise RayChannelTimeoutError(
                     "the compiled graph did not end in time: a method still runs. It ends with that method; "
-                    "teardown(kill_actors=True) does not wait, RAY_CGRAPH_teardown_timeout says for how long to."
+                    "teardown(kill_actors=True) does not wait, RAY_CGRAPH_teardown_timeout says for "
+                    "how long to."
                 ) from error
 
     def _close(self) -> None:

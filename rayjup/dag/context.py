@@ -68,7 +68,8 @@ class DAGContext:
         if self.read_iteration_timeout > self.get_timeout:
             raise ValueError(
                 f"read_iteration_timeout ({self.read_iteration_timeout}) must not be above get_timeout "
-                f"({self.get_timeout}): lower RAY_CGRAPH_read_iteration_timeout_s or raise RAY_CGRAPH_get_timeout."
+                f"({self.get_timeout}): lower RAY_CGRAPH_read_iteration_timeout_s or raise "
+                "RAY_CGRAPH_get_timeout."
             )
 
     @staticmethod

@@ -104,7 +104,11 @@ class DAGNode:
         """
         from rayjup.experimental.channel.torch_tensor_type import AutoTransportType, TorchTensorType
 
-        options = {"device": device, "_static_shape": _static_shape, "_direct_return": _direct_return}
+        options: dict[str, Any] = {
+            "device": device,
+            "_static_shape": _static_shape,
+            "_direct_return": _direct_return,
+        }
         if transport == "auto":
             self._type_hint = AutoTransportType(**options)
         else:
@@ -171,14 +175,17 @@ class DAGNode:
         for arg in self._bound_args:
             if not isinstance(arg, DAGNode) and (nested := _scan.find(arg)):
                 raise ValueError(
-                    f"Found {len(nested)} DAGNodes from the arg {arg} in {self!r}: in a compiled graph a node "
-                    "must be an argument itself, not inside of a container. Pass the nodes as separate arguments."
+                    f"Found {len(nested)} DAGNodes from the arg {arg} in {self!r}: in a compiled "
+                    "graph a node "
+                    "must be an argument itself, not inside of a container. Pass the nodes as "
+                    "separate arguments."
                 )
 
     def apply_functional(
         self, source_input_list: Any, predicate_fn: Callable[..., Any], apply_fn: Callable[..., Any]
     ) -> Any:
-        """``source_input_list`` with each node for which the predicate holds replaced by ``apply_fn(node)``."""
+        """``source_input_list`` with each node for which the predicate holds replaced by "
+        "``apply_fn(node)``."""
         made: dict[int, Any] = {}
 
         def change(node: DAGNode) -> Any:
@@ -296,7 +303,8 @@ class DAGNode:
             raise AttributeError(f".bind() cannot be used again on {type(self)}")
         if name == "remote":
             raise AttributeError(
-                f".remote() cannot be used on {type(self)}: to run the graph, call .execute() on its last node."
+                f".remote() cannot be used on {type(self)}: to run the graph, call .execute() on its "
+                "last node."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

@@ -45,7 +45,9 @@ class GPUFuture(DAGOperationFuture[Any]):
         import torch
 
         if not torch.cuda.is_available():
-            raise RuntimeError("a GPUFuture needs a CUDA device, and torch finds none: use the value as it is")
+            raise RuntimeError(
+                "a GPUFuture needs a CUDA device, and torch finds none: use the value as it is"
+            )
         stream = torch.cuda.current_stream() if stream is None else stream
         self._buf = buf
         self._event: Any = torch.cuda.Event()

@@ -58,7 +58,8 @@ class InputNode(DAGNode):
     def _execute_impl(self, *args: Any, **kwargs: Any) -> Any:
         if not self._bound_other_args_to_resolve.get(IN_CONTEXT_MANAGER):
             raise AssertionError(
-                "InputNode is a singleton instance that should be only used in context manager for dag building "
+                "InputNode is a singleton instance that should be only used in context manager for "
+                "dag building "
                 "and execution: build the graph inside `with InputNode() as x:`."
             )
         if len(args) == 1 and not kwargs:
@@ -89,7 +90,8 @@ class InputNode(DAGNode):
     def __getitem__(self, key: int | str) -> InputAttributeNode:
         if not isinstance(key, (int, str)):
             raise AssertionError(
-                f"Please only use int index or str as first-level key to access fields of dag input, not {key!r}."
+                "Please only use int index or str as first-level key to access fields of dag input, "
+                f"not {key!r}."
             )
         return self._part(key, "__getitem__")
 

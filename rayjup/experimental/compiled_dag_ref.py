@@ -35,7 +35,8 @@ class _Result:
 
     def __reduce__(self) -> Any:
         raise ValueError(
-            f"{type(self).__name__} cannot be pickled: get its value first, and pass that to tasks and actors."
+            f"{type(self).__name__} cannot be pickled: get its value first, and pass that to tasks "
+            "and actors."
         )
 
     def __del__(self) -> None:

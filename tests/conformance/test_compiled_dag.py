@@ -363,25 +363,19 @@ def test_what_cannot_be_compiled(worker_class):
         return x
 
     worker, other = worker_class.remote(), worker_class.remote()
-    with InputNode() as x:
-        with pytest.raises(NotImplementedError, match="actor method"):
-            function.bind(x).experimental_compile()
-    with InputNode() as x:
-        with pytest.raises(ValueError, match=r"Actor.remote\(\)"):
-            worker_class.bind().echo.bind(x).experimental_compile()
-    with InputNode() as x:
-        with pytest.raises(ValueError, match="kwargs"):
-            worker.scale.bind(x, by=other.echo.bind(x)).experimental_compile()
-    with InputNode() as x:
-        with pytest.raises(ValueError, match="leaf nodes"):
-            other.echo.bind(x)
-            worker.echo.bind(x).experimental_compile()
-    with InputNode() as x:
-        with pytest.raises(ValueError, match="container"):
-            worker.echo.bind([x]).experimental_compile()
-    with InputNode() as x:
-        with pytest.raises(ValueError, match="directly"):
-            worker.join.bind(x, x[0]).experimental_compile()
+    with InputNode() as x, pytest.raises(NotImplementedError, match="actor method"):
+        function.bind(x).experimental_compile()
+    with InputNode() as x, pytest.raises(ValueError, match=r"Actor.remote\(\)"):
+        worker_class.bind().echo.bind(x).experimental_compile()
+    with InputNode() as x, pytest.raises(ValueError, match="kwargs"):
+        worker.scale.bind(x, by=other.echo.bind(x)).experimental_compile()
+    with InputNode() as x, pytest.raises(ValueError, match="leaf nodes"):
+        other.echo.bind(x)
+        worker.echo.bind(x).experimental_compile()
+    with InputNode() as x, pytest.raises(ValueError, match="container"):
+        worker.echo.bind([x]).experimental_compile()
+    with InputNode() as x, pytest.raises(ValueError, match="directly"):
+        worker.join.bind(x, x[0]).experimental_compile()
     with pytest.raises(ValueError, match="positive integer"), InputNode() as x:
         worker.echo.bind(x).experimental_compile(_buffer_size_bytes=0)
 

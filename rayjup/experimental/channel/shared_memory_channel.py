@@ -12,94 +12,27 @@ under which the node removes what a dead process leaves.
 
 from __future__ import annotations
 
-import itertools
 import mmap
 import os
 import platform
 import select
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from rayjup.base.exceptions import RayChannelError, RayChannelTimeoutError
-from rayjup.core import session as sessions
 from rayjup.experimental.channel import messages
 from rayjup.experimental.channel.common import ChannelInterface
+from rayjup.experimental.channel.layout import LINE, Layout, new_path
 
-_LINE = 8  # words of a cache line: counters of different processes don't share one
 _SENT, _CLOSED = 0, 1
 _OPEN, _ENDED, _ABORTED = 0, 1, 2
 _BELL = b"\0"
 _SPIN_MOST = 1200  # looks, about 60 ns each
 _SPIN_LEAST = 64
 _SHORT_S = 100e-6  # a sleep shorter than this would better have been a few more looks
-_numbers = itertools.count()
 
 # Elsewhere a counter may be seen before the message it counts; a doorbell is safe everywhere.
 _MAY_SPIN = platform.machine() in ("x86_64", "AMD64") and len(os.sched_getaffinity(0)) > 1
-
-
-def new_path() -> str:
-    """A free name for a file of this process in the node's shared memory."""
-    store = sessions.require().runtime.store
-    return f"{store.directory}/{store.name}-{os.getpid()}-channel-{next(_numbers)}"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a ring lies and how it is divided; all that its ends need to open it.
-
-    Parameters
-    ----------
-    path
-        The file; the pipe of reader ``i`` is ``path-i``.
-    readers
-        How many readers there are.
-    slots
-        Messages under way, at most.
-    slot_bytes
-        Room for one message; larger ones are put into files of their own.
-    """
-
-    path: str
-    readers: int
-    slots: int
-    slot_bytes: int
-
-    @classmethod
-    def make(cls, readers: int, slots: int, message_bytes: int) -> Layout:
-        """Create the files in the shared memory of this process's node."""
-        slot_bytes = (message_bytes + messages.HEAD_BYTES + 4095) & -4096
-        layout = cls(new_path(), readers, slots, slot_bytes)
-        fd = os.open(layout.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.ftruncate(fd, layout.head_bytes + slots * slot_bytes)
-        finally:
-            os.close(fd)
-        for index in range(readers):
-            os.mkfifo(layout.bell(index), 0o600)
-        return layout
-
-    @property
-    def head_bytes(self) -> int:
-        """Length of the counters in front of the slots."""
-        return ((self.readers + 1) * _LINE * 8 + 4095) & -4096
-
-    def bell(self, reader: int) -> str:
-        """The pipe of a reader."""
-        return f"{self.path}-{reader}"
-
-    def hold(self) -> list[int]:
-        """Open both ends of all pipes, so that the others can open them in any order."""
-        return [os.open(self.bell(i), os.O_RDWR | os.O_CLOEXEC) for i in range(self.readers)]
-
-    def unlink(self) -> None:
-        """Remove the names; who has opened the files keeps them."""
-        for path in (self.path, *(self.bell(i) for i in range(self.readers))):
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                pass  # the node was faster
 
 
 class Endpoint:
@@ -155,7 +88,7 @@ class Writer(Endpoint):
         slot = sent % layout.slots
         words = self.words
         for index in range(1, layout.readers + 1):
-            if sent - words[index * _LINE] >= layout.slots:
+            if sent - words[index * LINE] >= layout.slots:
                 self._wait_for_room(index, timeout)
         size = messages.size_of(data, buffers)
         start = layout.head_bytes + slot * layout.slot_bytes
@@ -178,7 +111,7 @@ class Writer(Endpoint):
     def _wait_for_room(self, index: int, timeout: float | None) -> None:
         deadline = None if timeout is None or timeout < 0 else time.monotonic() + timeout
         pause = 20e-6
-        while self.sent - self.words[index * _LINE] >= self.layout.slots:
+        while self.sent - self.words[index * LINE] >= self.layout.slots:
             if self.words[_CLOSED] == _ABORTED:
                 raise RayChannelError("the channel was closed")
             if deadline is not None and time.monotonic() >= deadline:
@@ -239,7 +172,7 @@ class Reader(Endpoint):
         self.bell = os.open(layout.bell(index), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(self.bell, True)
         self.got = 0
-        self._cursor = (index + 1) * _LINE
+        self._cursor = (index + 1) * LINE
         self._spin = _SPIN_MOST if _MAY_SPIN else 0
         self._spilled: dict[str, mmap.mmap] = {}
 

@@ -39,7 +39,8 @@ class TorchTensorType(ChannelOutputType):
         if transport not in (self.AUTO, self.SHM, self.ACCELERATOR, "nccl"):
             raise ValueError(
                 f"Invalid transport type: {transport}. Transport must be one of 'auto', 'nccl', 'shm', "
-                "'accelerator'; communicators of one's own need a transport between GPUs, which rayjup has not got."
+                "'accelerator'; communicators of one's own need a transport between GPUs, which "
+                "rayjup has not got."
             )
         self.transport = self.ACCELERATOR if transport == "nccl" else transport
         self.device = device
