@@ -157,6 +157,11 @@ class CollectiveOutputNode(ClassMethodNode):
         )
 
     @property
+    def num_returns(self) -> int:
+        """One: what the actor gets."""
+        return 1
+
+    @property
     def collective_op(self) -> CollectiveOperation | None:
         """The operation."""
         return self._collective_op

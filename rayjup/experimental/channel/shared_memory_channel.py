@@ -1,9 +1,11 @@
 """A ring of messages in one mapped file: one writer, any number of readers.
 
 The writer puts a message into the next slot, counts up, and writes a byte into a pipe of each
-reader: the doorbell. A reader that finds nothing new looks again for some microseconds, if that
-helped lately, and then sleeps in ``read`` on its pipe: waiting for long costs no CPU. The pipe also
-tells the reader that the writer has died, and the writer that the reader has.
+reader: the doorbell. A reader that finds nothing new sleeps in ``read`` on its pipe; but where that
+has proved quicker lately, it first looks again and again for up to some hundred microseconds. On
+a quiet machine that saves the time to wake up, which is most of a message's; on a busy one it keeps
+the writer from running. Waiting for long costs no CPU in either case. The pipe also tells the reader
+that the writer has died, and the writer that the reader has.
 
 The files are made by one process, opened by all, and unlinked as soon as all have opened them, so
 that nothing is left whoever dies. Until then their names begin with the prefix of their maker,
@@ -27,9 +29,10 @@ from rayjup.experimental.channel.layout import LINE, Layout, new_path
 _SENT, _CLOSED = 0, 1
 _OPEN, _ENDED, _ABORTED = 0, 1, 2
 _BELL = b"\0"
-_SPIN_MOST = 1200  # looks, about 60 ns each
-_SPIN_LEAST = 64
-_SHORT_S = 100e-6  # a sleep shorter than this would better have been a few more looks
+_LOOKS = 2500  # of about 60 ns each, before a reader that looks gives up and sleeps
+_LONG_S = 1e-3  # waits from here on say nothing about whether looking or sleeping is quicker
+_MOST_S = 3e-4  # what a single wait may count for, in judging that
+_TRY_OTHER = 31  # each 32nd wait tries the other way
 
 # Elsewhere a counter may be seen before the message it counts; a doorbell is safe everywhere.
 _MAY_SPIN = platform.machine() in ("x86_64", "AMD64") and len(os.sched_getaffinity(0)) > 1
@@ -173,7 +176,10 @@ class Reader(Endpoint):
         os.set_blocking(self.bell, True)
         self.got = 0
         self._cursor = (index + 1) * LINE
-        self._spin = _SPIN_MOST if _MAY_SPIN else 0
+        self._waits = 0
+        self._looking = _MAY_SPIN
+        self._looked_s, self._slept_s = 0.0, 1e-4  # how long waits were lately, by the way of waiting
+        self._idle = False  # the last wait was long
         self._spilled: dict[str, mmap.mmap] = {}
 
     def fileno(self) -> int:
@@ -231,20 +237,28 @@ class Reader(Endpoint):
         self.words[self._cursor] = self.got
 
     def _wait(self, timeout: float | None) -> None:
-        words, got = self.words, self.got
-        if timeout != 0:
-            for _ in range(self._spin):
-                if words[_SENT] > got:
-                    self._spin = min(_SPIN_MOST, self._spin + _SPIN_LEAST)
-                    return
         started = time.perf_counter()
-        self._sleep(timeout)
-        if not _MAY_SPIN:
+        self._waits += 1
+        look = self._looking != (self._waits & _TRY_OTHER == 0) and not self._idle and _MAY_SPIN
+        if not (look and timeout != 0 and self._look()):
+            self._sleep(timeout)
+        waited = time.perf_counter() - started
+        self._idle = waited > _LONG_S
+        if self._idle:
             return
-        if time.perf_counter() - started < _SHORT_S:
-            self._spin = min(_SPIN_MOST, 2 * self._spin or _SPIN_LEAST)
+        waited = min(waited, _MOST_S)
+        if look:
+            self._looked_s += 0.1 * (waited - self._looked_s)
         else:
-            self._spin = self._spin // 2 if self._spin > _SPIN_LEAST else 0
+            self._slept_s += 0.1 * (waited - self._slept_s)
+        self._looking = self._looked_s < 0.9 * self._slept_s
+
+    def _look(self) -> bool:
+        words, got = self.words, self.got
+        for _ in range(_LOOKS):  # noqa: SIM110 - any() would cost a generator
+            if words[_SENT] > got:
+                return True
+        return False
 
     def _sleep(self, timeout: float | None) -> None:
         deadline = None if timeout is None or timeout < 0 else time.monotonic() + timeout
