@@ -47,6 +47,10 @@ __all__ = [
 _LONG_S = 60.0  # for actors that are still being made to begin
 
 
+def _chosen(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
 class CompiledDAG:
     """A graph of actor methods that runs through channels; see ``DAGNode.experimental_compile``.
 
@@ -78,30 +82,25 @@ class CompiledDAG:
     ) -> None:
         context = DAGContext.get_current()
 
-        def chosen(value: Any, default: Any) -> Any:
-            return default if value is None else value
-
         self._id = uuid.uuid4().hex
         self._torn_down = True  # until it is compiled
-        self._submit_timeout = chosen(submit_timeout, context.submit_timeout)
+        self._broken: RayError | None = None  # why it cannot go on
+        self._submit_timeout = _chosen(submit_timeout, context.submit_timeout)
         self._get_timeout = context.get_timeout
-        self._buffer_size_bytes = chosen(buffer_size_bytes, context.buffer_size_bytes)
+        self._buffer_size_bytes = _chosen(buffer_size_bytes, context.buffer_size_bytes)
         self._enable_asyncio = enable_asyncio
-        self._max_inflight = chosen(max_inflight_executions, context.max_inflight_executions)
-        self._max_buffered = chosen(max_buffered_results, context.max_buffered_results)
-        if not isinstance(self._buffer_size_bytes, int) or self._buffer_size_bytes <= 0:
-            raise ValueError(
-                f"`buffer_size_bytes` must be a positive integer, found {self._buffer_size_bytes!r}."
-            )
-        if not isinstance(self._max_inflight, int) or self._max_inflight <= 0:
-            raise ValueError(
-                f"`max_inflight_executions` must be a positive integer, not {self._max_inflight!r}."
-            )
+        self._max_inflight = _chosen(max_inflight_executions, context.max_inflight_executions)
+        self._max_buffered = _chosen(max_buffered_results, context.max_buffered_results)
+        for name, value in (
+            ("buffer_size_bytes", self._buffer_size_bytes),
+            ("max_inflight_executions", self._max_inflight),
+        ):
+            if not isinstance(value, int) or value <= 0:
+                raise ValueError(f"`{name}` must be a positive integer, found {value!r}.")
         if default_communicator not in ("create", None):
             raise ValueError(
-                f"default_communicator must be 'create' or None, got {default_communicator!r}: "
-                "tensors travel "
-                "through shared memory here, communicators of one's own are not used."
+                f"default_communicator must be 'create' or None, got {default_communicator!r}: tensors travel "
+                "through shared memory here."
             )
         self.plan: Plan
         self._writer: Writer | None = None
@@ -133,7 +132,7 @@ class CompiledDAG:
                     tasks=tuple(plan.specs[id]),
                     profile=os.environ.get("RAY_CGRAPH_ENABLE_PROFILING", "0") == "1",
                 )
-                started.append(handle.__getattr__("__ray_call__").remote(_loop.start, spec))
+                started.append(handle.__ray_call__.remote(_loop.start, spec))
             self._torn_down = False
             get(started, timeout=_LONG_S)
             self._writer = Writer(layouts[INPUT])
@@ -193,7 +192,7 @@ class CompiledDAG:
         return [CompiledDAGRef(self, index, i) for i in range(len(self.plan.outputs))]
 
     async def execute_async(self, *args: Any, **kwargs: Any) -> Any:
-        """Like :meth:`execute`, with results to ``await``; for graphs with ``enable_asyncio=True``."""
+        """Like :meth:`execute`, with results to ``await``, where the graph has ``enable_asyncio=True``."""
         if not self._enable_asyncio:
             raise ValueError("Use execute if enable_asyncio=False")
         loop = asyncio.get_running_loop()
@@ -210,6 +209,8 @@ class CompiledDAG:
         writer = self._writer
         if self._torn_down or writer is None:
             raise RayChannelError("the compiled graph was torn down: compile the graph again to execute it.")
+        if self._broken is not None:
+            raise self._broken
         plan = self.plan
         if len(args) != plan.positional:
             raise ValueError(
@@ -250,15 +251,17 @@ class CompiledDAG:
         if not self._torn_down:
             self._results.forget(index, output or 0)
 
-    def _reason(self, error: RayChannelError) -> RayError:
-        """Why a channel ended: the death of an actor, where that is it."""
+    def _reason(self, error: RayError) -> RayError:
+        """Why a channel ended: the death of an actor, where that is it. Nothing can be executed any more."""
         for handle in self.plan.actors.values():
             try:
-                get(handle.__getattr__("__ray_ready__").remote(), timeout=5)
+                get(handle.__ray_ready__.remote(), timeout=5)
             except RayActorError as death:
-                return death
+                error = death
+                break
             except GetTimeoutError:
                 continue  # it is busy with a call, and alive
+        self._broken = error
         return error
 
     # -- asyncio
@@ -310,7 +313,7 @@ class CompiledDAG:
             for handle in self.plan.actors.values():
                 kill(handle)
             return
-        stopping = [h.__getattr__("__ray_call__").remote(_loop.stop, self._id) for h in self.actors]
+        stopping = [h.__ray_call__.remote(_loop.stop, self._id) for h in self.actors]
         deadline = time.monotonic() + DAGContext.get_current().teardown_timeout
         for ref in stopping:
             try:
@@ -345,7 +348,7 @@ class CompiledDAG:
     # -- looking at it
 
     def get_channel_details(self, channel: Any, downstream_actor_id: str) -> str:
-        """What the channel is and what it sends, in words; see :mod:`rayjup.dag._show`."""
+        """What the channel is and how the reader gets its data, in words."""
         from rayjup.dag import _show
 
         return _show.channel_details(self, channel, downstream_actor_id)
@@ -364,17 +367,13 @@ class CompiledDAG:
         filename
             Without the ending.
         format
-            ``"ascii"`` gives text and ``"dot"`` graphviz's language, without writing a file; others are
-            written by graphviz.
+            ``"ascii"`` (text) and ``"dot"`` (graphviz's language) write no file; others need graphviz.
         view
             Open the picture.
         channel_details
             Say at each edge what the channel is.
 
-        Returns
-        -------
-        str
-            The text, or the graph in graphviz's language.
+        Returns the text, or the graph in graphviz's language.
         """
         from rayjup.dag import _show
 

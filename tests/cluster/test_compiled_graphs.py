@@ -12,9 +12,12 @@ import pytest
 
 import rayjup as ray
 from rayjup.core import session
-from rayjup.dag import InputNode, MultiOutputNode
+from rayjup.dag import InputNode, MultiOutputNode, compiled_dag_node, plot
+from rayjup.dag.compiled_dag_node import CompiledTask
+from rayjup.dag.dag_node_operation import DAGNodeOperation, DAGNodeOperationType
 from rayjup.exceptions import ActorDiedError, RayChannelError, RayChannelTimeoutError
 from rayjup.experimental import collective
+from rayjup.experimental.channel import Channel
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,39 +30,60 @@ def cluster():
 pytestmark = pytest.mark.leaks("the cluster lives as long as the file's tests")
 
 
-@ray.remote(num_cpus=0)
-class Worker:
-    def echo(self, x):
-        return x
+def define():
+    # Inside of a function, so that the classes travel by value.
+    @ray.remote(num_cpus=0)
+    def x_plus(x):
+        return x + 1
 
-    def fail(self, x):
-        raise ValueError(x)
+    @ray.remote(num_cpus=0)
+    class Worker:
+        def echo(self, x):
+            return x
 
-    def slow(self, x):
-        time.sleep(x)
-        return x
+        def fail(self, x):
+            raise ValueError(x)
 
-    def two(self, x):
-        return x, x, x
+        def slow(self, x):
+            time.sleep(x)
+            return x
 
-    def unpicklable(self, x):
-        return (i for i in range(x))
+        def two(self, x):
+            return x, x, x
 
-    def array(self, x):
-        return np.full(4, x, dtype=np.int64)
+        def unpicklable(self, x):
+            return (i for i in range(x))
 
-    def cpu(self):
-        return time.process_time()
+        def array(self, x):
+            return np.full(4, x, dtype=np.int64)
 
-    def descriptors(self):
-        return len(os.listdir("/proc/self/fd"))
+        def cpu(self):
+            return time.process_time()
+
+        def asks(self, x):
+            context = ray.get_runtime_context()
+            return context.get_actor_id(), ray.get(ray.put(x)) + ray.get(x_plus.remote(1))
+
+        def drives(self, other, x):
+            with InputNode() as value:
+                graph = other.echo.bind(value).experimental_compile()
+            result = ray.get(graph.execute(x))
+            graph.teardown()
+            return result
+
+        def descriptors(self):
+            return len(os.listdir("/proc/self/fd"))
+
+    @ray.remote(num_cpus=0)
+    class AsyncWorker:
+        async def echo(self, x):
+            await asyncio.sleep(0.01)
+            return x
+
+    return Worker, AsyncWorker
 
 
-@ray.remote(num_cpus=0)
-class AsyncWorker:
-    async def echo(self, x):
-        await asyncio.sleep(0.01)
-        return x
+Worker, AsyncWorker = define()
 
 
 def channel_files():
@@ -258,9 +282,8 @@ def test_collective_operations(operation, op, expected):
 
 def test_what_is_refused():
     worker = Worker.remote()
-    with InputNode() as x:
-        with pytest.raises(ValueError, match="positive integer"):
-            worker.echo.bind(x).experimental_compile(_buffer_size_bytes=0)
+    with InputNode() as x, pytest.raises(ValueError, match="positive integer"):
+        worker.echo.bind(x).experimental_compile(_buffer_size_bytes=0)
     with InputNode() as x:
         node = worker.echo.bind(x).with_tensor_transport("nccl")
         with pytest.raises(ValueError, match="no transport between GPUs"):
@@ -291,3 +314,69 @@ def test_a_driver_that_dies_leaves_the_actor_to_others():
     while ray.get(worker.descriptors.remote()) != before or channel_files():
         assert time.monotonic() < deadline, channel_files()
         time.sleep(0.02)
+
+
+def test_methods_may_use_the_cluster():
+    worker, other = Worker.remote(), Worker.remote()
+    with InputNode() as x:
+        graph = worker.asks.bind(x).experimental_compile()
+    assert ray.get(graph.execute(5)) == (worker._actor_id.hex(), 7)
+    graph.teardown()
+    assert ray.get(worker.drives.remote(other, 3)) == 3
+
+
+def test_refs_and_handles_are_values():
+    worker, other = Worker.remote(), Worker.remote()
+    graph = compile_echo(worker)
+    ref, handle = ray.get(graph.execute([ray.put("here"), other]))
+    assert ray.get(ref) == "here"
+    assert ray.get(handle.echo.remote(2)) == 2
+    graph.teardown()
+
+
+def test_a_part_of_a_graph_run_by_hand():
+    class Here:
+        def scale(self, x, by):
+            return x * by
+
+    worker = Worker.remote()
+    with InputNode() as x:
+        node = worker.echo.bind(x)
+    source, target = (compiled_dag_node.do_allocate_channel(None, [(worker, "")], None) for _ in "ab")
+    try:
+        task = compiled_dag_node.ExecutableTask(CompiledTask(0, node), [source], {"by": 3})
+        task.method_name, task.output = "scale", target
+        results = Channel(target.layout)
+        results.ensure_registered_as_reader()
+        source.ensure_registered_as_reader()
+        inputs = Channel(source.layout)
+        for number in range(3):
+            inputs.write(number)
+        inputs.close()
+        schedule = [DAGNodeOperation(0, step) for step in DAGNodeOperationType]
+        compiled_dag_node.do_exec_tasks(Here(), [task], schedule)  # until the input ends
+        assert [results.read(timeout=1) for _ in range(3)] == [0, 3, 6]
+        with pytest.raises(RayChannelTimeoutError):
+            results.read(timeout=0.01)
+        assert task.reset_and_wait_intermediate_future() == 6
+        compiled_dag_node.do_cancel_executable_tasks(Here(), [task])
+        with pytest.raises(RayChannelError, match=r"gone|closed"):
+            results.read()
+        results.close()
+    finally:
+        for channel in (source, target):
+            channel.layout.unlink()
+
+
+def test_pictures_and_words(tmp_path):
+    worker = Worker.remote()
+    with InputNode() as x:
+        graph = worker.echo.bind(worker.echo.bind(x)).experimental_compile()
+    assert "shared memory" in graph.visualize(format="dot", channel_details=True)
+    channel = graph._channels[0]
+    assert "slots" in graph.get_channel_details(channel, worker._actor_id.hex())
+    with pytest.raises(ValueError, match="does not read"):
+        graph.get_channel_details(channel, "nobody")
+    graph.teardown()
+    plot(graph.plan.output, str(tmp_path / "graph.dot"))
+    assert "echo()_1" in (tmp_path / "graph.dot").read_text()

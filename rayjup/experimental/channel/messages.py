@@ -14,6 +14,8 @@ from typing import Any
 
 import cloudpickle
 
+from rayjup.base import serialization
+
 RAW = 1  # the data is the value, of type bytes
 PICKLE = 2
 SPILLED = 4  # the data is the path of a file that holds the message
@@ -31,6 +33,12 @@ def encode(value: Any, failed: bool) -> tuple[int, bytes, list[memoryview]]:
     flag = FAILED if failed else 0
     if type(value) is bytes:
         return RAW | flag, value, []
+    if failed or not _is_simple(value, 3):
+        packed = serialization.pack(value)
+        if not packed.refs:
+            return PICKLE | flag, packed.data, packed.buffers
+        # Refs pickled on their own stay alive for the session: nobody tells when the copy is gone.
+        return PICKLE | flag, cloudpickle.dumps(value, protocol=5), []
     buffers: list[memoryview] = []
 
     def keep_apart(buffer: pickle.PickleBuffer) -> bool:
@@ -40,8 +48,7 @@ def encode(value: Any, failed: bool) -> tuple[int, bytes, list[memoryview]]:
         buffers.append(raw)
         return False
 
-    dumps = pickle.dumps if not failed and _is_simple(value, 3) else cloudpickle.dumps
-    return PICKLE | flag, dumps(value, protocol=5, buffer_callback=keep_apart), buffers
+    return PICKLE | flag, pickle.dumps(value, protocol=5, buffer_callback=keep_apart), buffers
 
 
 def _is_simple(value: Any, depth: int) -> bool:

@@ -69,10 +69,18 @@ class Writer(Endpoint):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
-        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        self.bells = [os.open(layout.bell(i), flags) for i in range(layout.readers)]
         self.sent = 0
         self.spilled: dict[int, tuple[str, mmap.mmap]] = {}  # by slot: files for large messages
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        self.bells: list[int] = []
+        try:
+            for index in range(layout.readers):
+                self.bells.append(os.open(layout.bell(index), flags))
+        except OSError as error:
+            self.close()
+            raise RayChannelError(
+                f"reader {index} of the channel is not there ({error.strerror}): readers open their end first"
+            ) from error
 
     def write(self, value: Any, failed: bool = False, timeout: float | None = None) -> None:
         """Send a value, or with ``failed`` an error that stands for one.
