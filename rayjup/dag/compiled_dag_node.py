@@ -81,7 +81,6 @@ class CompiledDAG:
         default_communicator: Any = "create",
     ) -> None:
         context = DAGContext.get_current()
-
         self._id = uuid.uuid4().hex
         self._torn_down = True  # until it is compiled
         self._broken: RayError | None = None  # why it cannot go on
@@ -89,18 +88,16 @@ class CompiledDAG:
         self._get_timeout = context.get_timeout
         self._buffer_size_bytes = _chosen(buffer_size_bytes, context.buffer_size_bytes)
         self._enable_asyncio = enable_asyncio
-        self._max_inflight = _chosen(max_inflight_executions, context.max_inflight_executions)
+        self._max_inflight_executions = _chosen(max_inflight_executions, context.max_inflight_executions)
         self._max_buffered = _chosen(max_buffered_results, context.max_buffered_results)
-        for name, value in (
-            ("buffer_size_bytes", self._buffer_size_bytes),
-            ("max_inflight_executions", self._max_inflight),
-        ):
+        for name in ("buffer_size_bytes", "max_inflight_executions"):
+            value = getattr(self, f"_{name}")
             if not isinstance(value, int) or value <= 0:
                 raise ValueError(f"`{name}` must be a positive integer, found {value!r}.")
         if default_communicator not in ("create", None):
             raise ValueError(
-                f"default_communicator must be 'create' or None, got {default_communicator!r}: tensors travel "
-                "through shared memory here."
+                f"default_communicator must be 'create' or None, got {default_communicator!r}: "
+                "tensors travel through shared memory here."
             )
         self.plan: Plan
         self._writer: Writer | None = None
@@ -119,7 +116,9 @@ class CompiledDAG:
         held: list[int] = []
         try:
             for number, readers in plan.readers.items():
-                layouts[number] = Layout.make(len(readers), self._max_inflight + 1, self._buffer_size_bytes)
+                layouts[number] = Layout.make(
+                    len(readers), self._max_inflight_executions + 1, self._buffer_size_bytes
+                )
                 held += layouts[number].hold()
             self._channels = {number: Channel(layout) for number, layout in layouts.items()}
             started = []
@@ -214,29 +213,25 @@ class CompiledDAG:
         plan = self.plan
         if len(args) != plan.positional:
             raise ValueError(
-                f"dag.execute() or dag.execute_async() must be called with {plan.positional} "
-                "positional args, got "
-                f"{len(args)}"
+                "dag.execute() or dag.execute_async() must be called with "
+                f"{plan.positional} positional args, got {len(args)}"
             )
         for name in plan.keywords:
             if name not in kwargs:
                 raise ValueError(f"dag.execute() or dag.execute_async() must be called with kwarg `{name}`")
         results = self._results
-        if results.under_way >= self._max_inflight:
+        if results.under_way >= self._max_inflight_executions:
             results.pass_over_dropped()
-            if results.under_way >= self._max_inflight:
+            if results.under_way >= self._max_inflight_executions:
                 raise RayCgraphCapacityExceeded(
-                    f"The compiled graph can't have more than {self._max_inflight} in-flight "
-                    "executions, and you "
-                    f"currently have {results.under_way} in-flight executions. Retrieve an output "
-                    "using ray.get before submitting more requests or increase `_max_inflight_executions`."
+                    f"The compiled graph can't have more than {self._max_inflight_executions} in-flight "
+                    f"executions, and you currently have {results.under_way}. Retrieve an output using "
+                    "ray.get before submitting more requests, or increase `_max_inflight_executions`."
                 )
         try:
             writer.write(args[0] if plan.single else (args, kwargs), timeout=self._submit_timeout)
-        except RayChannelTimeoutError:
-            raise
         except RayChannelError as error:
-            raise self._reason(error) from None
+            raise error if isinstance(error, RayChannelTimeoutError) else self._reason(error) from None
         results.submitted += 1
 
     # -- results, as refs and futures ask for them
