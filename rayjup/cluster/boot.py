@@ -8,6 +8,7 @@ and live until the head decides otherwise.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
+from rayjup._version import __version__
 from rayjup.cluster.descriptors import Descriptor, process_start_time
 from rayjup.engine.node.executors import spawn_zygote
 
@@ -38,8 +40,8 @@ def main() -> None:
     os.close(null)
     zygote = spawn_zygote(f"{session}/logs")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Here and not above: the zygote imports on the other core meanwhile.
     import dask
-    import distributed
 
     from rayjup.engine.dask import plugins, quiet, unix
 
@@ -51,11 +53,7 @@ def main() -> None:
             "distributed.worker.profile.enabled": False,
         }
     )
-    del distributed
     unix.register()
-    config["zygote_pid"] = zygote[0].pid
-    import gc
-
     gc.freeze()
     ready_read, ready_write = os.pipe()
     head_pid = os.fork()
@@ -115,8 +113,8 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
             created=time.time(),
             started_by=config["started_by"],
             linger_s=config["linger_s"],
-            python="%d.%d.%d" % sys.version_info[:3],
-            rayjup=plugins.package_version(),
+            python=".".join(map(str, sys.version_info[:3])),
+            rayjup=__version__,
             extra={"node_pid": node.info["pid"]},
         )
         try:
@@ -125,7 +123,7 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
             # Also when the descriptor cannot be written: the node tidies up only if it is told to end.
             head.shutdown_nodes()
             deadline = loop.time() + 5.0
-            while head.nodes and loop.time() < deadline:
+            while head.nodes and loop.time() < deadline:  # noqa: ASYNC110 - the head knows no event loop
                 await asyncio.sleep(0.01)
             for info in head.dead_nodes:
                 if process_start_time(info["pid"]) == 0.0:  # killed: it could not tidy up

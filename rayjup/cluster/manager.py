@@ -95,6 +95,9 @@ def start(
         pipe.write(json.dumps(config).encode())
     try:
         report = _read_report(read_fd, time.monotonic() + timeout_s)
+    except BaseException:  # an interrupt: nobody would know of the cluster
+        _end_session(process)
+        raise
     finally:
         os.close(read_fd)
     if report is None:
