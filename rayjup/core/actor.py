@@ -295,8 +295,9 @@ class ActorMethod:
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """Note the call down as a node of a graph (several for several values); see ``rayjup.dag``."""
         handle = ActorHandle(self._id, self._meta, self._scope)
-        options = {"num_returns": self._num_returns, "max_task_retries": self._retries}
-        return dag_module().bind_method(handle, self._name, self._num_returns, options, args, kwargs)
+        count = {STREAMING: "streaming", DYNAMIC: "dynamic"}.get(self._num_returns, self._num_returns)
+        options = {"num_returns": count, "max_task_retries": self._retries}
+        return dag_module().bind_method(handle, self._name, options, args, kwargs)
 
     def __repr__(self) -> str:
         return f"ActorMethod({self._meta['class_name']}.{self._name})"

@@ -146,6 +146,11 @@ class Plan:
                 "Compiled DAG currently does not support binding to other DAG nodes as kwargs: "
                 f"give them to {node.get_method_name()}() as positional arguments."
             )
+        if not isinstance(node.num_returns, int):
+            raise ValueError(
+                f"{node.get_method_name()}() is a generator: channels of compiled graphs take one value per "
+                "execution. Return a list, or use execute() without compiling the graph."
+            )
         if not any(isinstance(arg, DAGNode) for arg in node.get_args()):
             raise ValueError(
                 "Compiled DAGs require each task to take a ray.dag.InputNode or at least one other "

@@ -136,17 +136,12 @@ class ClassMethodNode(DAGNode):
         return parent if isinstance(parent, ActorHandle) else None
 
     @property
-    def num_returns(self) -> int:
-        """How many values the method returns."""
+    def num_returns(self) -> Any:
+        """How many values the method returns; ``"streaming"`` or ``"dynamic"`` for generators."""
         if self._is_class_method_output:
-            call = self.class_method_call
-            assert call is not None
-            return call.num_returns
+            return self._bound_args[0].num_returns
         count = self._bound_options.get("num_returns")
-        if count is None:
-            handle = self._get_actor_handle()
-            count = 1 if handle is None else getattr(handle, self._method_name)._num_returns
-        return int(count)
+        return 1 if count is None else count
 
     @property
     def is_class_method_call(self) -> bool:
@@ -172,12 +167,11 @@ class ClassMethodNode(DAGNode):
         return f"{self._method_name}()"
 
 
-def bind_method(
-    handle: ActorHandle, name: str, count: Any, options: dict[str, Any], args: Any, kwargs: Any
-) -> Any:
+def bind_method(handle: ActorHandle, name: str, options: dict[str, Any], args: Any, kwargs: Any) -> Any:
     """What ``handle.name.bind(...)`` gives: a node, or a tuple of one for each value."""
     other = {PARENT_CLASS_NODE_KEY: handle, BIND_INDEX_KEY: next(_bind_indexes)}
     node = ClassMethodNode(name, args, kwargs, options, other)
+    count = options["num_returns"]
     if not isinstance(count, int) or count <= 1:
         return node
     output = {**other, IS_CLASS_METHOD_OUTPUT_KEY: True}

@@ -48,6 +48,9 @@ def define():
             time.sleep(x)
             return x
 
+        def stream(self, x):
+            yield x
+
         def two(self, x):
             return x, x, x
 
@@ -288,6 +291,8 @@ def test_what_is_refused():
         node = worker.echo.bind(x).with_tensor_transport("nccl")
         with pytest.raises(ValueError, match="no transport between GPUs"):
             node.experimental_compile()
+    with InputNode() as x, pytest.raises(ValueError, match="generator"):
+        worker.stream.bind(x).experimental_compile()
     assert channel_files() == []
 
 

@@ -196,6 +196,22 @@ def test_a_method_with_several_values():
     assert ray.get(graph.execute(4)) == [8, 4]
 
 
+def test_generators_are_nodes(counter_class):
+    @ray.remote
+    def count(n):
+        yield from range(n)
+
+    @ray.remote
+    class Counts:
+        def up_to(self, n):
+            yield from range(n)
+
+    with InputNode() as x:
+        function, method = count.bind(x), Counts.remote().up_to.bind(x)
+    assert [ray.get(ref) for ref in function.execute(3)] == [0, 1, 2]
+    assert [ray.get(ref) for ref in method.execute(2)] == [0, 1]
+
+
 def test_options_go_with_a_node(add):
     node = add.options(num_cpus=0.5, name="half").bind(1, 2)
     assert node.get_options()["num_cpus"] == 0.5
