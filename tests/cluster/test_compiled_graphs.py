@@ -283,6 +283,12 @@ def test_collective_operations(operation, op, expected):
     graph.teardown()
 
 
+def test_a_method_that_is_a_generator():
+    with InputNode() as x:
+        graph = Worker.remote().stream.bind(x)
+    assert [ray.get(ref) for ref in graph.execute(2)] == [2]
+
+
 def test_what_is_refused():
     worker = Worker.remote()
     with InputNode() as x, pytest.raises(ValueError, match="positive integer"):
