@@ -196,16 +196,6 @@ def test_a_method_with_several_values():
     assert ray.get(graph.execute(4)) == [8, 4]
 
 
-def test_a_generator_is_a_node():
-    @ray.remote
-    def count(n):
-        yield from range(n)
-
-    with InputNode() as x:
-        graph = count.bind(x)
-    assert [ray.get(ref) for ref in graph.execute(3)] == [0, 1, 2]
-
-
 def test_options_go_with_a_node(add):
     node = add.options(num_cpus=0.5, name="half").bind(1, 2)
     assert node.get_options()["num_cpus"] == 0.5
