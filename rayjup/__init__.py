@@ -51,7 +51,14 @@ _WHERE = {
     ),
 }
 _MODULES = {
-    *("exceptions", "actor", "runtime_context", "observe", "notebook", "cluster", "util"),
+    "exceptions",
+    "actor",
+    "runtime_context",
+    "observe",
+    "notebook",
+    "cluster",
+    "cluster_utils",
+    "util",
     "dag",
     "experimental",
 }

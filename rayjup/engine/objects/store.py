@@ -68,6 +68,8 @@ class Store:
         urgent request makes the node ask other processes for room that they keep.
     give_back
         Returns room to the node; must not block.
+    give_back_to
+        Returns room to another node of this machine, named as :func:`node_of` does.
     """
 
     def __init__(
@@ -77,17 +79,20 @@ class Store:
         host: str,
         reserve: Callable[[int, bool], int],
         give_back: Callable[[int], None],
+        give_back_to: Callable[[str, int], None] = lambda node, nbytes: None,
     ) -> None:
         self.directory = directory
         self.name = name
         self.host = host
         self._reserve = reserve
         self._give_back = give_back
+        self._give_back_to = give_back_to
         self._numbers = itertools.count()
         self._lock = threading.RLock()  # release() can run inside any allocation, by the collector
         self._quota = 0
         self._spare: list[tuple[float, str, int, mmap.mmap]] = []
         self._given: dict[str, tuple[int, mmap.mmap]] = {}  # written for others, still mapped here
+        self._owned: set[str] = set()  # written by others for us, and not given back yet
         self._viewed: dict[str, weakref.ref[mmap.mmap]] = {}  # freed, but arrays here still use them
         self.on_posted: Callable[[Any], None] = lambda peer: None  # somebody has to flush this peer
         self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
@@ -160,7 +165,7 @@ class Store:
         return Segment(self, renamed, have, mapped)
 
     def _new_path(self, owner_name: str | None) -> str:
-        return f"{self.directory}/{owner_name or self.name}-{os.getpid()}-{next(self._numbers)}"
+        return f"{self.directory}/{owner_name or self.name}-{self.name}-{next(self._numbers)}"
 
     def _take_quota(self, capacity: int) -> None:
         with self._lock:
@@ -226,7 +231,14 @@ class Store:
         """Take over the freeing of a segment that another process (``writer``) wrote for us."""
         segment = Segment(self, descriptor[0], (descriptor[1] + 4095) & ~4095, None, writer)
         segment.descriptor = descriptor
+        self._owned.add(segment.path)
         return segment
+
+    def writer_died(self, paths: list[str]) -> None:
+        """Remove those of ``paths`` that a process wrote for us and died before it could tell us."""
+        for path in paths:
+            if path not in self._owned:
+                self._unlink(path, 0)
 
     def views_of(self, segment: Segment) -> tuple[memoryview, list[memoryview]]:
         """Like :meth:`buffers`, through the mapping we wrote with when there is one."""
@@ -282,11 +294,13 @@ class Store:
                 return
             writer.outbox.append((RECYCLE, path, False))
             self.on_posted(writer)
+        self._owned.discard(path)
         self._unlink(path, segment.capacity)
 
     def _hand_back(self, writer: Any, path: str) -> None:
         """Nobody here sees the segment any more: its writer may use the pages again."""
         self._viewed.pop(path, None)
+        self._owned.discard(path)
         if self.closed:
             return
         if writer.closed:
@@ -300,6 +314,9 @@ class Store:
             os.unlink(path)
         except FileNotFoundError:
             return  # the node removed it with its owner
+        if not path.startswith(self.directory):  # written for us by a process of another node
+            self._give_back_to(node_of(path), capacity)
+            return
         with self._lock:
             self._quota += capacity
             surplus = self._quota - 2 * _QUOTA_STEP
@@ -331,3 +348,8 @@ class Store:
         """Free the segments kept for reuse; what arrays still show goes with the node or its owner."""
         self.closed = True
         self._give_back(self.give_back_room())
+
+
+def node_of(path: str) -> str:
+    """The first 12 digits of the id of the node in whose directory a segment lies."""
+    return os.path.basename(os.path.dirname(path))[-12:]
