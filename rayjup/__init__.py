@@ -59,6 +59,8 @@ _MODULES = {
     "cluster",
     "cluster_utils",
     "util",
+    "dag",
+    "experimental",
 }
 
 SCRIPT_MODE = 0

@@ -80,6 +80,10 @@ class _Options:
         made._check_together()
         return made
 
+    def given(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by name."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default}
+
     @classmethod
     def _checked(cls, kw: dict[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
         values = {}

@@ -14,6 +14,7 @@ from rayjup.core.arguments import accepted
 from rayjup.core.captured import blob_of
 from rayjup.core.errors import ActorClassInheritanceException
 from rayjup.core.placement import actor_placement
+from rayjup.core.remote_function import dag_module
 from rayjup.core.returns import returns_of
 from rayjup.engine.executor import executor as executing
 from rayjup.engine.executor.actor_modes import ActorExit
@@ -131,6 +132,10 @@ class ActorClass:
                 return ActorHandle(existing["actor_id"], existing["meta"], None)
         scope = runtime.actors.create(actor_id, spec, args, kwargs)
         return ActorHandle(actor_id, meta, scope)
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Note the actor down as a node of a graph, whose executions make it; see ``rayjup.dag``."""
+        return dag_module().ClassNode(self, args, kwargs, self._options.given())
 
     def _pickled(self, session: sessions.Session) -> bytes:
         if self._blob is None or self._blob[0] is not session:
@@ -285,6 +290,13 @@ class ActorMethod:
         if parsed.max_task_retries is not None:
             changed._retries = parsed.max_task_retries
         return changed
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Note the call down as a node of a graph (several for several values); see ``rayjup.dag``."""
+        handle = ActorHandle(self._id, self._meta, self._scope)
+        count = {STREAMING: "streaming", DYNAMIC: "dynamic"}.get(self._num_returns, self._num_returns)
+        options = {"num_returns": count, "max_task_retries": self._retries}
+        return dag_module().bind_method(handle, self._name, options, args, kwargs)
 
     def __repr__(self) -> str:
         return f"ActorMethod({self._meta['class_name']}.{self._name})"

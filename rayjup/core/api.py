@@ -379,6 +379,8 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         )
     for ref in object_refs:
         if type(ref) is not ObjectRef:
+            if all(hasattr(other, "__rayjup_get__") for other in object_refs):
+                return [other.__rayjup_get__(timeout) for other in object_refs]
             raise ValueError(
                 f"Invalid type of object ref, {type(ref)}, is given in the list: get() takes ObjectRefs, "
                 "as .remote() and put() return them."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -103,6 +104,10 @@ class RemoteFunction:
         """The same function with other options; see :func:`rayjup.remote` for their names."""
         return RemoteFunction(self._function, self._options.merged(**changes))
 
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Note the call down as a node of a graph; see ``rayjup.dag``."""
+        return dag_module().FunctionNode(self, args, kwargs, self._options.given())
+
     def _prepare(self) -> Prepared:
         session = sessions.require()
         runtime = session.runtime
@@ -134,6 +139,11 @@ class RemoteFunction:
 
     def __repr__(self) -> str:
         return f"<rayjup.RemoteFunction {self._name}>"
+
+
+def dag_module() -> Any:
+    """``rayjup.dag``, which is above this layer and loaded only when ``bind`` is used."""
+    return importlib.import_module("rayjup.dag")
 
 
 def _arity(function: Callable[..., Any]) -> tuple[int, float] | None:
