@@ -127,7 +127,7 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
                 await asyncio.sleep(0.01)
             for info in head.dead_nodes:
                 # The connection of a killed process ends before the process has quite gone.
-                while process_start_time(info["pid"]) != 0.0 and loop.time() < deadline:
+                while process_start_time(info["pid"]) and loop.time() < deadline:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.01)
                 if process_start_time(info["pid"]) == 0.0:  # killed: it could not tidy up
                     shutil.rmtree(info["store_dir"], ignore_errors=True)
