@@ -50,7 +50,16 @@ _WHERE = {
         "rayjup.base.ids",
     ),
 }
-_MODULES = {"exceptions", "actor", "runtime_context", "observe", "notebook", "cluster", "util"}
+_MODULES = {
+    "exceptions",
+    "actor",
+    "runtime_context",
+    "observe",
+    "notebook",
+    "cluster",
+    "cluster_utils",
+    "util",
+}
 
 SCRIPT_MODE = 0
 WORKER_MODE = 1

@@ -1,8 +1,9 @@
-"""Brings up a local cluster: ``python -m rayjup.cluster.boot`` with a JSON configuration.
+"""Brings up a local cluster, or one more node of it: ``python -m rayjup.cluster.boot`` with JSON.
 
-The process starts the zygote first (it imports on the other core meanwhile), imports Dask once
-and forks: the parent becomes the node, the child the head. Both are told apart from the terminal
-and live until the head decides otherwise.
+The process starts the zygote first (it imports on the other core meanwhile) and imports Dask once.
+For a cluster it then forks: the parent becomes the first node, the child the head. All are told
+apart from the terminal and live until the head decides otherwise. A cluster ends with its head,
+and with its first node; whoever is left then removes what lies on the disk and in shared memory.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rayjup._version import __version__
 from rayjup.cluster.descriptors import Descriptor, process_start_time, runtime_dir
+from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.executors import spawn_zygote
 
 
@@ -29,9 +32,14 @@ def main() -> None:
     config: dict[str, Any] = json.load(sys.stdin)
     report_fd = int(sys.argv[1])
     session = config["session_dir"]
-    os.makedirs(f"{session}/logs", mode=0o700, exist_ok=True)
-    os.chmod(session, 0o700)
-    log = os.open(f"{session}/logs/cluster.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    one_node = config.get("role") == "node"
+    if not one_node:
+        os.makedirs(f"{session}/logs", mode=0o700, exist_ok=True)
+        os.chmod(session, 0o700)
+        config["node_dir"] = session
+    # A node makes no directory of the session: where there is none any more, its cluster has ended.
+    path = config["log"] if one_node else f"{session}/logs/cluster.log"
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
@@ -48,13 +56,17 @@ def main() -> None:
     logging.getLogger("distributed").setLevel(logging.WARNING)
     dask.config.set(
         {
-            "temporary-directory": session,
+            "temporary-directory": config["node_dir"],
             "distributed.worker.memory.target": False,
             "distributed.worker.profile.enabled": False,
         }
     )
     unix.register()
     gc.freeze()
+    if one_node:
+        os.mkdir(config["node_dir"], mode=0o700)
+        Path(config["node_dir"], "owner").write_text(str(os.getpid()), encoding="utf-8")
+        _run_and_exit(_run_node(config, zygote, plugins, quiet, report_fd))
     ready_read, ready_write = os.pipe()
     head_pid = os.fork()
     if head_pid == 0:
@@ -66,6 +78,7 @@ def main() -> None:
     if not os.read(ready_read, 1):
         os._exit(1)  # the head has reported why
     os.close(ready_read)
+    config["head"] = [head_pid, process_start_time(head_pid)]
     _run_and_exit(_run_node(config, zygote, plugins, quiet))
 
 
@@ -120,18 +133,33 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
         try:
             await _serve(head, descriptor, config, report_fd, stop)
         finally:
-            # Also when the descriptor cannot be written: the node tidies up only if it is told to end.
+            # Also when the descriptor cannot be written: nodes tidy up only if they are told to end.
             head.shutdown_nodes()
-            deadline = loop.time() + 5.0
-            while head.nodes and loop.time() < deadline:  # noqa: ASYNC110 - the head knows no event loop
-                await asyncio.sleep(0.01)
-            for info in head.dead_nodes:
-                # The connection of a killed process ends before the process has quite gone.
-                while process_start_time(info["pid"]) and loop.time() < deadline:  # noqa: ASYNC110 - as above
-                    await asyncio.sleep(0.01)
-                if process_start_time(info["pid"]) == 0.0:  # killed: it could not tidy up
-                    shutil.rmtree(info["store_dir"], ignore_errors=True)
-                    shutil.rmtree(session, ignore_errors=True)
+            await _end_processes([n.info for n in head.nodes.values()] + head.dead_nodes)
+    shutil.rmtree(session, ignore_errors=True)
+
+
+async def _end_processes(infos: list[dict[str, Any]], timeout_s: float = 5.0) -> None:
+    """Wait until these nodes of this machine have ended; by force where they do not."""
+    infos = [info for info in infos if info["host_id"] == host_id()]
+    running = {info["pid"]: process_start_time(info["pid"]) for info in infos}
+
+    def alive() -> list[int]:
+        return [pid for pid, started in running.items() if process_start_time(pid) == started != 0.0]
+
+    if not await _poll(lambda: not alive(), timeout_s):
+        for pid in alive():
+            os.kill(pid, signal.SIGKILL)
+        await _poll(lambda: not alive())
+    for info in infos:
+        _remove_files_of(info)
+
+
+def _remove_files_of(info: dict[str, Any]) -> None:
+    """What a node that was killed could not remove itself."""
+    for key in ("store_dir", "socket_dir", "node_dir"):
+        if info.get(key) and info[key] != info["session_dir"]:
+            shutil.rmtree(info[key], ignore_errors=True)
 
 
 async def _serve(
@@ -142,12 +170,47 @@ async def _serve(
         descriptor.write()
     os.write(report_fd, json.dumps(descriptor.__dict__).encode())
     os.close(report_fd)
-    head.on_no_nodes = stop.set  # a local cluster is nothing without its node
+    tidying: set[asyncio.Task[None]] = set()
+
+    def node_left(info: dict[str, Any]) -> None:
+        if info["is_head"]:
+            stop.set()  # drivers are connected through this node
+        else:
+            task = asyncio.ensure_future(_end_processes([info]))
+            tidying.add(task)
+            task.add_done_callback(tidying.discard)
+
+    head.on_node_left = node_left
     _end_when_unused(head, config["linger_s"], stop)
+    watch = asyncio.ensure_future(_end_with_owner(config.get("owner_pid"), stop))
     try:
         await stop.wait()
     finally:
+        watch.cancel()
         descriptor.remove()
+
+
+async def _end_with_owner(pid: int | None, stop: asyncio.Event) -> None:
+    """Stop when the process that owns the cluster is gone."""
+    if pid is None:
+        return
+    started = process_start_time(pid)
+    await _poll(lambda: not process_start_time(pid) == started != 0.0, every_s=0.25)
+    stop.set()
+
+
+async def _poll(
+    condition: Callable[[], bool], timeout_s: float = float("inf"), every_s: float = 0.01
+) -> bool:
+    """Wait for something that makes no event here, such as the end of somebody else's process."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while True:
+        if condition():
+            return True
+        if loop.time() >= deadline:
+            return False
+        await asyncio.sleep(every_s)
 
 
 def _end_when_unused(head: Any, linger_s: float | None, stop: asyncio.Event) -> None:
@@ -168,42 +231,105 @@ def _end_when_unused(head: Any, linger_s: float | None, stop: asyncio.Event) -> 
     pending.append(loop.call_later(max(linger_s, 20.0), stop.set))
 
 
-async def _run_node(config: dict[str, Any], zygote: Any, plugins: Any, quiet: Any) -> None:
-    import psutil
-
+async def _run_node(
+    config: dict[str, Any], zygote: Any, plugins: Any, quiet: Any, report_fd: int | None = None
+) -> None:
     session = config["session_dir"]
+    node_dir = config["node_dir"]
+    first = node_dir == session
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    name = config.get("node_name") or "node-0"
+    plugin = plugins.NodePlugin(
+        config["cluster_id"],
+        session,
+        _resources(config, plugins),
+        is_head=first,
+        zygote=zygote,
+        extra={"name": name, "labels": config.get("labels") or {}, "node_dir": node_dir},
+    )
+    try:
+        worker = quiet.QuietWorker(
+            f"unix://{session}/head.sock",
+            host=f"unix://{node_dir}/node.sock",
+            protocol="unix",
+            name=os.path.basename(node_dir),
+            nthreads=1,
+            memory_limit=0,
+            dashboard=False,
+            plugins=(plugin,),
+            local_directory=node_dir,
+            death_timeout=10,
+        )
+        async with worker:
+            plugin.agent.on_shutdown = stop.set
+            if plugin.agent.told_to_end:
+                stop.set()  # before anybody listened
+            waiting = [asyncio.ensure_future(c) for c in (worker.finished(), stop.wait())]
+            if report_fd is not None:
+                joined = asyncio.ensure_future(plugin.agent.joined.wait())
+                await asyncio.wait([*waiting, joined], return_when=asyncio.FIRST_COMPLETED)
+                if joined.done():
+                    _report_node(plugin.agent, report_fd)
+                os.close(report_fd)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not first:
+            shutil.rmtree(node_dir, ignore_errors=True)
+        told = hasattr(plugin, "agent") and plugin.agent.told_to_end
+        if not told and await _head_is_gone(config["head"], 0.0 if stop.is_set() else 2.0):
+            _remove_if_last(session)
+
+
+def _resources(config: dict[str, Any], plugins: Any) -> dict[str, float]:
+    import psutil
+
     declared = dict(config.get("resources") or {})
     if config.get("num_gpus") is not None:
         declared["GPU"] = float(config["num_gpus"])
     cpus = config.get("num_cpus")
     cpus = float(len(os.sched_getaffinity(0)) if cpus is None else cpus)
     memory = float(config.get("memory") or psutil.virtual_memory().available)
-    resources = plugins.complete_resources(declared, cpus, memory, config.get("object_store_memory"))
+    resources: dict[str, float] = plugins.complete_resources(
+        declared, cpus, memory, config.get("object_store_memory")
+    )
     if config.get("memory"):
         resources["memory"] = float(config["memory"])
-    plugin = plugins.NodePlugin(config["cluster_id"], session, resources, is_head=True, zygote=zygote)
-    worker = quiet.QuietWorker(
-        f"unix://{session}/head.sock",
-        host=f"unix://{session}/node.sock",
-        protocol="unix",
-        name=config.get("node_name") or "node-0",
-        nthreads=1,
-        memory_limit=0,
-        dashboard=False,
-        plugins=(plugin,),
-        local_directory=session,
-        death_timeout=10,
-    )
-    async with worker:
-        plugin.agent.on_shutdown = stop.set
-        finished = asyncio.ensure_future(worker.finished())
-        await asyncio.wait(
-            {finished, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED
-        )
+    if resources.get("GPU") == 0.0:
+        del resources["GPU"]  # none is not a resource, as in Ray
+    return resources
+
+
+def _report_node(agent: Any, report_fd: int) -> None:
+    pid = os.getpid()
+    report = {
+        "node_id": agent.node_id,
+        "name": agent.name,
+        "pid": pid,
+        "start_time": process_start_time(pid),
+        "agent_socket": agent.agent_path,
+        "store_dir": agent.store_dir,
+    }
+    os.write(report_fd, json.dumps(report).encode())
+
+
+async def _head_is_gone(head: list[Any], timeout_s: float) -> bool:
+    """Whether the head has ended: its sockets close a moment before it is no process any more."""
+    pid, started = head
+    return await _poll(lambda: process_start_time(pid) != started, timeout_s)
+
+
+def _remove_if_last(session: str) -> None:
+    """Remove the session's directory unless another node is still about to do so."""
+    for owner in Path(session).glob("*/owner"):
+        try:
+            pid = int(owner.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            continue  # it is just being removed
+        if pid != os.getpid() and process_start_time(pid) != 0.0:
+            return
     shutil.rmtree(session, ignore_errors=True)
     # The head has removed it, unless it was killed.
     (runtime_dir() / f"{config['cluster_id']}.json").unlink(missing_ok=True)

@@ -5,22 +5,21 @@ Neither the notebook nor the Jupyter server holds a cluster: both find it by its
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
 from rayjup.base.paths import session_root
 from rayjup.cluster import descriptors
 from rayjup.cluster.descriptors import Descriptor
+from rayjup.cluster.launch import launch, reap
+from rayjup.cluster.nodes import NodeInfo, add_node, remove_node
+
+__all__ = ["NodeInfo", "add_node", "reap", "remove_node", "start", "stop", "stop_all"]
 
 
 def start(
@@ -34,6 +33,9 @@ def start(
     started_by: str = "python",
     linger_s: float | None = None,
     listed: bool = True,
+    labels: dict[str, str] | None = None,
+    node_name: str | None = None,
+    owner_pid: int | None = None,
     timeout_s: float = 30.0,
 ) -> Descriptor:
     """Start a local cluster (a head and one node) and wait until it is usable.
@@ -48,6 +50,10 @@ def start(
         Seconds the cluster lives on after its last driver has gone; None: until stopped.
     listed
         Whether others find it (a private cluster of one script is not listed).
+    labels, node_name
+        Of the cluster's first node, for label selectors and lists.
+    owner_pid
+        A process of this user with which the cluster ends, however that process ends; None: none.
 
     Returns
     -------
@@ -71,86 +77,18 @@ def start(
         "started_by": started_by,
         "linger_s": linger_s,
         "listed": listed,
+        "labels": labels,
+        "node_name": node_name,
+        "owner_pid": owner_pid,
         "timeout_s": timeout_s,
     }
     os.makedirs(config["session_dir"], mode=0o700)
-    read_fd, write_fd = os.pipe()
-    package_root = str(Path(__file__).parent.parent.parent)
-    paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != package_root]
+    log = f"{config['session_dir']}/logs/cluster.log"
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rayjup.cluster.boot", str(write_fd)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[write_fd],
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([package_root, *paths])},
-        )
-    finally:
-        os.close(write_fd)
-    _children.append(process)
-    assert process.stdin is not None
-    with process.stdin as pipe:
-        pipe.write(json.dumps(config).encode())
-    try:
-        report = _read_report(read_fd, time.monotonic() + timeout_s)
-    except BaseException:  # an interrupt: nobody would know of the cluster
-        _end_session(process)
-        raise
-    finally:
-        os.close(read_fd)
-    if report is None:
-        reason = _log_tail(config["session_dir"])
-        _end_session(process)
+        return Descriptor(**launch(config, f"the cluster {config['name']}", log, timeout_s))
+    except RaySystemError:
         shutil.rmtree(config["session_dir"], ignore_errors=True)
-        raise RaySystemError(
-            f"the cluster {config['name']} did not start (it may take {timeout_s:g} s).\n{reason}"
-        )
-    return Descriptor(**json.loads(report))
-
-
-_children: list[subprocess.Popen[bytes]] = []
-
-
-def _read_report(fd: int, deadline: float) -> bytes | None:
-    data = b""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([fd], [], [], left)[0]:
-            return None
-        part = os.read(fd, 65536)
-        if not part:
-            return data or None
-        data += part
-
-
-def _end_session(process: subprocess.Popen[bytes], timeout_s: float = 5.0) -> None:
-    """End what is left of a cluster that did not come up, by force where it does not end itself."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break  # it has ended by itself
-        # Asked politely, the node removes its directory in shared memory.
-        try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
-    _children.remove(process)
-
-
-def _log_tail(session_dir: str) -> str:
-    try:
-        lines = (
-            Path(session_dir, "logs", "cluster.log")
-            .read_text(encoding="utf-8", errors="replace")
-            .splitlines()
-        )
-    except FileNotFoundError:
-        return "It wrote no log."
-    return "The end of its log:\n" + "\n".join(lines[-15:])
+        raise
 
 
 def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
@@ -182,14 +120,10 @@ def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
             if pid and descriptors.process_start_time(pid) == started != 0.0:
                 os.kill(pid, signal.SIGKILL)
         descriptor.remove()
+        while running():
+            time.sleep(0.01)  # killed: it takes a moment, not for ever
+        shutil.rmtree(descriptor.session_dir, ignore_errors=True)
     return True
-
-
-def reap() -> None:
-    """Collect the exit status of clusters started by this process that have ended."""
-    for process in list(_children):
-        if process.poll() is not None:
-            _children.remove(process)
 
 
 def stop_all(timeout_s: float = 10.0) -> int:

@@ -64,6 +64,7 @@ class HeadPlugin(SchedulerPlugin):
         head = self.head
         stream = attach.Stream(comm, lambda message: head.on_message(node_id, message))
         head.node_joined(info, stream.send)
+        stream.send(("joined",))
         self._first_node.set()
         try:
             await stream.run()
@@ -88,12 +89,14 @@ class NodePlugin(WorkerPlugin):
         resources: dict[str, float] | None = None,
         is_head: bool = False,
         zygote: Any = None,
+        extra: dict[str, Any] | None = None,
     ) -> None:
         self.cluster_id = cluster_id
         self.session_dir = session_dir
         self.resources = resources
         self.is_head = is_head
         self._zygote = zygote
+        self.extra = extra or {}  # more for the head to know: name, labels, node_dir
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
@@ -101,7 +104,11 @@ class NodePlugin(WorkerPlugin):
         resources = self.resources if self.resources is not None else resources_of(worker)
         node_id = secrets.token_hex(28)
         agent = self.agent = NodeAgent(
-            node_id, session_dir, resources, str(worker.name), lambda message: None
+            node_id,
+            session_dir,
+            resources,
+            str(self.extra.get("name", worker.name)),
+            lambda message: None,
         )
         agent.prepare()
         if self._zygote is not None:
@@ -112,7 +119,7 @@ class NodePlugin(WorkerPlugin):
         comm = await connect(worker.scheduler.address, **worker.connection_args)
         stream = attach.Stream(comm, agent.on_head_message)
         agent.to_head = stream.send
-        info = {**agent.info(), "is_head": self.is_head, "worker": worker.address}
+        info = {**agent.info(), **self.extra, "is_head": self.is_head, "worker": worker.address}
         await comm.write({"op": attach.OP, "reply": False, "info": info})
         self._task = asyncio.ensure_future(self._serve(stream, agent))
 

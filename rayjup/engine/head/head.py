@@ -54,6 +54,8 @@ class Lease:
     client: str
     node_id: str
     pool_id: int
+    actor_id: bytes | None = None
+    told: bool = False  # the client's own node, or the client through us, has heard of it
 
 
 class Head:
@@ -71,7 +73,7 @@ class Head:
         self.kv: dict[tuple[str, bytes], bytes] = {}
         self.scheduler = ls.LeaseScheduler()
         self.on_driver_change: Callable[[int], None] = lambda drivers: None
-        self.on_no_nodes: Callable[[], None] = lambda: None
+        self.on_node_left: Callable[[dict[str, Any]], None] = lambda info: None
         self._outstanding: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
         self._requests: dict[str, tuple[str, int]] = {}  # request -> (client, pool)
         self._shapes: dict[tuple[str, ls.Shape], int] = {}
@@ -113,12 +115,11 @@ class Head:
         self.dead_nodes.append(node.info)
         self._schedule(ls.NodeLeft(node_id))
         for actor in list(self.actors.by_id.values()):
-            if actor.node_id == node_id and actor.state != ad.DEAD:
+            if actor.node_id == node_id and actor.lease_id is not None and actor.state != ad.DEAD:
                 self._actor_process_ended(actor, "its node is gone")
         for client in [c for c in self.clients.values() if c.node_id == node_id]:
             self._client_gone(client.client)
-        if not self.nodes:
-            self.on_no_nodes()
+        self.on_node_left(node.info)
 
     def on_message(self, node_id: str, message: Message) -> None:
         """A message from a node's agent."""
@@ -179,6 +180,9 @@ class Head:
             del self._outstanding[key]
         for shape_key in [k for k in self._shapes if k[0] == client]:
             del self._shapes[shape_key]
+        for node_id in self.nodes:
+            if node_id != gone.node_id:
+                self.to_node(node_id, ("client_gone", client))
         for actor in list(self.actors.by_id.values()):
             actor.watchers.discard(client)
             if actor.creator == client and not actor.detached and actor.state != ad.DEAD:
@@ -202,7 +206,15 @@ class Head:
 
     # -- leases
 
-    def _on_lease(self, node_id: str, client: str, pool_id: int, shape: dict[str, Any], wanted: int) -> None:
+    def _on_lease(
+        self,
+        node_id: str,
+        client: str,
+        pool_id: int,
+        shape: dict[str, Any],
+        wanted: int,
+        locality: dict[str, int] | None = None,
+    ) -> None:
         outstanding = self._outstanding[(client, pool_id)]
         if wanted == 0:
             requests = list(outstanding)
@@ -217,9 +229,11 @@ class Head:
         request = f"{client}/{pool_id}/{next(self._numbers)}"
         outstanding[request] = more
         self._requests[request] = (client, pool_id)
+        if locality is not None:  # by what store directories are named after
+            locality = {n: locality[n[:12]] for n in self.nodes if n[:12] in locality} or None
         typed = views.shape_of(shape)
         self._shapes[(client, typed)] = pool_id
-        self._schedule(ls.Requested(request, client, node_id, typed, more))
+        self._schedule(ls.Requested(request, client, node_id, typed, more, locality))
 
     def _on_release(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
@@ -266,7 +280,7 @@ class Head:
         elif isinstance(it, ls.Revoke):
             lease = self.leases.pop(it.lease_id, None)
             if lease is not None:
-                self.to_client(lease.client, ("revoke", it.lease_id, it.reason))
+                self._tell_revoked(lease, it.reason)
                 self.to_node(it.node_id, ("revoke", it.lease_id, it.reason))
         elif isinstance(it, ls.Reclaim):
             pool_id = self._shapes.get((it.client, it.shape))
@@ -275,6 +289,12 @@ class Head:
         elif isinstance(it, ls.Infeasible):
             logger.warning("%s", it.text)
             self._warn(it.client, it.text)
+
+    def _tell_revoked(self, lease: Lease, reason: str) -> None:
+        if lease.told or lease.actor_id is not None:
+            self.to_client(lease.client, ("revoke", lease.lease_id, reason))
+        else:  # its node is gone before the client knew: it asks again
+            self.to_client(lease.client, ("grant", lease.pool_id, lease.lease_id, ""))
 
     def _warn(self, client: str, text: str) -> None:
         known = self.clients.get(client)
@@ -289,7 +309,7 @@ class Head:
         actor_id = self._actor_requests.pop(grant.request_id, None)
         if actor_id is not None:
             actor = self.actors.by_id[actor_id]
-            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0)
+            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0, actor_id)
             actor.node_id = grant.node_id
             actor.lease_id = grant.lease_id
             self._tell_job(grant.node_id, actor.job_id)
@@ -315,8 +335,11 @@ class Head:
         else:
             outstanding.pop(grant.request_id, None)
             self._requests.pop(grant.request_id, None)
-        self.leases[grant.lease_id] = Lease(grant.lease_id, client, grant.node_id, pool_id)
-        job_id = self.clients[client].job_id
+        asker = self.clients[client]
+        self.leases[grant.lease_id] = Lease(
+            grant.lease_id, client, grant.node_id, pool_id, told=asker.node_id == grant.node_id
+        )
+        job_id = asker.job_id
         self._tell_job(grant.node_id, job_id)
         self.to_node(
             grant.node_id, ("grant", grant.lease_id, client, pool_id, job_id, grant.gpu_ids, grant.resources)
@@ -498,7 +521,17 @@ class Head:
         self.to_node(node_id, ("to_client", client, ("answer", request, ok, value)))
 
     def _on_relay(self, node_id: str, client: str, message: Message) -> None:
+        if message[0] == "grant":
+            lease = self.leases.get(message[2])
+            if lease is None:
+                return  # revoked meanwhile
+            lease.told = True
         self.to_client(client, message)
+
+    def _on_store_freed(self, node_id: str, client: str, store: str, nbytes: int) -> None:
+        for other in self.nodes:
+            if other.startswith(store):
+                self.to_node(other, ("store_freed", nbytes))
 
     def _on_log(self, node_id: str, job_id: bytes, stream: str, title: str, lines: list[str]) -> None:
         job = self.jobs.get(job_id)

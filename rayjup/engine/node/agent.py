@@ -74,6 +74,8 @@ class NodeAgent:
         self._short: list[tuple[Connection, int, int]] = []  # requests for room that wait for a trim
         self._untrimmed: set[Connection] | None = None  # who has not answered yet; None: no trim
         self._uncounted = False  # a process was killed: what it had reserved is not known
+        self.joined = asyncio.Event()  # the head has this node
+        self.told_to_end = False  # by the head, which then tidies up after all nodes
         self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
 
     # -- life
@@ -384,12 +386,22 @@ class NodeAgent:
     def _head_to_client(self, client: str, message: Message) -> None:
         self._tell_client(client, message)
 
+    def _head_client_gone(self, client: str) -> None:
+        self._remove_files_of(client)  # what processes of this node wrote for it
+
+    def _head_store_freed(self, nbytes: int) -> None:
+        self.store_used -= nbytes
+
     def _head_end_job(self, job_id: bytes, spare: set[bytes]) -> None:
         self.executors.end_job(job_id, spare)
         if not spare:
             self.executors.jobs.pop(job_id, None)
 
+    def _head_joined(self) -> None:
+        self.joined.set()
+
     def _head_shutdown(self) -> None:
+        self.told_to_end = True
         for connection in self.clients.values():
             if connection.kind == "driver":
                 connection.close()
@@ -476,5 +488,13 @@ def sweep_leftovers(base: str, prefix: str) -> None:
             pid = int(Path(entry.path, "owner").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             continue  # no node's, or just being made or removed
-        if not os.path.exists(f"/proc/{pid}"):
+        if not _runs(pid):
             shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat[stat.rindex(b")") + 2 :][:1] not in (b"Z", b"X")

@@ -68,6 +68,8 @@ class Store:
         urgent request makes the node ask other processes for room that they keep.
     give_back
         Returns room to the node; must not block.
+    give_back_to
+        Returns room to another node of this machine, named as :func:`node_of` does.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class Store:
         host: str,
         reserve: Callable[[int, bool], int],
         give_back: Callable[[int], None],
+        give_back_to: Callable[[str, int], None] = lambda node, nbytes: None,
     ) -> None:
         self.directory = directory
         self.name = name
         self.host = host
         self._reserve = reserve
         self._give_back = give_back
+        self._give_back_to = give_back_to
         self._numbers = itertools.count()
         self._lock = threading.RLock()  # release() can run inside any allocation, by the collector
         self._quota = 0
@@ -310,6 +314,9 @@ class Store:
             os.unlink(path)
         except FileNotFoundError:
             return  # the node removed it with its owner
+        if not path.startswith(self.directory):  # written for us by a process of another node
+            self._give_back_to(node_of(path), capacity)
+            return
         with self._lock:
             self._quota += capacity
             surplus = self._quota - 2 * _QUOTA_STEP
@@ -341,3 +348,8 @@ class Store:
         """Free the segments kept for reuse; what arrays still show goes with the node or its owner."""
         self.closed = True
         self._give_back(self.give_back_room())
+
+
+def node_of(path: str) -> str:
+    """The first 12 digits of the id of the node in whose directory a segment lies."""
+    return os.path.basename(os.path.dirname(path))[-12:]

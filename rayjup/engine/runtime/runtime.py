@@ -86,6 +86,7 @@ class Runtime:
             node["host"],
             self._reserve_room,
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
+            lambda node, nbytes: self.link.post(("store_freed", node, nbytes)),
         )
         self.store.on_posted = self._flush_soon
         self.link.on["store_trim"] = lambda: self.link.send(("store_trimmed", self.store.give_back_room()))

@@ -16,6 +16,7 @@ from rayjup.base import exceptions
 from rayjup.base.serialization import pack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
+from rayjup.engine.objects.store import Segment, node_of
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime.arguments import Arguments, encode
 from rayjup.engine.runtime.functions import Function
@@ -303,7 +304,21 @@ class Tasks:
                 wanted = 0
             if wanted > pool.wanted or (wanted == 0 and pool.wanted):
                 pool.wanted = wanted
-                self.runtime.link.send(("lease", pool.id, pool.shape, wanted))
+                locality = self._locality(backlog[0]) if backlog else None
+                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality))
+
+    def _locality(self, task: Task) -> dict[str, int] | None:
+        """Bytes of the call's dependencies in shared memory, by the node they lie on."""
+        arguments = task.arguments
+        if type(arguments) is not Arguments:
+            return None
+        out: dict[str, int] = {}
+        for _, ref in arguments.dependencies:
+            if ref._kind == m.SHM:
+                data: Any = ref._data.descriptor if isinstance(ref._data, Segment) else ref._data
+                node = node_of(data[0])
+                out[node] = out.get(node, 0) + data[1]
+        return out or None
 
     def on_grant(self, pool_id: int, lease_id: str, address: str) -> None:
         """The node granted a lease on the executor listening at ``address``."""

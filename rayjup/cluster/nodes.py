@@ -1,0 +1,134 @@
+"""Further nodes of a running local cluster, each a process of its own on this machine.
+
+They belong to the cluster: they end with its head, when the cluster is stopped, or alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+import uuid
+from dataclasses import dataclass
+
+from rayjup.base.exceptions import RaySystemError
+from rayjup.cluster import descriptors
+from rayjup.cluster.descriptors import Descriptor, process_start_time
+from rayjup.cluster.launch import launch, reap
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """A node that was started here: enough to watch it and to end it."""
+
+    node_id: str
+    name: str
+    pid: int
+    start_time: float
+    agent_socket: str
+    store_dir: str
+
+    def is_alive(self) -> bool:
+        """True while its process runs (a recycled pid does not count)."""
+        reap()
+        return process_start_time(self.pid) == self.start_time != 0.0
+
+
+def add_node(
+    cluster: Descriptor | str,
+    *,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
+    name: str | None = None,
+    object_store_memory: int | None = None,
+    memory: int | None = None,
+    timeout_s: float = 30.0,
+) -> NodeInfo:
+    """Start one more node on this machine and wait until the cluster has it.
+
+    Parameters
+    ----------
+    cluster
+        A running local cluster: its descriptor, id or name.
+    num_cpus, resources, memory, object_store_memory
+        What the node offers, as in :func:`rayjup.cluster.manager.start`.
+    num_gpus
+        None: no GPUs, since the head's node offers those of the machine.
+    labels
+        For label selectors.
+    name
+        Shown in lists; made up when None.
+
+    Raises
+    ------
+    RaySystemError
+        There is no such cluster, somebody else's Dask keeps it, or the node did not come up.
+    """
+    descriptor = descriptors.find(cluster) if isinstance(cluster, str) else cluster
+    if descriptor is None or not descriptor.is_alive():
+        shown = cluster if isinstance(cluster, str) else cluster.name
+        raise RaySystemError(f"there is no running cluster {shown!r} that a node could be added to.")
+    if descriptor.started_by == "dask":
+        raise RaySystemError(
+            f"the cluster {descriptor.name} was started with Dask's own commands: start 'dask worker "
+            f"{descriptor.address}' instead; the worker becomes a node by itself."
+        )
+    key = uuid.uuid4().hex[:8]
+    name = name or f"node-{key}"
+    config = {
+        "role": "node",
+        "cluster_id": descriptor.cluster_id,
+        "session_dir": descriptor.session_dir,
+        "node_dir": f"{descriptor.session_dir}/n-{key}",
+        "log": f"{descriptor.session_dir}/logs/node-{key}.log",
+        "head": [descriptor.head_pid, descriptor.head_start_time],
+        "node_name": name,
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus or 0,
+        "resources": resources,
+        "labels": labels,
+        "object_store_memory": object_store_memory,
+        "memory": memory,
+    }
+    try:
+        return NodeInfo(**launch(config, f"the node {name}", str(config["log"]), timeout_s))
+    except RaySystemError:
+        shutil.rmtree(str(config["node_dir"]), ignore_errors=True)
+        raise
+
+
+def remove_node(node: NodeInfo, *, graceful: bool = True, timeout_s: float = 10.0) -> bool:
+    """End a node that :func:`add_node` started; True if it was still there.
+
+    Gracefully, it ends its processes and removes its files itself; otherwise it is killed as a
+    machine that fails would be, and the head tidies up. What ran there is retried elsewhere
+    where that is allowed.
+    """
+    if not node.is_alive():
+        return False
+    if graceful:
+        _signal(node, signal.SIGTERM)
+        if _wait_end(node, timeout_s):
+            return True
+    _signal(node, signal.SIGKILL)
+    _wait_end(node, timeout_s)
+    return True
+
+
+def _signal(node: NodeInfo, number: int) -> None:
+    try:
+        os.kill(node.pid, number)
+    except ProcessLookupError:
+        pass  # it has ended meanwhile
+
+
+def _wait_end(node: NodeInfo, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while node.is_alive():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
