@@ -280,6 +280,7 @@ async def _run_node(
             shutil.rmtree(node_dir, ignore_errors=True)
         told = hasattr(plugin, "agent") and plugin.agent.told_to_end
         if not told and await _head_is_gone(config["head"], 0.0 if stop.is_set() else 2.0):
+            (runtime_dir() / f"{config['cluster_id']}.json").unlink(missing_ok=True)  # the head could not
             _remove_if_last(session)
 
 
@@ -331,8 +332,6 @@ def _remove_if_last(session: str) -> None:
         if pid != os.getpid() and process_start_time(pid) != 0.0:
             return
     shutil.rmtree(session, ignore_errors=True)
-    # The head has removed it, unless it was killed.
-    (runtime_dir() / f"{config['cluster_id']}.json").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
