@@ -484,8 +484,8 @@ def test_an_interrupt_while_calls_are_submitted_leaves_a_usable_connection():
     caught = 0
     for i in range(20):
         timer = threading.Timer(0.005 + 0.001 * i, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         try:
+            timer.start()
             while True:
                 ray.get([fast.remote(j) for j in range(50)])
         except KeyboardInterrupt:

@@ -94,7 +94,7 @@ def test_the_head_tidies_up_after_a_node_that_was_killed(cluster):
     kill(node)
     eventually(lambda: alive()[node.node_id] is False)
     eventually(lambda: not os.path.exists(node.store_dir))
-    assert not list(Path(cluster.session_dir).glob("n-*"))
+    eventually(lambda: not list(Path(cluster.session_dir).glob("n-*")))
 
 
 def test_objects_of_another_node_are_read_in_place_and_freed_there(cluster):
