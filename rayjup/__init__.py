@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+from rayjup._version import __version__
 
 _WHERE = {
     **dict.fromkeys(
@@ -33,6 +33,7 @@ _WHERE = {
     "get_runtime_context": "rayjup.core.runtime_context",
     "get_gpu_ids": "rayjup.core.runtime_context",
     "ObjectRef": "rayjup.engine.ownership.object_ref",
+    "ObjectRefGenerator": "rayjup.engine.runtime.streams",
     **dict.fromkeys(
         (
             "ObjectID",
@@ -49,7 +50,16 @@ _WHERE = {
         "rayjup.base.ids",
     ),
 }
-_MODULES = {"exceptions", "actor", "runtime_context", "observe", "notebook", "cluster", "cluster_utils", "util"}
+_MODULES = {
+    "exceptions",
+    "actor",
+    "runtime_context",
+    "observe",
+    "notebook",
+    "cluster",
+    "cluster_utils",
+    "util",
+}
 
 SCRIPT_MODE = 0
 WORKER_MODE = 1

@@ -51,7 +51,8 @@ class _AliasFinder(importlib.abc.MetaPathFinder):
         name = _OURS + fullname[len(_THEIRS) :]
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(
-                f"No module named {fullname!r}: this program runs on rayjup (rayjup.as_ray), which has no {name!r}.",
+                f"No module named {fullname!r}: this program runs on rayjup (rayjup.as_ray), "
+                f"which has no {name!r}.",
                 name=fullname,
             )
         return importlib.machinery.ModuleSpec(fullname, _AliasLoader(name), is_package=True)
@@ -70,8 +71,9 @@ def install() -> None:
     loaded = sys.modules.get(_THEIRS)
     if loaded is not None and loaded.__name__ != _OURS:
         raise RuntimeError(
-            f"the real Ray ({getattr(loaded, '__file__', '?')}) is imported already, so `ray` cannot mean rayjup "
-            "any more. Import rayjup.as_ray before ray, or start the program with `python -m rayjup.as_ray`."
+            f"the real Ray ({getattr(loaded, '__file__', '?')}) is imported already, so `ray` cannot mean "
+            "rayjup any more. Import rayjup.as_ray before ray, or start the program with "
+            "`python -m rayjup.as_ray`."
         )
     real = importlib.machinery.PathFinder.find_spec(_THEIRS)
     if real is not None and real.origin is not None and "RAYJUP_EXECUTOR" not in os.environ:
@@ -90,7 +92,9 @@ def install() -> None:
 def main(argv: list[str]) -> None:
     """Run a program as ``python`` would, with ``ray`` meaning rayjup."""
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m rayjup.as_ray program.py [args]  |  -m module [args]  |  -c code [args]")
+        sys.stdout.write(
+            "usage: python -m rayjup.as_ray program.py [args]  |  -m module [args]  |  -c code [args]\n"
+        )
         raise SystemExit(0 if argv else 2)
     install()
     if argv[0] == "-m":

@@ -270,6 +270,7 @@ class ObjectLostError(RayError):
     """
 
     _EXPLANATION = "All copies of {ref} have been lost because the nodes that held them are gone."
+    _text = ""
 
     def __init__(self, object_ref_hex: str, owner_address: Any, call_site: str) -> None:
         super().__init__(object_ref_hex, owner_address, call_site)
@@ -277,12 +278,22 @@ class ObjectLostError(RayError):
         self.owner_address = owner_address
         self.call_site = call_site or ""
 
+    @classmethod
+    def from_text(cls, text: str, object_ref_hex: str = "") -> ObjectLostError:
+        """The error where more is known of the loss than the class says, or less of the object."""
+        error = cls(object_ref_hex, None, "")
+        error._text = text
+        return error
+
     def _base_str(self) -> str:
         text = f"Failed to retrieve object {self.object_ref_hex}."
         return f"{text} The ObjectRef was created at: {self.call_site}" if self.call_site else text
 
     def __str__(self) -> str:
-        return f"{self._base_str()}\n\n{self._EXPLANATION.format(ref=self.object_ref_hex)}"
+        if self._text and not self.object_ref_hex:
+            return self._text
+        explanation = self._text or self._EXPLANATION.format(ref=self.object_ref_hex)
+        return f"{self._base_str()}\n\n{explanation}"
 
 
 class ObjectFetchTimedOutError(ObjectLostError, TimeoutError):

@@ -23,7 +23,7 @@ def session_root() -> str:
     info = os.stat(root)
     if info.st_uid != os.getuid() or info.st_mode & 0o077:
         raise PermissionError(
-            f"{root} belongs to somebody else or is open to others (mode {info.st_mode & 0o777:o}): sockets there "
-            "would not be safe. Remove it, or set TMPDIR to a directory of your own."
+            f"{root} belongs to somebody else or is open to others (mode {info.st_mode & 0o777:o}): "
+            "sockets there would not be safe. Remove it, or set TMPDIR to a directory of your own."
         )
     return root

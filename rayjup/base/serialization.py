@@ -71,7 +71,8 @@ def is_plain(value: Any) -> bool:
 def pack(value: Any) -> Packed:
     """Serialize ``value``. Raises whatever pickling raises (``TypeError``, ``PicklingError``)."""
     outer = local.found
-    local.found = refs = []
+    refs: list[Any] = []
+    local.found = refs
     buffers: list[memoryview] = []
 
     def keep_apart(buffer: pickle.PickleBuffer) -> bool:

@@ -198,13 +198,12 @@ def format_traceback(exc: BaseException) -> str:
 def picklable(cause: BaseException, text: str) -> BaseException:
     """``cause`` if it survives pickling and loading, else an explanation with its ``text``."""
     # Imported when needed: it would double the import time of this module.
-    import pickle
-
-    import cloudpickle
+    from rayjup.base.serialization import pack, unpack
 
     try:
         function, arguments = _pack(cause)
-        function(*pickle.loads(cloudpickle.dumps(arguments)))
+        packed = pack(arguments)  # ours, because it does not pin the refs it finds
+        function(*unpack(packed.data, packed.buffers, packed.refs))
     except Exception as error:  # noqa: BLE001 - pickling runs other people's code: anything may come out
         name = f"{type(cause).__module__}.{type(cause).__qualname__}"
         return UnserializableException(f"{name} cannot be pickled ({type(error).__name__}: {error}).\n{text}")

@@ -9,6 +9,7 @@ and with its first node; whoever is left then removes what lies on the disk and 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rayjup._version import __version__
 from rayjup.cluster.descriptors import Descriptor, process_start_time
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.executors import spawn_zygote
@@ -46,8 +48,8 @@ def main() -> None:
     os.close(null)
     zygote = spawn_zygote(f"{session}/logs")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Here and not above: the zygote imports on the other core meanwhile.
     import dask
-    import distributed
 
     from rayjup.engine.dask import plugins, quiet, unix
 
@@ -59,10 +61,7 @@ def main() -> None:
             "distributed.worker.profile.enabled": False,
         }
     )
-    del distributed
     unix.register()
-    import gc
-
     gc.freeze()
     if one_node:
         os.mkdir(config["node_dir"], mode=0o700)
@@ -127,8 +126,8 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
             created=time.time(),
             started_by=config["started_by"],
             linger_s=config["linger_s"],
-            python="%d.%d.%d" % sys.version_info[:3],
-            rayjup=plugins.package_version(),
+            python=".".join(map(str, sys.version_info[:3])),
+            rayjup=__version__,
             extra={"node_pid": node.info["pid"]},
         )
         try:

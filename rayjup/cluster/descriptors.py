@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +82,14 @@ def read(path: Path) -> Descriptor | None:
     """The descriptor in ``path``; None when it vanished meanwhile or is not one of ours."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     if not isinstance(raw, dict) or raw.get("version") != DESCRIPTOR_VERSION:
         return None
     known = {f.name for f in fields(Descriptor)}
+    needed = {f.name for f in fields(Descriptor) if f.default is MISSING and f.default_factory is MISSING}
+    if not needed <= set(raw):
+        return None
     return Descriptor(**{k: v for k, v in raw.items() if k in known})
 
 

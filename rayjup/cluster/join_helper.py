@@ -13,7 +13,7 @@ from typing import Any
 
 from distributed import Client
 
-from rayjup.engine.dask import plugins, unix
+from rayjup.engine.dask import attach, plugins, unix
 from rayjup.engine.node.agent import host_id
 
 
@@ -27,8 +27,8 @@ async def join(address: str, timeout_s: float) -> dict[str, Any]:
         client = await Client(address, asynchronous=True, timeout=min(timeout_s, 5.0), set_as_default=False)
     except (OSError, ValueError) as error:
         raise CannotJoin(
-            f"no Dask scheduler answers at {address} ({error}). Check the address that 'dask scheduler' printed, "
-            "or leave out the address to start a cluster on this machine."
+            f"no Dask scheduler answers at {address} ({error}). Check the address that 'dask scheduler' "
+            "printed, or leave out the address to start a cluster on this machine."
         ) from error
     try:
         await _check_versions(client, address)
@@ -40,7 +40,7 @@ async def join(address: str, timeout_s: float) -> dict[str, Any]:
 
 async def _check_versions(client: Client, address: str) -> None:
     versions = await client.get_versions(check=False)
-    mine = "%d.%d" % sys.version_info[:2]
+    mine = ".".join(map(str, sys.version_info[:2]))
     places = {
         "the scheduler": versions["scheduler"],
         **{f"worker {a}": v for a, v in versions["workers"].items()},
@@ -49,8 +49,9 @@ async def _check_versions(client: Client, address: str) -> None:
         theirs = ".".join(str(version["host"]["python"]).split(".")[:2])
         if theirs != mine:
             raise CannotJoin(
-                f"{place} of the Dask cluster at {address} runs Python {theirs}, this process runs Python {mine}: "
-                "functions cannot travel between them. Use the same Python (major.minor) on both sides."
+                f"{place} of the Dask cluster at {address} runs Python {theirs}, this process runs Python "
+                f"{mine}: functions cannot travel between them. Use the same Python (major.minor) on both "
+                "sides."
             )
 
 
@@ -68,16 +69,16 @@ async def _register(client: Client, address: str) -> None:
             await client.register_plugin(plugins.HeadPlugin(cluster))
         except ModuleNotFoundError as error:
             raise CannotJoin(
-                f"the scheduler of the Dask cluster at {address} cannot import {error.name}: install rayjup, in the "
-                "version this process has, where the scheduler and the workers run."
+                f"the scheduler of the Dask cluster at {address} cannot import {error.name}: install rayjup, "
+                "in the version this process has, where the scheduler and the workers run."
             ) from error
         info = await _info(client)
     if info is None:
         raise CannotJoin(f"the scheduler at {address} did not take rayjup's plugin; its log says why.")
-    if info["protocol"] != plugins.attach.PROTOCOL:
+    if info["protocol"] != attach.PROTOCOL:
         raise CannotJoin(
-            f"the Dask cluster at {address} runs another version of rayjup (protocol {info['protocol']}, here "
-            f"{plugins.attach.PROTOCOL}): use the same version on both sides."
+            f"the Dask cluster at {address} runs another version of rayjup (protocol {info['protocol']}, "
+            f"here {attach.PROTOCOL}): use the same version on both sides."
         )
     await client.register_plugin(plugins.NodePlugin(info["cluster"]["cluster_id"]))
 
@@ -115,8 +116,9 @@ async def _local_node(client: Client, address: str, timeout_s: float) -> dict[st
         if loop.time() > deadline:
             elsewhere = ", ".join(sorted({n["host"] for n in info["nodes"]})) or "none is ready"
             raise CannotJoin(
-                f"no worker of the Dask cluster at {address} is ready on this machine (ready elsewhere: {elsewhere}). "
-                f"Start one here with 'dask worker {address}', or run the notebook on one of those machines."
+                f"no worker of the Dask cluster at {address} is ready on this machine (ready elsewhere: "
+                f"{elsewhere}). Start one here with 'dask worker {address}', or run the notebook "
+                "on one of those machines."
             )
         await asyncio.sleep(0.05)
 

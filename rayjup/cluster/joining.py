@@ -56,7 +56,7 @@ def join(address: str, timeout_s: float = _TIMEOUT_S) -> Descriptor:
         head_start_time=process_start_time(answer["head_pid"]) if answer["head_here"] else 0.0,
         created=time.time(),
         started_by="dask",
-        python="%d.%d.%d" % sys.version_info[:3],
+        python=".".join(map(str, sys.version_info[:3])),
     )
     if descriptor.is_alive() and os.path.exists(descriptor.agent_socket):
         descriptor.write()

@@ -1,6 +1,7 @@
 """The core API as users see it.
 
 ``api`` connects, gets, puts and waits; ``remote_function`` and ``actor`` are what ``@remote`` makes;
-``session`` is the connection of this process; ``runtime_context`` tells a task where it runs;
-``placement`` turns options into the shape of a lease.
+``captured`` packs functions and classes with what they refer to; ``arguments`` checks calls;
+``placement`` turns options into the shape of a lease; ``session`` is the connection of this process
+and ``context`` what ``init`` returns for it; ``runtime_context`` tells a task where it runs.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import pickle
 from typing import Any
 
 from rayjup.base.ids import ActorID
@@ -12,7 +11,13 @@ from rayjup.base.options import ActorOptions, MethodOptions
 from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
 from rayjup.core.arguments import accepted
+from rayjup.core.captured import blob_of
+from rayjup.core.errors import ActorClassInheritanceException
 from rayjup.core.placement import shape_of
+from rayjup.core.returns import returns_of
+from rayjup.engine.executor import executor as executing
+from rayjup.engine.executor.actor_modes import ActorExit
+from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
 
 _METHOD_OPTIONS = "__rayjup_method_options__"
 _SPECIAL_METHODS = ("__ray_call__", "__ray_ready__", "__ray_terminate__")
@@ -53,7 +58,7 @@ class ActorClass:
     def __init__(self, class_: type, options: ActorOptions) -> None:
         self._class = class_
         self._options = options
-        self._blob: tuple[Any, bytes] | None = None
+        self._blob: tuple[sessions.Session, bytes] | None = None
         self.__name__ = class_.__name__
         self.__qualname__ = class_.__qualname__
         self.__module__ = class_.__module__
@@ -71,11 +76,9 @@ class ActorClass:
         )
 
     def __mro_entries__(self, bases: Any) -> Any:
-        from rayjup.core.errors import ActorClassInheritanceException
-
         raise ActorClassInheritanceException(
-            f"Attempted to define a subclass of the actor class {self.__name__}. Inheriting from actor classes is "
-            "not supported: derive from the plain class, and put @ray.remote on the derived one."
+            f"Attempted to define a subclass of the actor class {self.__name__}. Inheriting from actor "
+            "classes is not supported: derive from the plain class, and put @ray.remote on the derived one."
         )
 
     def options(self, **changes: Any) -> ActorClass:
@@ -97,7 +100,7 @@ class ActorClass:
         session = sessions.require()
         runtime = session.runtime
         options = self._options
-        init = self._class.__init__
+        init = self._class.__init__  # type: ignore[misc]  # the class's own, as called by an instance
         if init is not object.__init__:
             try:
                 inspect.signature(init).bind(None, *args, **kwargs)
@@ -130,23 +133,16 @@ class ActorClass:
         scope = runtime.actors.create(actor_id, spec, args, kwargs)
         return ActorHandle(actor_id, meta, scope)
 
-    def _pickled(self, session: Any) -> bytes:
+    def _pickled(self, session: sessions.Session) -> bytes:
         if self._blob is None or self._blob[0] is not session:
             try:
                 packed = pack(self._class)
             except Exception as error:  # whatever the pickling of captured values raises
                 raise TypeError(
-                    f"Could not serialize the actor class {self.__name__}: {error}. It refers to something that "
-                    "cannot travel to another process; make that inside __init__ instead."
+                    f"Could not serialize the actor class {self.__name__}: {error}. It refers to something "
+                    "that cannot travel to another process; make that inside __init__ instead."
                 ) from error
-            if packed.refs or packed.buffers:
-                from rayjup.core.remote_function import _Late
-
-                session.extra.setdefault("captured", []).extend(packed.refs)
-                blob = pickle.dumps(_Late(packed.data, [bytes(b) for b in packed.buffers], list(packed.refs)))
-            else:
-                blob = packed.data
-            self._blob = (session, blob)
+            self._blob = (session, blob_of(packed, session))
         return self._blob[1]
 
     def _meta(self) -> dict[str, Any]:
@@ -156,7 +152,10 @@ class ActorClass:
                 continue
             options = getattr(member, _METHOD_OPTIONS, None)
             static = isinstance(inspect.getattr_static(self._class, name), staticmethod)
-            entry: dict[str, Any] = {"arguments": accepted(member, static)}
+            entry: dict[str, Any] = {
+                "arguments": accepted(member, static),
+                "generator": inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member),
+            }
             if options is not None:
                 entry |= {
                     "num_returns": options.num_returns,
@@ -235,7 +234,8 @@ class ActorMethod:
         self._name = name
         self._arguments = options.get("arguments")
         count = options.get("num_returns")
-        self._num_returns = 1 if count is None else count
+        self._num_returns = returns_of(count, options.get("generator", False))
+        self._per_call: dict[str, Any] | None = None
         retries = options.get("max_task_retries")
         self._retries = self._meta["max_task_retries"] if retries is None else retries
 
@@ -255,10 +255,6 @@ class ActorMethod:
         if arguments is not None and (kwargs or not arguments.least <= len(args) <= arguments.most):
             arguments.check(f"{meta['class_name']}.{self._name}", args, kwargs)
         count = self._num_returns
-        if not isinstance(count, int):
-            raise ValueError(
-                f"num_returns={count!r} of {self._name}(): generator methods are not supported yet."
-            )
         refs = session.runtime.actors.submit(
             self._id,
             meta["class_name"],
@@ -268,9 +264,12 @@ class ActorMethod:
             count,
             self._retries,
             meta["max_pending_calls"],
+            self._per_call,
         )
-        if count == 1:
+        if count == 1 or count == DYNAMIC:
             return refs[0]
+        if count == STREAMING:
+            return session.runtime.tasks.generator(refs[0], self._per_call)
         return refs if count else None
 
     def options(self, **changes: Any) -> ActorMethod:
@@ -279,7 +278,11 @@ class ActorMethod:
         changed = ActorMethod.__new__(ActorMethod)
         changed.__dict__.update(self.__dict__)
         if parsed.num_returns is not None:
-            changed._num_returns = parsed.num_returns
+            changed._num_returns = returns_of(parsed.num_returns, False)
+        per_call: dict[str, Any] = {"name": parsed.name} if parsed.name else {}
+        if parsed._generator_backpressure_num_objects:
+            per_call["backpressure"] = parsed._generator_backpressure_num_objects
+        changed._per_call = per_call or None
         if parsed.max_task_retries is not None:
             changed._retries = parsed.max_task_retries
         return changed
@@ -296,9 +299,6 @@ def exit_actor() -> None:
     TypeError
         When called outside of an actor.
     """
-    from rayjup.engine.executor import executor as executing
-    from rayjup.engine.executor.actor_modes import ActorExit
-
     running = executing.executor
     if running is None or running.actor_spec is None:
         raise TypeError(

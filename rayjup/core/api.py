@@ -10,16 +10,17 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from rayjup.base.exceptions import RaySystemError
 from rayjup.base.options import ActorOptions, TaskOptions
-from rayjup.cluster import descriptors, manager
+from rayjup.cluster import descriptors, joining, manager
 from rayjup.core import session as sessions
 from rayjup.core.actor import ActorClass, ActorHandle
 from rayjup.core.context import RayContext
 from rayjup.core.remote_function import RemoteFunction
+from rayjup.engine.executor import executor as executing
 from rayjup.engine.executor import logs
 from rayjup.engine.ownership.object_ref import ObjectRef
 from rayjup.engine.runtime.runtime import Runtime
+from rayjup.engine.runtime.streams import ObjectRefGenerator
 
 
 def init(
@@ -122,7 +123,7 @@ def init(
         if clash and address is not None:
             raise ValueError(
                 f"When connecting to an existing cluster, {' and '.join(clash)} must not be provided: "
-                "the cluster has what it has. Leave them out, or leave out the address to start a new cluster."
+                "the cluster has what it has. Leave them out, or leave out the address to start one."
             )
     if owned:
         cluster = manager.start(
@@ -180,13 +181,11 @@ def _find(address: str) -> Any:
         if descriptor.address == address:
             return descriptor
     if "://" in address or _is_host_port(address):
-        from rayjup.cluster import joining
-
         return joining.join(address if "://" in address else f"tcp://{address}")
     known = ", ".join(d.name for d in descriptors.list_clusters()) or "none"
     raise ConnectionError(
-        f"there is no running cluster named {address!r} (running: {known}). Give a name or id from that list, "
-        "'auto', or the address of a Dask scheduler such as 'tcp://host:8786'."
+        f"there is no running cluster named {address!r} (running: {known}). Give a name or id from that "
+        "list, 'auto', or the address of a Dask scheduler such as 'tcp://host:8786'."
     )
 
 
@@ -264,8 +263,6 @@ atexit.register(shutdown, True)
 
 def is_initialized() -> bool:
     """Whether this process is connected to a cluster."""
-    from rayjup.engine.executor import executor as executing
-
     session = sessions.current()
     if session is None:
         return executing.executor is not None
@@ -298,8 +295,8 @@ def remote(*args: Any, **kwargs: Any) -> Any:
         return _make_remote(args[0], {})
     if args or not kwargs:
         raise TypeError(
-            "The @ray.remote decorator must be applied either with no arguments and no parentheses, for example "
-            "'@ray.remote', or it must be applied using some of its options as keywords, for example "
+            "The @ray.remote decorator must be applied either with no arguments and no parentheses, for "
+            "example '@ray.remote', or it must be applied using some of its options as keywords, for example "
             "'@ray.remote(num_returns=2, resources={\"CustomResource\": 1})'."
         )
     return lambda target: _make_remote(target, kwargs)
@@ -385,8 +382,8 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: str = "object_stor
         session = sessions.require()
     if isinstance(value, ObjectRef):
         raise TypeError(
-            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the "
-            "ray.ObjectRef in a list and call 'put' on it."
+            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap "
+            "the ray.ObjectRef in a list and call 'put' on it."
         )
     return session.runtime.put(value)
 
@@ -413,19 +410,20 @@ def wait(
     (1, 1)
     """
     session = sessions.require()
-    if isinstance(object_refs, ObjectRef):
+    if isinstance(object_refs, (ObjectRef, ObjectRefGenerator)):
         raise TypeError("wait() expected a list of ray.ObjectRef, got a single ray.ObjectRef")
     if not isinstance(object_refs, (list, tuple)):
         raise TypeError(f"wait() expected a list of ray.ObjectRef, got {type(object_refs)}")
     refs = list(object_refs)
-    for ref in refs:
-        if not isinstance(ref, ObjectRef):
-            raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {type(ref)}")
+    kinds = set(map(type, refs))
+    if kinds - {ObjectRef, ObjectRefGenerator}:
+        wrong = next(kind for kind in kinds if kind not in (ObjectRef, ObjectRefGenerator))
+        raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {wrong}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     if not refs:
         return [], []
-    if len(set(refs)) != len(refs):
+    if len(set(map(id, refs))) != len(refs):  # there is one ref per object in a process
         raise ValueError("Wait requires a list of unique object refs.")
     if num_returns <= 0:
         raise ValueError(f"Invalid number of objects to return {num_returns}: it must be at least 1.")
@@ -441,6 +439,8 @@ def cancel(ref: ObjectRef, *, force: bool = False, recursive: bool = True) -> No
     in tasks, ``asyncio.CancelledError`` in async actors). ``force`` ends the process of a task.
     """
     session = sessions.require()
+    if isinstance(ref, ObjectRefGenerator):
+        ref = ref.completed()
     if not isinstance(ref, ObjectRef):
         raise TypeError(
             f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ref)}."
@@ -497,9 +497,3 @@ def available_resources() -> dict[str, float]:
     runtime.tasks.release_idle()
     free: dict[str, float] = runtime.link.request("available_resources")
     return {name: amount for name, amount in free.items() if amount > 0}
-
-
-def check_connected() -> None:
-    """Raise RaySystemError when this process is not connected."""
-    if not is_initialized():
-        raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")

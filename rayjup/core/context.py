@@ -38,7 +38,7 @@ class RayContext(Mapping[str, Any]):
 
     def disconnect(self) -> None:
         """Same as ``shutdown()``."""
-        from rayjup.core import api
+        from rayjup.core import api  # it imports this module
 
         api.shutdown()
 

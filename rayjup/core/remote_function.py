@@ -10,8 +10,13 @@ from typing import Any
 from rayjup.base.options import TaskOptions
 from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
+from rayjup.core.captured import blob_of
 from rayjup.core.placement import shape_of
+from rayjup.core.returns import returns_of
 from rayjup.engine.runtime.functions import Function, describe
+from rayjup.engine.runtime.runtime import Runtime
+from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
+from rayjup.engine.runtime.tasks import Pool
 
 
 class RemoteFunction:
@@ -35,13 +40,18 @@ class RemoteFunction:
         self._options = options
         self._name = options.name or describe(function)
         self._arity = _arity(function)
-        self._session = -1
-        self._prepared: tuple[Any, Any, Function, Any] | None = None
-        count = options.num_returns
-        if count is None:
-            count = "streaming" if inspect.isgeneratorfunction(function) else 1
-        self._num_returns = count
-        self._per_call = {"name": options.name} if options.name else None
+        self._prepared: tuple[sessions.Session, Runtime, Function, Pool] | None = None
+        generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        if isinstance(options.num_returns, str) and inspect.isfunction(function) and not generates:
+            raise ValueError(
+                f"num_returns={options.num_returns!r} can only be used with generator functions (functions "
+                f"that use 'yield'). {describe(function)} is not one: yield items, or leave out num_returns."
+            )
+        self._num_returns = returns_of(options.num_returns, inspect.isgeneratorfunction(function))
+        per_call: dict[str, Any] = {"name": options.name} if options.name else {}
+        if options._generator_backpressure_num_objects:
+            per_call["backpressure"] = options._generator_backpressure_num_objects
+        self._per_call = per_call or None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -74,23 +84,18 @@ class RemoteFunction:
         refs = runtime.tasks.submit(
             function, pool, args, kwargs, count, options.max_retries, options.retry_exceptions, self._per_call
         )
-        if count == 1:
+        if count == 1 or count == DYNAMIC:
             return refs[0]
+        if count == STREAMING:
+            return runtime.tasks.generator(refs[0], self._per_call)
         return refs if count else None
 
     def options(self, **changes: Any) -> RemoteFunction:
         """The same function with other options; see :func:`rayjup.remote` for their names."""
-        changed = RemoteFunction(self._function, self._options.merged(**changes))
-        changed._prepared = None
-        return changed
+        return RemoteFunction(self._function, self._options.merged(**changes))
 
-    def _prepare(self) -> tuple[Any, Any, Function, Any]:
+    def _prepare(self) -> tuple[sessions.Session, Runtime, Function, Pool]:
         session = sessions.require()
-        if not isinstance(self._num_returns, int):
-            raise ValueError(
-                f"num_returns={self._num_returns!r} of {self._name}(): generator tasks are not supported yet; "
-                "return a list, or give num_returns as a number."
-            )
         try:
             packed = pack(self._function)
         except Exception as error:  # whatever the pickling of captured values raises
@@ -99,12 +104,7 @@ class RemoteFunction:
                 "travel to another process (an open file, a lock, a connection); "
                 "rayjup.util.inspect_serializability(function) shows what."
             ) from error
-        if packed.refs:
-            session.extra.setdefault("captured", []).extend(packed.refs)
-            blob = _with_refs(session.runtime, packed)
-        else:
-            blob = packed.data if not packed.buffers else _with_buffers(packed)
-        function = Function(describe(self._function), blob)
+        function = Function(describe(self._function), blob_of(packed, session))
         key, shape = shape_of(self._options.resource_request(), self._options, "task")
         pool = session.runtime.tasks.pool(key, shape)
         self._prepared = (session, session.runtime, function, pool)
@@ -133,28 +133,3 @@ def _arity(function: Callable[..., Any]) -> tuple[int, float] | None:
         elif p.kind is p.KEYWORD_ONLY and p.default is p.empty:
             return None
     return least, most
-
-
-def _with_buffers(packed: Any) -> bytes:
-    import pickle
-
-    return pickle.dumps(_Late(packed.data, [bytes(b) for b in packed.buffers], []))
-
-
-def _with_refs(runtime: Any, packed: Any) -> bytes:
-    """A function that captured refs: they stay pinned for the session (rule 3 of ownership)."""
-    import pickle
-
-    return pickle.dumps(_Late(packed.data, [bytes(b) for b in packed.buffers], list(packed.refs)))
-
-
-class _Late:
-    """Pickles to the function itself, restored with its buffers and refs."""
-
-    def __init__(self, data: bytes, buffers: list[bytes], refs: list[Any]) -> None:
-        self.parts = (data, buffers, refs)
-
-    def __reduce__(self) -> Any:
-        from rayjup.base.serialization import unpack
-
-        return unpack, self.parts

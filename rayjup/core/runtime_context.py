@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 from rayjup.base.ids import ActorID, JobID, NodeID, TaskID, WorkerID
 from rayjup.core import session as sessions
+from rayjup.core.actor import ActorHandle
 from rayjup.engine.executor import executor as executing
 
 
@@ -60,7 +62,8 @@ class RuntimeContext:
         running = _running()
         if running is None:
             return None
-        return (running.options or {}).get("name") or running.name
+        name: str = (running.options or {}).get("name") or running.name
+        return name
 
     def get_task_function_name(self) -> str | None:
         """Name of the function that the running task runs, None in the driver."""
@@ -102,8 +105,6 @@ class RuntimeContext:
     @property
     def current_actor(self) -> Any:
         """A handle to the actor whose method runs."""
-        from rayjup.core.actor import ActorHandle
-
         executor = executing.executor
         if executor is None or executor.actor_spec is None:
             raise RuntimeError("current_actor is for code that runs in an actor.")
@@ -130,8 +131,6 @@ class RuntimeContext:
 
     def get_runtime_env_string(self) -> str:
         """:attr:`runtime_env` as JSON."""
-        import json
-
         return json.dumps(self.runtime_env)
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
+from rayjup.engine.executor import executor as executing
 from rayjup.engine.runtime.runtime import Runtime
 
 
@@ -19,13 +20,11 @@ class Session:
     namespace: str
     cluster: Any = None  # Descriptor
     owned: bool = False  # started by this init: ended by shutdown
-    number: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
 
 _session: Session | None = None
 _lock = threading.RLock()
-_numbers = 0
 
 
 def current() -> Session | None:
@@ -33,19 +32,17 @@ def current() -> Session | None:
     session = _session
     if session is not None and session.runtime.pid != os.getpid():
         raise RaySystemError(
-            "this process was forked from one that is connected to rayjup; a connection cannot be shared. "
-            "Use rayjup tasks instead of fork, or multiprocessing's 'spawn', or call rayjup.shutdown() before forking."
+            "this process was forked from one that is connected to rayjup; a connection cannot be "
+            "shared. Use rayjup tasks instead of fork, or multiprocessing's 'spawn', or call "
+            "rayjup.shutdown() before forking."
         )
     return session
 
 
 def set_current(session: Session | None) -> None:
     """Install (or, with None, remove) the session."""
-    global _session, _numbers
+    global _session
     with _lock:
-        if session is not None:
-            _numbers += 1
-            session.number = _numbers
         _session = session
 
 
@@ -57,13 +54,11 @@ def require() -> Session:
     session = current()
     if session is not None and not session.runtime.closed:
         return session
-    from rayjup.engine.executor import executor as executing
-
     if executing.executor is not None:
         return attach_executor()
     if os.environ.get("RAY_ENABLE_AUTO_CONNECT", "1") == "0":
         raise RaySystemError("rayjup is not connected: call rayjup.init() first.")
-    from rayjup.core import api
+    from rayjup.core import api  # it imports this module
 
     api.init()
     session = _session
@@ -73,8 +68,6 @@ def require() -> Session:
 
 def attach_executor() -> Session:
     """The session of an executor: made by the engine, used by tasks that call rayjup."""
-    from rayjup.engine.executor import executor as executing
-
     with _lock:
         session = _session
         if session is None:
@@ -87,8 +80,6 @@ def attach_executor() -> Session:
 
 def connected() -> Session:
     """The session; an error when there is none (functions that never start a cluster)."""
-    from rayjup.engine.executor import executor as executing
-
     session = current()
     if session is None and executing.executor is not None:
         session = attach_executor()

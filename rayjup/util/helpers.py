@@ -42,7 +42,9 @@ def as_completed(
     """
     _check_chunk_size(chunk_size)
     if "num_returns" in kwargs:
-        raise ValueError("Use the `chunk_size` argument to control how many results are waited for at a time.")
+        raise ValueError(
+            "Use the `chunk_size` argument to control how many results are waited for at a time."
+        )
     waiting = list(refs)
     return _in_chunks(waiting, chunk_size, yield_obj_refs, kwargs)
 
@@ -89,11 +91,11 @@ def map_unordered(
     """
     _check_chunk_size(chunk_size)
     if not hasattr(fn, "remote"):
-        raise TypeError(
-            f"map_unordered() needs a remote function, got {fn!r}: decorate it with @ray.remote."
-        )
+        raise TypeError(f"map_unordered() needs a remote function, got {fn!r}: decorate it with @ray.remote.")
     if "num_returns" in kwargs:
-        raise ValueError("Use the `chunk_size` argument to control how many results are waited for at a time.")
+        raise ValueError(
+            "Use the `chunk_size` argument to control how many results are waited for at a time."
+        )
     if backpressure_size is None:
         backpressure = float("inf")
     elif backpressure_size <= 0:

@@ -95,7 +95,9 @@ class Queue:
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
         self.maxsize = maxsize
-        self.actor = ray.remote(_QueueActor).options(**{"num_cpus": 0, **(actor_options or {})}).remote(maxsize)
+        self.actor = (
+            ray.remote(_QueueActor).options(**{"num_cpus": 0, **(actor_options or {})}).remote(maxsize)
+        )
 
     def __len__(self) -> int:
         return self.size()

@@ -179,9 +179,7 @@ class NodeLabelSchedulingStrategy:
     True
     """
 
-    def __init__(
-        self, hard: LabelMatchExpressionsT, *, soft: LabelMatchExpressionsT | None = None
-    ) -> None:
+    def __init__(self, hard: LabelMatchExpressionsT, *, soft: LabelMatchExpressionsT | None = None) -> None:
         if not hard and not soft:
             raise ValueError(
                 "The `hard` and `soft` parameter of NodeLabelSchedulingStrategy cannot both be empty."

@@ -14,7 +14,9 @@ TORCH = importlib.util.find_spec("torch") is not None
 BACKENDS = ["gloo"] if ON_RAY else ["gloo", "numpy"]
 
 if ON_RAY and not TORCH:
-    pytest.skip("Ray's collective groups without GPUs need PyTorch, which is not here", allow_module_level=True)
+    pytest.skip(
+        "Ray's collective groups without GPUs need PyTorch, which is not here", allow_module_level=True
+    )
 
 
 def make_members(count: int, **options):

@@ -53,6 +53,16 @@ def test_only_engine_and_cluster_import_dask():
     assert not wrong
 
 
+def test_every_folder_of_the_packages_is_a_package_and_says_what_it_holds():
+    # The check of the layers passes over folders without __init__.py, and all that is below them.
+    wrong = []
+    for folder in {p.parent for p in tracked("rayjup/*.py", "extension/rayjup_lab/*.py", "kernels/*/*.py")}:
+        init = folder / "__init__.py"
+        if not init.is_file() or not ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))):
+            wrong.append(str(init.relative_to(ROOT)))
+    assert not wrong, "add these, each with a docstring"
+
+
 def test_benchmark_and_conformance_tests_know_only_ray():
     sources = [ROOT / "benchmarks" / "core.py", *tracked("tests/conformance/test_*.py")]
     assert len(sources) > 1

@@ -29,7 +29,6 @@ class Stream:
         self.on_message = on_message
         self._outbox: list[Message] = []
         self._wake = asyncio.Event()
-        self._closed = False
 
     def send(self, message: Message) -> None:
         """Queue a message."""
@@ -51,7 +50,6 @@ class Stream:
                     except Exception:  # one bad message must not cut off a node
                         logger.exception("could not handle %r", message[0])
         finally:
-            self._closed = True
             writer.cancel()
             self.comm.abort()
 
@@ -65,9 +63,3 @@ class Stream:
                     await self.comm.write(pickle.dumps(messages, 5))
                 except CommClosedError:
                     return
-
-    async def drain(self, timeout_s: float = 1.0) -> None:
-        """Wait until what is queued has been written."""
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while self._outbox and not self._closed and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.005)

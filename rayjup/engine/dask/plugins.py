@@ -21,11 +21,11 @@ from distributed.comm import connect
 from distributed.comm.core import Comm, CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
-import rayjup
 from rayjup.base.paths import session_root
 from rayjup.engine.dask import attach
 from rayjup.engine.head.head import Head
 from rayjup.engine.node.agent import NodeAgent, host_id
+from rayjup.engine.node.samples import Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class HeadPlugin(SchedulerPlugin):
         """What a joining driver needs: versions, and the agents that are up."""
         return {
             "protocol": attach.PROTOCOL,
-            "python": "%d.%d" % sys.version_info[:2],
+            "python": ".".join(map(str, sys.version_info[:2])),
             "cluster": self.cluster,
             "head_pid": os.getpid(),
             "host_id": host_id(),
@@ -163,8 +163,6 @@ def complete_resources(
     out = dict(declared)
     out.setdefault("CPU", cpus)
     if "GPU" not in out:
-        from rayjup.engine.node.samples import Sampler
-
         found = Sampler().gpu_count
         if found:
             out["GPU"] = float(found)
@@ -179,8 +177,3 @@ def complete_resources(
 def new_cluster_id() -> str:
     """A short unique id."""
     return f"rj-{uuid.uuid4().hex[:8]}"
-
-
-def package_version() -> str:
-    """The version of rayjup."""
-    return rayjup.__version__

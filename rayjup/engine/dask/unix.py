@@ -40,7 +40,7 @@ class UnixComm(tcp.TCP):
         self.stream = stream
         self._finalizer = weakref.finalize(self, self._get_finalizer())
         self._finalizer.atexit = False
-        self._extra = {}
+        self._extra: dict[str, Any] = {}
         stream.set_close_callback(functools.partial(tcp._close_comm, weakref.ref(self)))
 
 
@@ -55,7 +55,7 @@ class UnixConnector(tcp.BaseTCPConnector):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         stream = IOStream(sock, max_buffer_size=tcp.MAX_BUFFER_SIZE)
         try:
-            await stream.connect(_path(address))  # type: ignore[arg-type]
+            await stream.connect(_path(address))
         except (StreamClosedError, OSError) as error:
             raise CommClosedError(f"no scheduler or worker listens at unix://{address}: {error}") from error
         return UnixComm(stream, f"unix://{address}#{next(_numbers)}", f"unix://{address}", deserialize)
@@ -91,7 +91,7 @@ class UnixListener(tcp.BaseTCPListener):
         os.chmod(self.path, 0o600)
         sock.listen(512)
         self.tcp_server = TCPServer(max_buffer_size=tcp.MAX_BUFFER_SIZE)
-        self.tcp_server.handle_stream = self._handle_stream
+        self.tcp_server.handle_stream = self._handle_stream  # type: ignore[method-assign]  # Dask's own way
         self.tcp_server.add_sockets([sock])
 
     def stop(self) -> None:

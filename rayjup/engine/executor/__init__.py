@@ -2,5 +2,7 @@
 
 ``zygote`` is the warm process they are forked from, ``child`` what happens right after the fork,
 ``executor`` the loop that runs calls, ``actor_modes`` the three ways an actor takes its calls,
-``results`` turns what a call made into its reply, ``logs`` forwards what it prints.
+``running`` which call a thread is in, ``results`` turns what a call made into its reply, ``streams``
+sends what a generator yields, ``logs`` forwards what it prints, ``threads`` gives numeric libraries as
+many threads as the lease has CPUs.
 """

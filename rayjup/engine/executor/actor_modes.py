@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from rayjup.base.exceptions import ActorDiedError, TaskCancelledError
 from rayjup.base.exceptions import ActorDiedErrorContext as Death
+from rayjup.engine.executor import streams
+from rayjup.engine.executor.running import Running, current
+from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
 
 if TYPE_CHECKING:
@@ -78,14 +81,19 @@ def _ray_terminate(executor: Executor) -> None:
     raise ActorExit(0)
 
 
-_SPECIAL = {"__ray_call__": _ray_call, "__ray_ready__": _ray_ready, "__ray_terminate__": _ray_terminate}
+_SPECIAL: dict[str, Callable[..., Any]] = {
+    "__ray_call__": _ray_call,
+    "__ray_ready__": _ray_ready,
+    "__ray_terminate__": _ray_terminate,
+}
 
 
 def shown_name(executor: Executor) -> str:
     """The actor's name in logs: its own ``repr`` where the class defines one."""
     spec = executor.actor_spec or {}
     actor = executor.actor
-    if actor is not None and type(actor).__repr__ is not object.__repr__:
+    own_repr: Any = type(actor).__repr__
+    if actor is not None and own_repr is not object.__repr__:
         return repr(actor)
     return str(spec.get("class_name", "Actor"))
 
@@ -120,7 +128,10 @@ class ThreadedMode:
         self.limit = limit
         self.calls: queue.SimpleQueue[tuple[Peer, Message] | None] = queue.SimpleQueue()
         self.threads: list[threading.Thread] = []
-        self.idle = 0  # threads that wait for a call (a hint: a thread too many does no harm)
+        self.unfinished = 0  # calls handed over and not answered: as many threads as that are needed
+        self.lock = threading.Lock()
+        self.waiting: set[tuple[Peer, int]] = set()  # calls that no thread has begun
+        executor.threaded = self
 
     def run(self) -> None:
         """Hand calls to threads until the actor ends."""
@@ -130,40 +141,45 @@ class ThreadedMode:
             executor.settle()
             executor.runtime.reactor.lead(executor._has_work)
             while waiting:
-                self.calls.put(waiting.popleft())
-                if self.calls.qsize() > self.idle and len(self.threads) < self.limit:
+                peer, message = waiting.popleft()
+                self.waiting.add((peer, message[1]))
+                with self.lock:
+                    self.unfinished += 1
+                self.calls.put((peer, message))
+                if self.unfinished > len(self.threads) and len(self.threads) < self.limit:
                     thread = threading.Thread(target=self._run_calls, name="rayjup-actor", daemon=True)
                     self.threads.append(thread)
                     thread.start()
 
+    def waits(self, peer: Peer, seq: int) -> bool:
+        """Whether a call is here that no thread has begun."""
+        return (peer, seq) in self.waiting
+
     def _run_calls(self) -> None:
-        calls = self.calls
         while True:
-            if calls.empty():
-                self.idle += 1
-                item = calls.get()
-                self.idle -= 1
-            else:
-                item = calls.get()
+            item = self.calls.get()
             if item is not None:
                 self._one(*item)
+                del item
+                with self.lock:
+                    self.unfinished -= 1
 
     def _one(self, peer: Peer, message: Message) -> None:
-        from rayjup.engine.executor.executor import Running, current
-
         executor = self.executor
-        _, seq, target, payload, _, options = message
+        _, seq, target, payload, count, options = message
         started = time.perf_counter()
         answer = executor.reply_later(peer, message, started)
         current.set(Running(peer, seq, executor.name_of(target), options))
         fresh: list[Any] = []
         try:
-            if seq in executor._cancelled:
-                executor._cancelled.discard(seq)
-                raise TaskCancelledError(error_message="cancelled before it started")
+            self.waiting.discard((peer, seq))
+            if executor._cancelled:
+                executor.check_cancelled(peer, seq)
             function = executor.functions.get(target) or executor.function(target)
             value = executor._call(function, payload, fresh)
-        except BaseException as error:  # everything a call raises is its answer
+            if count < 0:
+                value = streams.send_items(executor, peer, seq, value, options, executor.name_of(target))
+        except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             problem: BaseException | None = error
             value = None
         else:
@@ -171,7 +187,7 @@ class ThreadedMode:
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
-        del value
+        del value, problem  # its traceback refers to this frame, and so to the arguments
         if self.calls.empty() or len(peer.outbox) >= _BATCH:
             peer.flush()
         else:  # the next call's answer may come with it; a tick sees to it if that takes long
@@ -221,17 +237,14 @@ class AsyncMode:
             self.executor.coroutines[(peer, message[1])] = task
 
     async def _one(self, peer: Peer, message: Message) -> None:
-        from rayjup.engine.executor.executor import Running, current
-
         executor = self.executor
-        _, seq, target, payload, _, options = message
+        _, seq, target, payload, count, options = message
         answer = executor.reply_later(peer, message, time.perf_counter())
         current.set(Running(peer, seq, executor.name_of(target), options))
         fresh: list[Any] = []
         try:
-            if executor._cancelled and seq in executor._cancelled:
-                executor._cancelled.discard(seq)
-                raise TaskCancelledError(error_message="cancelled before it started")
+            if executor._cancelled:
+                executor.check_cancelled(peer, seq)
             function = executor.functions.get(target) or executor.function(target)
             if type(payload) is tuple:
                 value = function(*payload)
@@ -239,12 +252,16 @@ class AsyncMode:
                 value = executor._call(function, payload, fresh)
             if inspect.isawaitable(value):
                 value = await value
+            if count < 0:
+                value = await streams.send_items_async(
+                    executor, peer, seq, value, options, executor.name_of(target)
+                )
         except asyncio.CancelledError:
             problem: BaseException | None = TaskCancelledError(
                 error_message="the call was cancelled while it ran"
             )
             value = None
-        except BaseException as error:  # everything a call raises is its answer
+        except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             problem = error
             value = None
         else:
@@ -252,7 +269,7 @@ class AsyncMode:
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
-        del value
+        del value, problem  # its traceback refers to this frame, and so to the arguments
         executor.coroutines.pop((peer, seq), None)
         self.active -= 1
         if not self.unflushed:
@@ -273,6 +290,4 @@ def _hold(executor: Executor, fresh: list[Any], peer: Peer) -> None:
     """Register borrowed refs of a call, ahead of its reply on the same connection."""
     held = executor.runtime.exports.register_held(fresh, peer)
     if held:
-        from rayjup.engine.lane import messages as m
-
-        peer.outbox.append((m.BORROW, [(id, 1, b"") for id in held]))
+        peer.outbox.append((m.BORROW, [(id, 1, "") for id in held]))

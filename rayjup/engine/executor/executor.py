@@ -8,7 +8,6 @@ gives back calls that were queued behind the long one, and cancels.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import pickle
 import signal
@@ -20,8 +19,9 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs, threads
+from rayjup.engine.executor import actor_modes, logs, streams, threads
 from rayjup.engine.executor.results import encode_error, encode_one, encode_result
+from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
 from rayjup.engine.runtime.arguments import decode
@@ -30,26 +30,6 @@ from rayjup.engine.runtime.runtime import Runtime
 _LONG_S = 0.003  # a call that runs this long is no reason to keep others waiting behind it
 _BATCH_S = 0.001  # answers are gathered at most this long while calls go on
 
-
-class Running:
-    """The call that a thread or coroutine is in."""
-
-    __slots__ = ("name", "options", "peer", "seq")
-
-    def __init__(self, peer: Peer, seq: int, name: str, options: dict[str, Any] | None) -> None:
-        self.peer = peer
-        self.seq = seq
-        self.name = name
-        self.options = options
-
-    @property
-    def task_id(self) -> bytes:
-        """The 24 bytes of the task's id."""
-        return self.peer.prefix + self.seq.to_bytes(8, "little")
-
-
-current: contextvars.ContextVar[Running | None] = contextvars.ContextVar("rayjup_running", default=None)
-"""The call that runs here (for actors with threads or coroutines; else see Executor.running)."""
 
 executor: Executor | None = None
 """The executor of this process, if it is one."""
@@ -73,13 +53,15 @@ class Executor:
         self.started = 0.0
         self.exit_code: int | None = None
         self._interruptible = 0  # seq of the call that a signal may interrupt
-        self._cancelled: set[int] = set()
+        self._cancelled: set[tuple[Peer, int]] = set()  # callers number their calls each for itself
         self._cancel_children: set[int] = set()
         self._main = threading.get_ident()
         self._replied: Peer | None = None  # has answers that are not flushed yet
         self._last_flush = 0.0
         self._creation: tuple[dict[str, Any], bytes] | None = None
         self.coroutines: dict[Any, Any] = {}
+        self.threaded: actor_modes.ThreadedMode | None = None
+        self.consumed: dict[tuple[Peer, int], int] = {}  # items taken, of generators that wait for that
         self.runtime = Runtime("executor", agent_path, job_id, {"token": token})
         self.runtime.on_calls = self.on_calls
         self.runtime.block_hook = self
@@ -146,22 +128,23 @@ class Executor:
         fresh: list[Any] = []
         held = None
         try:
-            if self._cancelled and seq in self._cancelled:
-                self._cancelled.discard(seq)
-                raise TaskCancelledError(error_message="cancelled before it started")
             function = self.functions.get(target) or self.function(target)
-            self._interruptible = seq
+            self._interruptible = seq  # before the look: a cancellation is either seen or interrupts
+            if self._cancelled:
+                self.check_cancelled(peer, seq)
             if type(payload) is tuple:
                 value = function(*payload)
             else:
                 value = self._call(function, payload, fresh)
+            if count < 0:
+                value = streams.send_items(self, peer, seq, value, options, self.name_of(target))
             self._interruptible = 0
-            if count == 1 and is_plain(value):
+            if is_plain(value) and (count == 1 or count < 0):
                 status, data = m.PLAIN, value
             else:
                 status, data = encode_result(self.runtime, value, count, peer, self.name_of(target))
                 value = None
-        except BaseException as error:  # everything a call raises is its answer
+        except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             self._interruptible = 0
             if seq in self._cancel_children:
                 self._cancel_children.discard(seq)
@@ -172,11 +155,13 @@ class Executor:
                     self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called")),
                 )
             else:
-                status, data = self.error_reply(error, target)
+                status, data = self.error_reply(error, target, peer)
         if fresh:
             held = self.runtime.exports.register_held(fresh, peer)
         now = time.perf_counter()
         self.running = None
+        if self._cancelled:
+            self._cancelled.discard((peer, seq))  # it came too late
         if self._replied is not peer:
             if self._replied is not None:
                 self._replied.flush()
@@ -185,6 +170,12 @@ class Executor:
         if not self.queue or now - self._last_flush > _BATCH_S:
             self._last_flush = now
             peer.flush()
+
+    def check_cancelled(self, peer: Peer, seq: int) -> None:
+        """Raise for a call that was cancelled before it started."""
+        if (peer, seq) in self._cancelled:
+            self._cancelled.discard((peer, seq))
+            raise TaskCancelledError(error_message="cancelled before it started")
 
     def _call(self, function: Callable[..., Any], payload: Any, fresh: list[Any]) -> Any:
         # In a frame of its own, so that nothing keeps the arguments alive afterwards.
@@ -204,14 +195,14 @@ class Executor:
         self.runtime.link.send(("actor_exiting", self.actor_id, reason))
         self.exit_code = 0
 
-    def error_reply(self, error: BaseException, target: Any) -> tuple[int, bytes]:
+    def error_reply(self, error: BaseException, target: Any, caller: Peer | None = None) -> tuple[int, Any]:
         """The answer for a call that raised ``error``."""
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
         actor = None
         if self.actor_spec is not None:
             actor = {"actor_repr": self.title(), "actor_id": self.actor_id.hex()}
-        return encode_error(self.runtime, error, self.name_of(target), actor)
+        return encode_error(self.runtime, error, self.name_of(target), actor, caller)
 
     # -- what is called
 
@@ -227,7 +218,7 @@ class Executor:
                 )
             method = pickle.loads(blob)
         self.functions[target] = method
-        return method  # type: ignore[no-any-return]
+        return method
 
     def name_of(self, target: Any) -> str:
         """The name of a function or ``Class.method``, for messages."""
@@ -254,6 +245,8 @@ class Executor:
             elif kind == m.DEFINE:
                 self.functions[(message[1],)] = message[2]
                 self.names[message[1]] = message[3]
+            elif kind == m.CONSUMED:
+                self.consumed[(peer, message[1])] = message[2]
             elif kind == m.CANCEL:
                 self._on_cancel(peer, message[1], message[2])
             else:  # a frame may hold other messages between calls
@@ -261,22 +254,24 @@ class Executor:
 
     def _on_cancel(self, peer: Peer, seq: int, recursive: bool) -> None:
         if any(queued_peer is peer and message[1] == seq for queued_peer, message in list(self.queue)):
-            self._cancelled.add(seq)
+            self._cancelled.add((peer, seq))
             return
         running = self.running
         if running is not None and running[0] is peer and running[1][1] == seq:
+            self._cancelled.add((peer, seq))
+            if recursive:
+                self._cancel_children.add(seq)
             if self._interruptible == seq:
-                self._cancelled.add(seq)
-                if recursive:
-                    self._cancel_children.add(seq)
                 signal.pthread_kill(self._main, signal.SIGUSR1)
+        elif self.threaded is not None and self.threaded.waits(peer, seq):
+            self._cancelled.add((peer, seq))
         else:
             actor_modes.cancel(self, peer, seq)
 
     def _on_signal(self, *_: Any) -> None:
-        seq = self._interruptible
-        if seq and seq in self._cancelled:
-            self._cancelled.discard(seq)
+        seq, running = self._interruptible, self.running
+        if seq and running is not None and (running[0], seq) in self._cancelled:
+            self._cancelled.discard((running[0], seq))
             self._interruptible = 0
             raise KeyboardInterrupt
 
@@ -301,13 +296,20 @@ class Executor:
                 break
             back.setdefault(peer, []).append(message[1])
         for peer, seqs in back.items():
+            if self._cancelled:  # their caller knows which ones it has cancelled
+                self._cancelled.difference_update((peer, seq) for seq in seqs)
             peer.send((m.BOUNCE, seqs[::-1]))
 
     # -- lending the CPU while blocked (the runtime's block hook)
 
     def applies(self) -> bool:
-        """Whether the calling thread holds a lease that it could lend out while it waits."""
-        return self.running is not None and bool(self.lease) and threading.get_ident() == self._main
+        """Whether the calling thread holds CPUs that it could lend out while it waits."""
+        return (
+            self.running is not None
+            and threading.get_ident() == self._main
+            and bool(self.lease)
+            and self.lease["resources"].get("CPU", 0.0) > 0.0
+        )
 
     def enter(self) -> None:
         """The main thread begins to wait."""
@@ -328,7 +330,11 @@ class Executor:
         threads.set_threads(lease["resources"].get("CPU", 1.0))
 
     def _on_exit(self) -> None:
-        self.exit_code = 0
+        """The agent has more idle executors than it keeps."""
+        if self.runtime.exports.holders or self.runtime.tasks.unfinished():
+            self.runtime.link.send(("still_needed",))  # it owns what others hold or wait for
+        else:
+            self.exit_code = 0
 
     def _on_create(
         self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]
@@ -348,8 +354,8 @@ class Executor:
             mode = actor_modes.prepare(self, class_, spec)
             self.actor = class_.__new__(class_)
             actor_modes.construct(self, args, kwargs)
-        except BaseException as error:  # the constructor's error is what callers get
-            status, data = self.error_reply(error, "__init__")
+        except BaseException as error:  # noqa: BLE001 - the constructor's error is what callers get
+            _, data = self.error_reply(error, "__init__")
             link.send(("actor_failed", self.actor_id, data, isinstance(error, SystemExit)))
             self.exit_code = 0
             return
@@ -376,10 +382,10 @@ class Executor:
                 try:
                     status, data = (
                         encode_one(self.runtime, value, peer)
-                        if count == 1
+                        if count == 1 or count < 0
                         else encode_result(self.runtime, value, count, peer, self.name_of(target))
                     )
-                except Exception as problem:  # a result that can't be pickled is the call's error
+                except Exception as problem:  # noqa: BLE001 - failing to pickle the result is the call's error
                     error = problem
             if error is not None:
                 if self._ends_process(error) or (
@@ -388,7 +394,7 @@ class Executor:
                     data = self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called"))
                     status = m.ERROR
                 else:
-                    status, data = self.error_reply(error, target)
+                    status, data = self.error_reply(error, target, peer)
             micros = int((time.perf_counter() - started) * 1e6)
             peer.outbox.append((m.REPLY, seq, status, data, micros, None))
 

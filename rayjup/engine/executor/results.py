@@ -50,8 +50,10 @@ def encode_result(runtime: Runtime, value: Any, count: int, caller: Peer, name: 
     return m.MANY, [encode_one(runtime, item, caller) for item in values]
 
 
-def encode_error(runtime: Runtime, error: BaseException, name: str, actor: Any = None) -> tuple[int, bytes]:
+def encode_error(
+    runtime: Runtime, error: BaseException, name: str, actor: Any = None, caller: Peer | None = None
+) -> tuple[int, Any]:
     """What a call raised, with its traceback, for the wire."""
     if isinstance(error, RayTaskError) or not isinstance(error, RayError):
         error = RayTaskError.from_exception(error, name, **(actor or {}))
-    return m.ERROR, runtime.pack_error(error)
+    return m.ERROR, runtime.pack_error(error, caller)

@@ -7,6 +7,7 @@ socket to the node agent; when that ends, the zygote ends and its children with 
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import selectors
 import signal
@@ -16,6 +17,17 @@ from typing import Any
 
 from rayjup.engine.executor import child
 from rayjup.engine.lane.frames import FrameReader, encode
+
+_WARM = (
+    "concurrent.futures.thread",
+    "logging",
+    "random",
+    "numpy",
+    # By name, not by import: the engine does not build on the layers above it. It only has in memory
+    # what the tasks of most programs are going to import.
+    "rayjup.core.api",
+    "rayjup.engine.executor.executor",
+)
 
 
 def main(fd: int) -> None:
@@ -69,7 +81,7 @@ def _become(config: dict[str, Any]) -> None:
         code = child.run(config)
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 1
-    except BaseException:  # the last frame of the process: nobody above could report it
+    except BaseException:  # noqa: BLE001 - the last frame of the process: nobody above could report it
         sys.excepthook(*sys.exc_info())
     finally:
         try:
@@ -93,14 +105,8 @@ def _reap(sock: socket.socket, children: set[int]) -> None:
 
 def _warm_up() -> None:
     """Import what most tasks need; forked processes share these pages."""
-    import concurrent.futures.thread  # noqa: F401
-    import logging  # noqa: F401
-    import random  # noqa: F401
-
-    import numpy  # noqa: F401
-
-    import rayjup.core.api
-    import rayjup.engine.executor.executor  # noqa: F401
+    for name in _WARM:
+        importlib.import_module(name)
 
 
 if __name__ == "__main__":

@@ -37,14 +37,17 @@ class Actor:
 
     @property
     def detached(self) -> bool:
+        """Whether it lives on when its creator and its job have ended."""
         return bool(self.spec.get("detached"))
 
     @property
     def name(self) -> str:
+        """Its name, "" without one."""
         return self.spec.get("name") or ""
 
     @property
     def restarts_left(self) -> bool:
+        """Whether it may be made again when its process ends."""
         limit = self.spec.get("max_restarts", 0)
         return bool(limit < 0 or self.restarts < limit)
 
@@ -63,8 +66,8 @@ class ActorDirectory:
             key = (actor.spec.get("namespace") or "", actor.name)
             if key in self.names:
                 return (
-                    f"The name {actor.name} (namespace={key[0]}) is already taken. Please use a different name, "
-                    "get the existing actor with rayjup.get_actor(), or pass get_if_exists=True."
+                    f"The name {actor.name} (namespace={key[0]}) is already taken. Please use a different "
+                    "name, get the existing actor with rayjup.get_actor(), or pass get_if_exists=True."
                 )
             self.names[key] = actor.id
         self.by_id[actor.id] = actor

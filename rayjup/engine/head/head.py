@@ -54,8 +54,6 @@ class Lease:
     client: str
     node_id: str
     pool_id: int
-    resources: dict[str, float]
-    actor_id: bytes | None = None
     told: bool = False  # the client's own node, or the client through us, has heard of it
 
 
@@ -81,7 +79,6 @@ class Head:
         self._actor_requests: dict[str, bytes] = {}
         self._numbers = itertools.count(1)
         self._job_numbers = itertools.count(1)
-        self._finished: dict[str, list[int]] = {}  # counts of processes that are gone
         self._ops: dict[str, Callable[..., Any]] = {
             "nodes": lambda client: views.nodes(self),
             "cluster_resources": lambda client: self.scheduler.total(),
@@ -209,12 +206,18 @@ class Head:
     # -- leases
 
     def _on_lease(
-        self, node_id: str, client: str, pool_id: int, shape: dict[str, Any], wanted: int, locality: Any
+        self,
+        node_id: str,
+        client: str,
+        pool_id: int,
+        shape: dict[str, Any],
+        wanted: int,
+        locality: dict[str, int] | None = None,
     ) -> None:
         outstanding = self._outstanding[(client, pool_id)]
         if wanted == 0:
-            requests, outstanding_now = list(outstanding), outstanding
-            outstanding_now.clear()
+            requests = list(outstanding)
+            outstanding.clear()
             for request in requests:
                 self._requests.pop(request, None)
                 self._schedule(ls.Cancelled(request))
@@ -287,7 +290,7 @@ class Head:
             self._warn(it.client, it.text)
 
     def _tell_revoked(self, lease: Lease, reason: str) -> None:
-        if lease.told or lease.actor_id is not None:
+        if lease.told:
             self.to_client(lease.client, ("revoke", lease.lease_id, reason))
         else:  # its node is gone before the client knew: it asks again
             self.to_client(lease.client, ("grant", lease.pool_id, lease.lease_id, ""))
@@ -305,8 +308,7 @@ class Head:
         actor_id = self._actor_requests.pop(grant.request_id, None)
         if actor_id is not None:
             actor = self.actors.by_id[actor_id]
-            lease = Lease(grant.lease_id, grant.client, grant.node_id, 0, grant.resources, actor_id)
-            self.leases[grant.lease_id] = lease
+            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0)
             actor.node_id = grant.node_id
             actor.lease_id = grant.lease_id
             self._tell_job(grant.node_id, actor.job_id)
@@ -333,9 +335,8 @@ class Head:
             outstanding.pop(grant.request_id, None)
             self._requests.pop(grant.request_id, None)
         asker = self.clients[client]
-        lease = Lease(grant.lease_id, client, grant.node_id, pool_id, grant.resources)
-        lease.told = asker.node_id == grant.node_id
-        self.leases[grant.lease_id] = lease
+        told = asker.node_id == grant.node_id
+        self.leases[grant.lease_id] = Lease(grant.lease_id, client, grant.node_id, pool_id, told=told)
         job_id = asker.job_id
         self._tell_job(grant.node_id, job_id)
         self.to_node(
@@ -489,7 +490,8 @@ class Head:
         if actor is None:
             raise ValueError(
                 f"Failed to look up actor with name '{name}' in namespace '{namespace}'. Either it was never "
-                "created, its creator is gone, or it is dead; rayjup.util.list_named_actors() shows those there are."
+                "created, its creator is gone, or it is dead; rayjup.util.list_named_actors() shows those "
+                "there are."
             )
         return views.actor_handle(actor)
 
@@ -512,7 +514,7 @@ class Head:
         ok, value = True, None
         try:
             value = self._ops[op](client, *payload)
-        except Exception as error:  # the asker gets it
+        except Exception as error:  # noqa: BLE001 - the asker gets it
             ok, value = False, pickle.dumps(error)
         self.to_node(node_id, ("to_client", client, ("answer", request, ok, value)))
 

@@ -60,7 +60,7 @@ def _node(info: dict[str, Any], alive: bool) -> dict[str, Any]:
 
 def actor_handle(actor: Actor) -> dict[str, Any]:
     """What another process needs to make a handle."""
-    return {"actor_id": actor.id, "meta": actor.spec["meta"], "creator": actor.creator}
+    return {"actor_id": actor.id, "meta": actor.spec["meta"]}
 
 
 def actor_row(head: Head, actor: Actor) -> dict[str, Any]:

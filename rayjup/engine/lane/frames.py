@@ -32,27 +32,38 @@ def encode(messages: list[tuple[Any, ...]]) -> bytes:
 class FrameReader:
     """Cuts a byte stream into messages; keeps what is incomplete for the next call."""
 
-    __slots__ = ("_partial",)
+    __slots__ = ("_needed", "_partial")
 
     def __init__(self) -> None:
         self._partial: bytearray | None = None
+        self._needed = 0  # length from which on the partial frame is worth looking at
 
     def feed(self, data: memoryview) -> list[tuple[Any, ...]]:
         """All messages completed by ``data`` (which may be reused by the caller afterwards)."""
-        if self._partial is not None:
-            self._partial += data
-            data = memoryview(self._partial)
+        partial = self._partial
+        if partial is not None:
+            partial += data
+            if len(partial) < self._needed:
+                return []
+            data = memoryview(partial)
         size = len(data)
         position = 0
         messages: list[tuple[Any, ...]] = []
+        self._needed = 4
         while size - position >= 4:
             length = HEADER.unpack_from(data, position)[0]
             if length > MAX_FRAME:
                 raise FrameError(f"a frame of {length} bytes was announced; the limit is {MAX_FRAME}")
             end = position + 4 + length
             if end > size:
+                self._needed = end - position
                 break
-            decoded = _loads(data[position + 4 : end])
+            try:
+                decoded = _loads(data[position + 4 : end])
+            except Exception as error:  # whatever bytes that are no pickle of ours make it raise
+                raise FrameError(f"a frame of {length} bytes is not a list of messages: {error}") from error
+            if type(decoded) is not list:
+                raise FrameError(f"a frame of {length} bytes is not a list of messages")
             if messages:
                 messages += decoded
             else:

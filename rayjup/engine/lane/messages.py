@@ -3,20 +3,20 @@
 Each message is a tuple ``(KIND, …)``; the fields are listed beside the kind.
 """
 
-HELLO = 0  # worker_id, prefix, job_id, address, info
+HELLO = 0  # worker_id, prefix, address
 CALL = 1  # seq, function_id, payload, n_returns, options | None
 DEFINE = 2  # function_id, pickled function, name
 REPLY = 3  # seq, status, value, microseconds, held refs | None
 BOUNCE = 4  # [seq, …]: not started here; run them elsewhere
-CANCEL = 5  # seq, force
+CANCEL = 5  # seq, recursive
 FETCH = 6  # request, object_id: tell me its value when it has one
 VALUE = 7  # request, status, value
-BORROW = 8  # [(object_id, +1 | -1), …]: changes of the sender's count at the owner
+BORROW = 8  # [(object_id, change, borrower's address | ""), …]: changes of counts at the owner
 BORROW_ACK = 9  # request
 SYNC = 10  # request: answer BORROW_ACK when everything before this was handled
-ITEM = 11  # seq, index, status, value: one item of a streaming generator
-RECYCLE = 13  # path, reusable: the owner is done with a segment that the receiver wrote
-CONSUMED = 12  # seq, index: the consumer has taken items up to index
+ITEM = 12  # seq, index, status, value: a generator has yielded
+CONSUMED = 13  # seq, count: so many items of the generator have been taken
+RECYCLE = 11  # path, reusable: the owner is done with a segment that the receiver wrote
 
 # How a value is carried (status of REPLY, VALUE and of dependencies).
 PLAIN = 1  # the value itself: an immutable scalar

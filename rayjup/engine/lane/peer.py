@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from rayjup.engine.lane.frames import FrameReader, encode
+from rayjup.engine.lane.frames import FrameError, FrameReader, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +32,6 @@ class Peer:
         "address",
         "closed",
         "defined",
-        "info",
-        "job_id",
         "on_close",
         "on_messages",
         "outbox",
@@ -41,6 +39,7 @@ class Peer:
         "reactor",
         "sock",
         "state",
+        "undelivered",
         "worker_id",
     )
 
@@ -60,11 +59,10 @@ class Peer:
         self.closed = False
         self.worker_id = b""
         self.prefix = b""
-        self.job_id = b""
         self.address = ""
-        self.info: dict[str, Any] = {}
         self.defined: set[bytes] = set()
         self.state: Any = None
+        self.undelivered: list[Message] = []  # what the other side certainly never got
         self._reader = FrameReader()
         self._unsent: memoryview | None = None
         self._write_lock = threading.Lock()
@@ -106,6 +104,7 @@ class Peer:
         except BlockingIOError:
             sent = 0
         except OSError:
+            self.undelivered += messages
             return  # the reading side sees the end of the connection and reports it
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
@@ -140,7 +139,11 @@ class Peer:
             self.close()
             return
         # Cut everything before handing on: a handler may read from this reactor again.
-        messages = self._reader.feed(buffer[:count])
+        try:
+            messages = self._reader.feed(buffer[:count])
+        except FrameError:  # no process of ours: it must not disturb whoever leads
+            self.close()
+            return
         if messages:
             self.on_messages(self, messages)
 

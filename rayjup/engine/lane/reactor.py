@@ -9,7 +9,8 @@ sleeps without waking up when nothing is.
 
 from __future__ import annotations
 
-import _signal  # the wrappers in `signal` turn numbers into enums, which costs ten times the call
+# The wrappers in `signal` turn numbers into enums, which costs ten times the call.
+import _signal  # type: ignore[import-not-found]  # typeshed knows the wrappers only
 import contextlib
 import os
 import select
@@ -25,9 +26,16 @@ _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
 class Watched(Protocol):
-    def fileno(self) -> int: ...
-    def on_readable(self) -> None: ...
-    def on_writable(self) -> None: ...
+    """What the reactor can watch: a descriptor, and what to do when it is ready."""
+
+    def fileno(self) -> int:
+        """The descriptor, the same for as long as it is watched."""
+
+    def on_readable(self) -> None:
+        """There is something to read, or the other side is gone."""
+
+    def on_writable(self) -> None:
+        """There is room to write (only after :meth:`Reactor.watch_writes`)."""
 
 
 class Reactor:
@@ -59,6 +67,7 @@ class Reactor:
         self.endless = False  # the background thread leads and waits without a timeout
         self.dispatching = False  # handlers run: no moment to raise into
         self.interrupted: Callable[[], Any] | None = None  # a signal that came meanwhile
+        self._sheltered = False  # the main thread is in lead(): interrupts wait for a safe moment
         self.shield_interrupts = False  # set in drivers: Ctrl-C must not cut a handler in two
         self._main = threading.main_thread().ident or 0
         self._parked = False
@@ -69,16 +78,19 @@ class Reactor:
     # -- what is watched
 
     def add(self, item: Watched) -> None:
+        """Watch ``item`` for something to read."""
         self._watched[item.fileno()] = item
         self._epoll.register(item.fileno(), _READ)
 
     def remove(self, item: Watched) -> None:
+        """Watch ``item`` no more (before its descriptor is closed)."""
         fd = item.fileno()
         if self._watched.get(fd) is item:
             del self._watched[fd]
             self._epoll.unregister(fd)
 
     def watch_writes(self, item: Watched, on: bool) -> None:
+        """Watch ``item`` for room to write as well, or no longer."""
         if self._watched.get(item.fileno()) is item:
             self._epoll.modify(item.fileno(), _READ | _WRITE if on else _READ)
 
@@ -95,6 +107,7 @@ class Reactor:
 
     def _dispatch(self, events: list[tuple[int, int]]) -> None:
         watched = self._watched
+        nested = self.dispatching
         self.dispatching = True
         try:
             for fd, event in events:
@@ -110,17 +123,22 @@ class Reactor:
                     except BlockingIOError:
                         pass
         finally:
-            self.dispatching = False
-        if self.interrupted is not None and threading.get_ident() == self._main:
-            interrupt, self.interrupted = self.interrupted, None
+            self.dispatching = nested
+        if self.interrupted is not None and not nested and threading.get_ident() == self._main:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        interrupt, self.interrupted = self.interrupted, None
+        if interrupt is not None:
             interrupt()
 
     def shielded(self, handler: Callable[..., Any]) -> Callable[..., None]:
-        """A signal handler that waits for the end of the dispatching it would cut in two."""
+        """A signal handler that waits for the end of the dispatching or leading it would cut in two."""
 
         def on_signal(number: int, frame: Any) -> None:
-            if self.dispatching and self._leader == self._main:
+            if self._sheltered or (self.dispatching and self._leader == self._main):
                 self.interrupted = lambda: handler(number, None)
+                self.kick_leader()  # Python goes back into poll() when a handler returns
             else:
                 handler(number, frame)
 
@@ -135,13 +153,18 @@ class Reactor:
         me = threading.get_ident()
         if self._leader == me:  # a handler, or user code run by the leader, waits
             return self._lead_nested(done, deadline)
-        self._wanted += 1
         restore = None
-        if self.shield_interrupts and me == self._main:
-            restore = _signal.getsignal(_SIGINT)
-            if callable(restore):
-                _signal.signal(_SIGINT, self.shielded(restore))
+        main = me == self._main
+        if main:
+            # From here to the end an interrupt only leaves a note, which is looked at where no lock
+            # is held and no count is off: raised between any two lines, it could stop all waiting.
+            self._sheltered = True
+            if self.shield_interrupts:
+                restore = _signal.getsignal(_SIGINT)
+                if callable(restore):
+                    _signal.signal(_SIGINT, self.shielded(restore))
         try:
+            self._wanted += 1
             while not done():
                 if self._lead.acquire(False):
                     try:
@@ -161,13 +184,19 @@ class Reactor:
                         self._lead.release()
                 elif not self._follow(done, deadline):
                     return False
+                elif main and self.interrupted is not None:
+                    return False  # the interrupt is raised below
             return True
         finally:
             self._wanted -= 1
-            if callable(restore):
-                _signal.signal(_SIGINT, restore)
             if self._waiters:
                 self._wake_waiters()
+            if main:
+                if callable(restore):
+                    _signal.signal(_SIGINT, restore)
+                self._sheltered = False
+                if self.interrupted is not None:
+                    self._interrupt()
 
     def _lead_nested(self, done: Callable[[], bool], deadline: float | None) -> bool:
         while not done():
@@ -234,6 +263,7 @@ class Reactor:
     # -- the background thread
 
     def start_background(self) -> None:
+        """Start the thread that leads when nobody else does."""
         self._thread = threading.Thread(target=self._background, name="rayjup-lane", daemon=True)
         self._thread.start()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import shutil
 import socket
 import time
@@ -16,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rayjup.base.exceptions import RaySystemError
 from rayjup.engine.node.connection import Connection, Message
 from rayjup.engine.node.executors import ExecutorProcess, Executors
 from rayjup.engine.node.samples import Sampler
 
 _SAMPLE_S = 1.0
+_TRIM_S = 2.0  # longest wait for processes to return room
 
 
 class NodeAgent:
@@ -64,7 +63,7 @@ class NodeAgent:
         self.observers: set[Connection] = set()
         self.leases: dict[str, ExecutorProcess] = {}
         self.actors: dict[bytes, ExecutorProcess] = {}
-        self.released_early: set[str] = set()
+        self.past_tasks: dict[str, list[int]] = {}  # counts of processes that are gone
         self.sampler = Sampler()
         self.executors = Executors(
             self.agent_path, self.log_dir, max(2, int(resources.get("CPU", 1))), self._on_executor_end
@@ -74,10 +73,10 @@ class NodeAgent:
         self._closed = False
         self.joined = asyncio.Event()  # the head has this node
         self.told_to_end = False  # by the head, which then tidies up after all nodes
-        self._ops: dict[str, Callable[..., Any]] = {
-            "store_reserve": self._reserve,
-            "node_info": lambda connection: self._welcome(),
-        }
+        self._short: list[tuple[Connection, int, int]] = []  # requests for room that wait for a trim
+        self._untrimmed: set[Connection] | None = None  # who has not answered yet; None: no trim
+        self._uncounted = False  # a process was killed: what it had reserved is not known
+        self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
 
     # -- life
 
@@ -153,15 +152,14 @@ class NodeAgent:
             self._on_hello(connection, *message[1:])
         elif op == "store_give_back":
             self.store_used -= message[1]
+        elif op == "store_trimmed":
+            self._trimmed(connection, message[1])
         elif op == "stats":
             connection.stats = (message[1], message[2])
         elif op == "kill_executor":
             for process in list(self.executors.all.values()):
                 if process.address == message[1]:
                     self.executors.kill(process, "its call was cancelled by force")
-        elif op == "still_needed":
-            if connection.executor is not None:
-                self.executors.still_needed(connection.executor)
         elif op == "log":
             self.to_head(("log", connection.job_id, *message[1:]))
         else:
@@ -198,6 +196,9 @@ class NodeAgent:
         connection.post(("welcome", self._welcome()))
 
     def _on_request(self, connection: Connection, request: int, op: str, payload: tuple[Any, ...]) -> None:
+        if op == "store_reserve":
+            self._reserve(connection, request, *payload)
+            return
         local = self._ops.get(op)
         if local is None:
             client = connection.client if connection.kind != "observer" else f"o{id(connection)}"
@@ -210,29 +211,73 @@ class NodeAgent:
         if self.clients.get(connection.client) is not connection:
             return
         del self.clients[connection.client]
+        for name, counts in connection.stats[0].items():  # what it did stays in the counts
+            row = self.past_tasks.setdefault(name, [0, 0, 0, 0])
+            row[2] += counts[2]
+            row[3] += counts[3]
         if connection.executor is not None:
             self.executors.lost(connection.executor)
         self._remove_files_of(connection.client)
+        Path(self.socket_dir, f"w-{connection.client}.sock").unlink(missing_ok=True)  # where it was killed
+        if self._untrimmed is not None:
+            self._trimmed(connection, 0)
         if not self._closed:
             self.to_head(("client_gone", connection.client))
 
     # -- shared memory
 
-    def _reserve(self, connection: Connection, nbytes: int) -> int:
-        if self.store_used + nbytes > self.capacity:
-            return 0
-        self.store_used += nbytes
-        return nbytes
+    def _reserve(self, connection: Connection, request: int, nbytes: int, urgent: bool) -> None:
+        if self.store_used + nbytes <= self.capacity:
+            self.store_used += nbytes
+            connection.post(("answer", request, True, nbytes))
+        elif not urgent or nbytes > self.capacity:
+            connection.post(("answer", request, True, 0))
+        else:
+            self._short.append((connection, request, nbytes))
+            self._trim()
+
+    def _trim(self) -> None:
+        """Have all processes return the room that they keep for later objects."""
+        if self._untrimmed is not None:
+            return
+        self._untrimmed = waiting = set(self.clients.values())
+        for connection in waiting:
+            connection.post(("store_trim",))
+
+        def give_up() -> None:
+            if self._untrimmed is waiting:
+                self._end_trim(complete=False)
+
+        asyncio.get_running_loop().call_later(_TRIM_S, give_up)
+
+    def _trimmed(self, connection: Connection, nbytes: int) -> None:
+        self.store_used -= nbytes
+        if self._untrimmed is not None:
+            self._untrimmed.discard(connection)
+            if not self._untrimmed:
+                self._end_trim(complete=True)
+
+    def _end_trim(self, complete: bool) -> None:
+        self._untrimmed = None
+        if complete and self._uncounted:  # nobody has anything reserved now but what lies there
+            self._uncounted = False
+            self.store_used = sum(entry.stat().st_size for entry in os.scandir(self.store_dir))
+        short, self._short = self._short, []
+        for connection, request, nbytes in short:
+            granted = nbytes if self.store_used + nbytes <= self.capacity else 0
+            self.store_used += granted
+            connection.post(("answer", request, True, granted))
 
     def _remove_files_of(self, client: str) -> None:
         for entry in os.scandir(self.store_dir) if os.path.isdir(self.store_dir) else ():
             if entry.name.startswith(client):
-                Path(entry.path).unlink(missing_ok=True)
-        self.store_used = (
-            sum(entry.stat().st_size for entry in os.scandir(self.store_dir) if entry.name != "owner")
-            if os.path.isdir(self.store_dir)
-            else 0
-        )
+                try:
+                    size = entry.stat().st_size
+                    os.unlink(entry.path)
+                except FileNotFoundError:
+                    continue  # given to somebody who freed it
+                self.store_used -= size
+        self._uncounted = True
 
     # -- messages from the head
 
@@ -251,11 +296,6 @@ class NodeAgent:
         connection.job_id = job_id
         connection.post(("welcome", {**self._welcome(), "job_id": job_id}))
         self.executors.prestart((job_id, ()), min(4, max(1, int(self.resources.get("CPU", 1)))))
-
-    def _head_refuse(self, client: str, text: str) -> None:
-        connection = self.clients.get(client)
-        if connection is not None:
-            connection.post(("refused", text))
 
     def _head_grant(
         self,
@@ -403,7 +443,7 @@ class NodeAgent:
 
     def sample(self) -> dict[str, Any]:
         """The node's measurements and what its processes report of their calls."""
-        tasks: dict[str, list[int]] = {}
+        tasks = {name: list(counts) for name, counts in self.past_tasks.items()}
         pending: dict[bytes, int] = {}
         for connection in self.clients.values():
             for name, counts in connection.stats[0].items():

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 Key = tuple[bytes, tuple[int, ...]]
 """What an idle executor may be used for: its job and the GPUs it sees."""
 
+_IDLE_S = 20.0  # surplus executors are kept this long: what they have imported is worth something
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -188,13 +190,9 @@ class Executors:
             key=lambda p: p.idle_since,
         )
         for process in idle[: max(0, len(idle) - self.keep)]:
-            if now - process.idle_since > 3.0 and process.connection is not None:
+            if now - process.idle_since > _IDLE_S and process.connection is not None:
                 self._idle[process.key].remove(process)
                 process.connection.post(("exit",))
-
-    def still_needed(self, process: ExecutorProcess) -> None:
-        """An idle executor would not end: others hold objects it owns."""
-        self.give_back(process)
 
     def kill(self, process: ExecutorProcess, why: str) -> None:
         """End an executor at once."""

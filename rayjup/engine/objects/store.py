@@ -28,7 +28,7 @@ Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
 """path, bytes in all, length of the pickle, (offset, length) of each buffer, id of the host."""
 
 _ALIGN = 64
-_KEEP_S = 10.0
+_KEEP_S = 2.0
 _QUOTA_STEP = 64 << 20
 
 
@@ -64,7 +64,8 @@ class Store:
     host
         Names the machine (and its mount namespace); a descriptor of another host can't be mapped.
     reserve
-        Asks the node for room: ``reserve(nbytes) -> nbytes granted`` (0: full).
+        Asks the node for room: ``reserve(nbytes, urgent) -> nbytes granted`` (0: full). Only an
+        urgent request makes the node ask other processes for room that they keep.
     give_back
         Returns room to the node; must not block.
     give_back_to
@@ -76,7 +77,7 @@ class Store:
         directory: str,
         name: str,
         host: str,
-        reserve: Callable[[int], int],
+        reserve: Callable[[int, bool], int],
         give_back: Callable[[int], None],
         give_back_to: Callable[[str, int], None] = lambda node, nbytes: None,
     ) -> None:
@@ -128,28 +129,33 @@ class Store:
             return spare
         self._take_quota(capacity)
         path = self._new_path(owner_name)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.ftruncate(fd, capacity)
-            mapped = mmap.mmap(fd, capacity)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.ftruncate(fd, capacity)
+                mapped = mmap.mmap(fd, capacity)
+            except OSError:
+                os.unlink(path)
+                raise
+            finally:
+                os.close(fd)
         except OSError as error:
-            os.unlink(path)
+            with self._lock:
+                self._quota += capacity
             raise ObjectStoreFullError(
-                f"no room for an object of {size:,} bytes in {self.directory}: {error.strerror}. "
-                "Free references you no longer need, or start the cluster with a larger object_store_memory."
+                f"no room for an object of {size:,} bytes in {self.directory}: {error.strerror}."
             ) from error
-        finally:
-            os.close(fd)
         return Segment(self, path, capacity, mapped)
 
     def _take_spare(self, capacity: int, owner_name: str | None) -> Segment | None:
         with self._lock:
-            for index, (_, path, have, mapped) in enumerate(self._spare):
-                if capacity <= have <= capacity + max(capacity >> 2, 65536):
+            for index, spare in enumerate(self._spare):
+                if capacity <= spare[2] <= capacity + max(capacity >> 2, 65536):
                     del self._spare[index]
                     break
             else:
                 return None
+        _, path, have, mapped = spare
         renamed = self._new_path(owner_name)  # the name says whose death frees it
         try:
             os.rename(path, renamed)
@@ -165,19 +171,26 @@ class Store:
             if self._quota >= capacity:
                 self._quota -= capacity
                 return
-        granted = self._reserve(max(capacity, _QUOTA_STEP))
+        granted = self._reserve(max(capacity, _QUOTA_STEP), False)
         if granted < capacity:
             self.drop_spares()
-            granted += self._reserve(capacity)
+            with self._lock:
+                missing = capacity - granted - self._quota
+            if missing > 0:
+                granted += self._reserve(missing, True)
         with self._lock:
             self._quota += granted
             if self._quota >= capacity:
                 self._quota -= capacity
                 return
-        raise ObjectStoreFullError(
-            f"the object store has no room for {capacity:,} bytes. Free references you no longer need, "
-            "or start the cluster with a larger object_store_memory."
-        )
+        raise ObjectStoreFullError(f"the object store has no room for another {capacity:,} bytes.")
+
+    def give_back_room(self) -> int:
+        """Unlink kept segments and return all room not in use: the node needs it for others."""
+        self.drop_spares()
+        with self._lock:
+            quota, self._quota = self._quota, 0
+        return quota
 
     # -- reading
 
@@ -194,11 +207,18 @@ class Store:
         if mapped is not None:
             return mapped
         if host != self.host:
-            raise ObjectLostError(os.path.basename(path), f"another machine ({host})", "")
+            raise ObjectLostError.from_text(
+                f"The object in {os.path.basename(path)} lies on another machine, where this process "
+                "cannot map it. Pass it by value, or read it in a task on that machine."
+            )
         try:
             fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError as error:  # its owner freed it or died, or its node is gone
-            raise ObjectLostError(os.path.basename(path), None, "") from error
+        except FileNotFoundError as error:
+            raise ObjectLostError.from_text(
+                f"The object's shared-memory file {os.path.basename(path)} is gone: its owner freed it or "
+                "died, or the node did that kept it. Make the object again, in a process that lives as long "
+                "as it is needed."
+            ) from error
         try:
             mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)
         finally:
@@ -305,15 +325,20 @@ class Store:
         for _, path, capacity, _mapped in old:
             self._unlink(path, capacity)
 
+    @property
+    def has_spares(self) -> bool:
+        """Whether segments are kept for reuse, to be let go of in a while."""
+        return bool(self._spare)
+
     def tick(self) -> None:
         """Called now and then: let go of segments nobody reused for a while."""
         if self._spare:
             self.drop_spares(_KEEP_S)
 
     def close(self) -> None:
-        """Free what is left of this process's own segments."""
-        self.drop_spares()
+        """Free the segments kept for reuse; what arrays still show goes with the node or its owner."""
         self.closed = True
+        self._give_back(self.give_back_room())
 
 
 def node_of(path: str) -> str:

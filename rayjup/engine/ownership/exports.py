@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
 
 WireRef = tuple[bytes, str, bool]
+Change = tuple[bytes, int, str]  # object, change of the count, address of the borrower ("": the sender)
 
 
 class Borrow:
@@ -37,6 +38,7 @@ class Borrow:
     def __del__(self) -> None:
         if self.count:
             self.exports.ended.append((self.owner, self.id, -self.count))
+            self.exports.runtime.wake()
 
 
 class Exports:
@@ -67,7 +69,7 @@ class Exports:
     def wire_for(self, refs: list[ObjectRef], receiver: Peer) -> list[WireRef]:
         """Wire forms for refs inside a value handed to ``receiver``, who is counted at once."""
         out = []
-        foreign: dict[str, list[tuple[bytes, int, bytes]]] = {}
+        foreign: dict[str, list[Change]] = {}
         for ref in refs:
             if ref._owner is None:
                 self.wire(ref)
@@ -76,7 +78,7 @@ class Exports:
             elif ref._owner == receiver.address:
                 out.append((ref._id, ref._owner, False))
             else:
-                foreign.setdefault(ref._owner, []).append((ref._id, 1, receiver.worker_id))
+                foreign.setdefault(ref._owner, []).append((ref._id, 1, receiver.address))
                 out.append((ref._id, ref._owner, True))
         for owner, changes in foreign.items():
             self._tell_and_wait(owner, changes)
@@ -158,7 +160,7 @@ class Exports:
         and have confirmed when this returns.
         """
         listed = None
-        foreign: dict[str, list[tuple[bytes, int, bytes]]] = {}
+        foreign: dict[str, list[Change]] = {}
         for weak in fresh:
             ref = weak()
             if ref is None:
@@ -173,7 +175,7 @@ class Exports:
                     listed = []
                 listed.append(ref._id)
             else:
-                foreign.setdefault(borrow.owner, []).append((ref._id, 1, b""))
+                foreign.setdefault(borrow.owner, []).append((ref._id, 1, ""))
         for owner, changes in foreign.items():
             self._tell_and_wait(owner, changes)
         return listed
@@ -198,19 +200,19 @@ class Exports:
         """Tell owners about borrows that ended since the last time."""
         if not self.ended:
             return
-        by_owner: dict[str, list[tuple[bytes, int, bytes]]] = {}
+        by_owner: dict[str, list[Change]] = {}
         while True:
             try:
                 owner, id, change = self.ended.popleft()
             except IndexError:
                 break
-            by_owner.setdefault(owner, []).append((id, change, b""))
+            by_owner.setdefault(owner, []).append((id, change, ""))
         for owner, changes in by_owner.items():
-            peer = self.runtime.peer_at(owner, connect=False)
+            peer = self.runtime.peer_at(owner)  # a third process may have registered us with it
             if peer is not None:
                 peer.send((m.BORROW, changes))
 
-    def _tell_and_wait(self, owner: str, changes: list[tuple[bytes, int, bytes]]) -> None:
+    def _tell_and_wait(self, owner: str, changes: list[Change]) -> None:
         peer = self.runtime.peer_at(owner)
         if peer is None:
             return  # a dead owner frees nothing; reading the ref reports it
@@ -246,10 +248,13 @@ class Exports:
         if entry is not None:
             self.runtime.complete_wire(entry[0], status, value, own=False)
 
-    def on_borrow(self, peer: Peer, changes: list[tuple[bytes, int, bytes]]) -> None:
+    def on_borrow(self, peer: Peer, changes: list[Change]) -> None:
         """A borrower's count changed (or, told by a third party, somebody else's)."""
-        for id, change, borrower in changes:
-            self.count(id, borrower or peer.worker_id, change)
+        for id, change, address in changes:
+            # Without a connection of our own we would never learn of the borrower's death.
+            borrower = self.runtime.peer_at(address) if address else peer
+            if borrower is not None:
+                self.count(id, borrower.worker_id, change)
 
     def on_peer_closed(self, peer: Peer) -> None:
         """A connection ended: what we waited for from there will not come."""
@@ -259,6 +264,14 @@ class Exports:
             refs = [self.fetches.pop(r)[0] for r in lost]
         for ref in refs:
             self.runtime.complete(ref, m.ERROR, self._owner_died(ref), None)
+
+    def fail_all(self, error: BaseException) -> None:
+        """We disconnect: what we asked others for will not come."""
+        with self.lock:
+            refs = [ref for ref, _ in self.fetches.values()]
+            self.fetches.clear()
+        for ref in refs:
+            self.runtime.complete(ref, m.ERROR, error, None)
 
     def _owner_died(self, ref: ObjectRef) -> OwnerDiedError:
         return OwnerDiedError(ref.hex(), ref._owner or "", "")

@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base import serialization
+from rayjup.base.exceptions import RaySystemError
+from rayjup.base.ids import JobID, TaskID
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
@@ -46,7 +48,7 @@ class ObjectRef:
         self._owner: str | None = None  # address of the owner; None: this process
         self._scope: Any = None  # what must end with this ref (a Borrow, an actor's scope)
         self._task: Any = None  # the task that makes the value, for cancel and lineage
-        self._waiters: list[Callable[[ObjectRef], None]] | None = None
+        self._waiters: list[Callable[[ObjectRef], object]] | None = None
 
     @classmethod
     def __class_getitem__(cls, item: Any) -> Any:
@@ -76,16 +78,12 @@ class ObjectRef:
         """The ref to nothing."""
         return cls(b"\xff" * 28)
 
-    def task_id(self) -> Any:
+    def task_id(self) -> TaskID:
         """Id of the task that makes this object."""
-        from rayjup.base.ids import TaskID
-
         return TaskID(self._id[:24])
 
-    def job_id(self) -> Any:
+    def job_id(self) -> JobID:
         """Id of the job this object belongs to."""
-        from rayjup.base.ids import JobID
-
         return JobID(self._id[12:16])
 
     def owner_address(self) -> str:
@@ -118,7 +116,7 @@ class ObjectRef:
 
     # -- waiting
 
-    def add_waiter(self, waiter: Callable[[ObjectRef], None]) -> bool:
+    def add_waiter(self, waiter: Callable[[ObjectRef], object]) -> bool:
         """Call ``waiter(self)`` once the value is there; False (and no call) if it already is."""
         return _needs_runtime("wait for an ObjectRef").add_waiter(self, waiter)
 
@@ -129,8 +127,8 @@ class ObjectRef:
         def finish(ref: ObjectRef) -> None:
             try:
                 value = _needs_runtime("get an ObjectRef").value_of(ref)
-            except BaseException as error:  # the future carries it to whoever asks
-                future.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 - the future carries it to whoever asks
+                future.set_exception(error.with_traceback(None))  # that refers to this frame
             else:
                 future.set_result(value)
 
@@ -148,11 +146,17 @@ class ObjectRef:
                 return
             try:
                 future.set_result(_needs_runtime("get an ObjectRef").value_of(self))
-            except BaseException as error:  # the future carries it to whoever awaits
-                future.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 - the future carries it to whoever awaits
+                future.set_exception(error.with_traceback(None))
+
+        def notify(ref: ObjectRef) -> None:
+            try:
+                loop.call_soon_threadsafe(finish)
+            except RuntimeError:
+                pass  # the loop has ended: nobody awaits any more
 
         runtime = _needs_runtime("await an ObjectRef")
-        if not self.add_waiter(lambda ref: loop.call_soon_threadsafe(finish)):
+        if not self.add_waiter(notify):
             finish()
         else:
             runtime.flush()
@@ -164,8 +168,6 @@ class ObjectRef:
 
 def _needs_runtime(action: str) -> Runtime:
     if _runtime is None:
-        from rayjup.base.exceptions import RaySystemError
-
         raise RaySystemError(f"cannot {action}: rayjup is not connected. Call rayjup.init() first.")
     return _runtime
 

@@ -1,6 +1,7 @@
 """What drivers and executors are made of.
 
 ``runtime`` is the process's own object store and its connections, ``arguments`` the encoding of
-call arguments, ``tasks`` submits tasks over leases, ``actor_calls`` submits to actors, ``link`` is
-the connection to the node's agent, ``functions`` what is known of a remote function.
+call arguments, ``tasks`` submits tasks over leases, ``actor_calls`` submits to actors, ``streams``
+receives what generators yield, ``link`` is the connection to the node's agent, ``functions`` what is
+known of a remote function.
 """

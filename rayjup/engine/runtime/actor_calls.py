@@ -34,12 +34,13 @@ class ActorScope:
 
     def __del__(self) -> None:
         self.calls.ended.append(self.actor_id)
+        self.calls.runtime.wake()
 
 
 class ActorClient:
     """What one process knows of one actor, and its calls there."""
 
-    __slots__ = ("actor_id", "creation", "error", "inflight", "peer", "pumping", "queue", "state")
+    __slots__ = ("actor_id", "creation", "error", "inflight", "peer", "queue", "state")
 
     def __init__(self, actor_id: bytes) -> None:
         self.actor_id = actor_id
@@ -49,7 +50,6 @@ class ActorClient:
         self.inflight: dict[int, Task] = {}
         self.error: BaseException | None = None
         self.creation: Any = None  # keeps the constructor's arguments alive
-        self.pumping = False
 
     def on_progress(self, tasks: Any) -> None:
         """Some calls were answered: send what has gathered meanwhile."""
@@ -156,6 +156,7 @@ class ActorCalls:
             unresolved = arguments.unresolved()
             if unresolved:
                 with self.lock:
+                    tasks.waiting[task.seq] = task  # before others can find it in the queue
                     client.queue.append(task)
                 tasks.wait_for(task, unresolved, lambda task: self._pump(client))
                 return refs
@@ -192,6 +193,12 @@ class ActorCalls:
         else:
             tasks.dirty_peers.add(peer)
             tasks.wake_background()
+
+    def pump_all(self) -> None:
+        """Send queued calls whose turn has come because another was withdrawn."""
+        for client in list(self.clients.values()):
+            if client.queue:
+                self._pump(client)
 
     def _pump(self, client: ActorClient) -> None:
         """Send queued calls whose turn it is; all of them fail when the actor is dead."""

@@ -28,15 +28,15 @@ class Function:
         self.failed = 0
         self._mean_us = -1.0
 
-    def observe(self, micros: int, calls: int = 1) -> None:
-        """Take into account that calls of this function took ``micros`` on average."""
+    def observe(self, micros: int) -> None:
+        """Take into account that a call of this function took ``micros``."""
         mean = self._mean_us
         if mean < 0:
             mean = float(micros)
         elif micros > mean:
             mean += (micros - mean) * 0.5  # be quick to notice that calls are longer
         else:
-            mean += (micros - mean) * min(1.0, 0.1 * calls)
+            mean += (micros - mean) * 0.1
         self._mean_us = mean
         depth = int(_PIPELINE_US / (mean + 1.0))
         self.depth = 1 if depth < 1 else min(depth, _MAX_DEPTH)

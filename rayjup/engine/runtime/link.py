@@ -53,19 +53,14 @@ class AgentLink:
                 data = sock.recv(65536)
                 if not data:
                     raise RaySystemError(
-                        f"the node agent at {self.path} closed the connection. Its log is in the session directory."
+                        f"the node agent at {self.path} closed the connection. "
+                        "Its log is in the session directory."
                     )
                 messages = reader.feed(memoryview(data))
-        except OSError:
-            sock.close()
-            raise
-        except RaySystemError:
+        except (OSError, RaySystemError):
             sock.close()
             raise
         answer = messages[0]
-        if answer[0] == "refused":
-            sock.close()
-            raise RaySystemError(answer[1])
         self._start(sock, messages[1:])
         info: dict[str, Any] = answer[1]
         return info
@@ -84,6 +79,7 @@ class AgentLink:
     def post(self, message: Message) -> None:
         """Queue a message; it goes with the next tick or request. Safe inside destructors."""
         self.peer.outbox.append(message)
+        self.runtime.wake()
 
     def send(self, message: Message) -> None:
         """Send a message now."""

@@ -6,13 +6,17 @@ messages of other processes are handled by whichever thread leads the reactor.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import pickle
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import cloudpickle
 
 from rayjup import exceptions  # the public name, under which pickles refer to errors
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
@@ -47,7 +51,6 @@ class Runtime:
     """
 
     def __init__(self, kind: str, agent_path: str, job_id: bytes, job: dict[str, Any] | None = None) -> None:
-        self.kind = kind
         self.pid = os.getpid()
         self.worker_id = os.urandom(28)
         self.job_id = job_id
@@ -59,7 +62,7 @@ class Runtime:
         self.block_hook: Any = None  # an executor lends its CPU while its main thread waits
         self.tick_hook: Callable[[], None] | None = None
         self.on_calls: Callable[[Peer, list[Message]], None] = _refuse_calls
-        self.on_peer_lost: Callable[[Peer], None] = lambda peer: None
+        self._local = threading.local()  # refs completed while others are
         self._requests = itertools.count(1)
         self._puts = itertools.count(1)
         self._next_slow_tick = 0.0
@@ -74,7 +77,6 @@ class Runtime:
         node = self.link.hello(kind, self.worker_id, job_id, job)
         self.node_id: str = node["node_id"]
         self.session_dir: str = node["session_dir"]
-        self.node = node
         if kind == "driver":
             self.job_id = node["job_id"]
             self.prefix = self.worker_id[:12] + self.job_id
@@ -82,11 +84,12 @@ class Runtime:
             node["store_dir"],
             self.worker_id[:8].hex(),
             node["host"],
-            lambda nbytes: self.link.request("store_reserve", nbytes),
+            self._reserve_room,
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
             lambda node, nbytes: self.link.post(("store_freed", node, nbytes)),
         )
         self.store.on_posted = self._flush_soon
+        self.link.on["store_trim"] = lambda: self.link.send(("store_trimmed", self.store.give_back_room()))
         object_ref.set_runtime(self)
 
     # -- connections
@@ -108,7 +111,7 @@ class Runtime:
             peer.address = address
             peer.worker_id = bytes.fromhex(address.rsplit("/w-", 1)[1][:16])
             self.peers[address] = peer
-            peer.send((m.HELLO, self.worker_id[:8], self.prefix, self.job_id, self.address))
+            peer.send((m.HELLO, self.worker_id[:8], self.prefix, self.address))
             self.reactor.add(peer)
         return peer
 
@@ -133,8 +136,10 @@ class Runtime:
         kind = message[0]
         if kind == m.REPLY:
             self.tasks.on_replies(peer, [message])
-        elif kind in (m.CALL, m.DEFINE, m.CANCEL):
+        elif kind in (m.CALL, m.DEFINE, m.CANCEL, m.CONSUMED):
             self.on_calls(peer, [message])
+        elif kind == m.ITEM:
+            self.tasks.on_item(peer, message)
         elif kind == m.BOUNCE:
             self.tasks.on_bounce(peer, message[1])
         elif kind == m.FETCH:
@@ -150,7 +155,7 @@ class Runtime:
         elif kind == m.BORROW_ACK:
             self.exports.syncs[message[1]] = True
         elif kind == m.HELLO:
-            _, peer.worker_id, peer.prefix, peer.job_id, peer.address = message
+            _, peer.worker_id, peer.prefix, peer.address = message
             self.peers.setdefault(peer.address, peer)
 
     def _on_peer_closed(self, peer: Peer) -> None:
@@ -161,7 +166,6 @@ class Runtime:
         self.tasks.on_peer_closed(peer)
         self.actors.on_peer_closed(peer)
         self.exports.on_peer_closed(peer)
-        self.on_peer_lost(peer)
         self.reactor.kick()
 
     def next_request(self) -> int:
@@ -179,10 +183,24 @@ class Runtime:
             self.completions += 1
             waiters, ref._waiters = ref._waiters, None
         if waiters:
-            for waiter in waiters:
-                waiter(ref)
+            self.run_waiters(ref, waiters)
         if self.reactor._waiters:
             self.reactor.kick()
+
+    def run_waiters(self, ref: ObjectRef, waiters: list[Callable[[ObjectRef], object]]) -> None:
+        """Tell those who wait for ``ref``; not on top of each other where they complete more refs."""
+        queue = getattr(self._local, "queue", None)
+        if queue is not None:
+            queue.append((ref, waiters))
+            return
+        queue = self._local.queue = deque([(ref, waiters)])
+        try:
+            while queue:
+                ref, waiters = queue.popleft()
+                for waiter in waiters:
+                    waiter(ref)
+        finally:
+            self._local.queue = None
 
     def complete_wire(
         self, ref: ObjectRef, status: int, value: Any, own: bool = True, writer: Peer | None = None
@@ -201,8 +219,8 @@ class Runtime:
             inner = self.exports.adopt_all(wires)
             if own:
                 data = self.store.own(data, writer)
-        elif status == m.ERROR and type(value) is bytes:
-            data = pickle.loads(value)
+        elif status == m.ERROR:
+            data = self.load_error(value)
         self.complete(ref, status, data, inner)
 
     def encode_value(self, ref: ObjectRef, receiver: Peer | None = None) -> tuple[int, Any]:
@@ -215,7 +233,7 @@ class Runtime:
         if kind == m.PLAIN:
             return kind, data
         if kind == m.ERROR:
-            return kind, self.pack_error(data)
+            return kind, self.pack_error(data, receiver)
         inner = ref._inner
         wires: list[Any] = []
         if inner:
@@ -246,7 +264,7 @@ class Runtime:
             descriptor, wires = value
             head, buffers = self.store.buffers(descriptor)
             return unpack(head, buffers, self.exports.adopt_all(wires, fresh))
-        raise raised(pickle.loads(value))
+        raise raised(self.load_error(value))
 
     def value_of(self, ref: ObjectRef) -> Any:
         """The Python value of a resolved ref; raises the error it resolved to."""
@@ -262,19 +280,43 @@ class Runtime:
                 head, buffers = (
                     self.store.views_of(data) if isinstance(data, Segment) else self.store.buffers(data)
                 )
-            except exceptions.ObjectLostError as error:  # the store knows the file only
-                raise exceptions.ObjectLostError(ref.hex(), ref._owner or "", "") from error
+            except exceptions.ObjectLostError as error:  # the store knows files, not refs
+                raise exceptions.ObjectLostError.from_text(str(error), ref.hex()) from error
             return unpack(head, buffers, ref._inner or ())
         raise raised(data)
 
-    def pack_error(self, error: BaseException) -> bytes:
-        """An exception as bytes that any process can read."""
+    def pack_error(self, error: BaseException, receiver: Peer | None = None) -> Any:
+        """An exception for the wire: bytes, or ``(bytes, refs inside, buffers)``.
+
+        Refs inside are counted for ``receiver``; where it is not known they stay pinned for good.
+        """
         try:
-            return pack(error).data
-        except Exception as reason:  # any error of any user's __reduce__
+            packed = pack(error)
+            if packed.refs and receiver is None:
+                return cloudpickle.dumps(error)
+        except Exception as reason:  # noqa: BLE001 - any error of any user's __reduce__
             return pickle.dumps(
                 exceptions.RaySystemError(f"{type(error).__name__} could not be pickled ({reason}): {error}")
             )
+        if not packed.refs and not packed.buffers:
+            return packed.data
+        wires = self.exports.wire_for(packed.refs, receiver) if receiver is not None else []
+        return packed.data, wires, [bytes(b) for b in packed.buffers]
+
+    def load_error(self, value: Any) -> BaseException:
+        """The exception that :meth:`pack_error` packed."""
+        try:
+            if type(value) is bytes:
+                error = pickle.loads(value)
+            else:
+                data, wires, buffers = value
+                error = unpack(data, buffers, self.exports.adopt_all(wires))
+        except Exception as reason:  # noqa: BLE001 - the code of its class may be missing or wrong here
+            return exceptions.RaySystemError(
+                f"a call raised an exception that could not be loaded here ({type(reason).__name__}: "
+                f"{reason}). Its class has to be importable in this process, too."
+            )
+        return error  # type: ignore[no-any-return]
 
     def explain_unserializable(
         self, error: Exception, what: str, args: Sequence[Any], kwargs: dict[str, Any]
@@ -283,7 +325,7 @@ class Runtime:
         for name, value in [*((f"argument {i}", a) for i, a in enumerate(args)), *kwargs.items()]:
             try:
                 pack(value)
-            except Exception as inner:  # whatever its pickling raises is the explanation
+            except Exception as inner:  # noqa: BLE001 - whatever its pickling raises is the explanation
                 return TypeError(
                     f"Could not serialize {name} (of type {type(value).__name__}) for {what}: {inner}. "
                     "Arguments travel to another process: pass data, not open files, locks or connections; "
@@ -320,11 +362,6 @@ class Runtime:
             return m.BLOB, (packed.data, [bytes(b) for b in packed.buffers])
         return m.BLOB, packed.data
 
-    def request_value(self, ref: ObjectRef) -> None:
-        """See to it that a pending ref will be resolved (a borrowed one is fetched)."""
-        if ref._owner is not None:
-            self.exports.fetch(ref)
-
     def wait_until(self, done: Callable[[], bool], deadline: float | None = None) -> bool:
         """Block the calling thread until ``done()``; False when the deadline passed first."""
         if done():
@@ -333,9 +370,11 @@ class Runtime:
         hook = self.block_hook
         if hook is None or not hook.applies():
             return self.reactor.lead(done, deadline)
-        soon = time.monotonic() + 0.001
-        if self.reactor.lead(done, soon if deadline is None else min(soon, deadline)):
-            return True
+        if not self.tasks.waits_for_leases():
+            # What is under way may be there in a moment: lending the CPU would cost more.
+            soon = time.monotonic() + 0.001
+            if self.reactor.lead(done, soon if deadline is None else min(soon, deadline)):
+                return True
         hook.enter()
         try:
             return self.reactor.lead(done, deadline)
@@ -392,10 +431,13 @@ class Runtime:
         self, refs: list[ObjectRef], num_returns: int, timeout: float | None
     ) -> tuple[list[ObjectRef], list[ObjectRef]]:
         """Split refs into ready ones (at most ``num_returns``) and the others, both in order."""
-        for ref in refs:
-            if ref._kind == PENDING and ref._owner is not None:
-                self.exports.fetch(ref)
+        split = _split(refs, num_returns)
+        if len(split[0]) == num_returns:
+            return split
         pending = [r for r in refs if r._kind == PENDING]
+        for ref in pending:
+            if ref._owner is not None:
+                self.exports.fetch(ref)
         needed = len(pending) - (len(refs) - num_returns)  # so many of the pending ones must come
         if needed > 0:
             seen = -1
@@ -409,16 +451,9 @@ class Runtime:
                 return len(pending) <= allowed
 
             self.wait_until(done, None if timeout is None else time.monotonic() + timeout)
-        ready: list[ObjectRef] = []
-        others: list[ObjectRef] = []
-        for ref in refs:
-            if ref._kind != PENDING and len(ready) < num_returns:
-                ready.append(ref)
-            else:
-                others.append(ref)
-        return ready, others
+        return _split(refs, num_returns)
 
-    def add_waiter(self, ref: ObjectRef, waiter: Callable[[ObjectRef], None]) -> bool:
+    def add_waiter(self, ref: ObjectRef, waiter: Callable[[ObjectRef], object]) -> bool:
         """Call ``waiter(ref)`` when the value comes; False when it is there already."""
         with self.lock:
             if ref._kind != PENDING:
@@ -438,13 +473,23 @@ class Runtime:
         """Send what is queued for other processes."""
         self.tasks.flush()
 
+    def wake(self) -> None:
+        """Let the background thread see to something soon. Safe inside destructors."""
+        self.tasks.wake_background()
+
+    def _reserve_room(self, nbytes: int, urgent: bool) -> int:
+        if urgent:
+            self.flush()  # what we freed may be room that its writers keep
+        granted: int = self.link.request("store_reserve", nbytes, urgent)
+        return granted
+
     def _flush_soon(self, peer: Peer) -> None:
         self.tasks.dirty_peers.add(peer)
         self.tasks.wake_background()
 
     def _busy(self) -> bool:
         link = self.link
-        if link.behind or link.peer.outbox:
+        if link.behind or link.peer.outbox or self.store.has_spares:
             return True
         return self.tasks.busy() or bool(self.exports.ended or self.actors.ended)
 
@@ -468,8 +513,10 @@ class Runtime:
         if self.closed:
             return
         self.closed = True
+        self._fail_what_is_pending()
         object_ref.set_runtime(None)
         self.reactor.close()
+        self.store.close()
         self.link.close()
         for peer in list(self.peers.values()):
             peer.sock.close()
@@ -478,14 +525,44 @@ class Runtime:
             os.unlink(self.address)
         except FileNotFoundError:
             pass
-        self.store.close()
+
+    def _fail_what_is_pending(self) -> None:
+        """Refs that outlive the connection must not be waited for."""
+        error = exceptions.RaySystemError(
+            "this process has disconnected (rayjup.shutdown()) before the value was there; "
+            "submit the call again."
+        )
+        self.tasks.fail_all(error)
+        self.actors.fail_all(error)
+        self.exports.fail_all(error)
+        self.reactor.kick()
 
 
 def raised(error: BaseException) -> BaseException:
-    """The exception to raise for an error value: also an instance of the user's own class."""
+    """The exception to raise for an error value: also an instance of the user's own class.
+
+    Never the value itself: raised, it would refer to the frames it passes, and these to its ref.
+    """
     if isinstance(error, exceptions.RayTaskError):
-        return error.as_instanceof_cause()
-    return error
+        dual = error.as_instanceof_cause()
+        if dual is not error:
+            return dual
+    return copy.copy(error)
+
+
+def _split(refs: list[ObjectRef], limit: int) -> tuple[list[ObjectRef], list[ObjectRef]]:
+    """The first ``limit`` refs that are ready, and all others."""
+    ready: list[ObjectRef] = []
+    others: list[ObjectRef] = []
+    for position, ref in enumerate(refs):
+        if ref._kind == PENDING:
+            others.append(ref)
+        else:
+            ready.append(ref)
+            if len(ready) == limit:
+                others += refs[position + 1 :]
+                break
+    return ready, others
 
 
 def _refuse_calls(peer: Peer, messages: list[Message]) -> None:

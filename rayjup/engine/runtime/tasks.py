@@ -13,12 +13,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base import exceptions
+from rayjup.base.serialization import pack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
 from rayjup.engine.objects.store import Segment, node_of
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime.arguments import Arguments, encode
 from rayjup.engine.runtime.functions import Function
+from rayjup.engine.runtime.streams import DYNAMIC, DynamicRefs, ObjectRefGenerator, Stream, Streams
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
@@ -47,6 +49,7 @@ class Task:
         "retries",
         "retry_exceptions",
         "seq",
+        "stream",
     )
 
     def __init__(self, seq: int, function: Function, arguments: Any, pool: Any) -> None:
@@ -63,6 +66,7 @@ class Task:
         self.name = function.name
         self.cancelled = False
         self.parent = 0  # the call of this process that submitted it
+        self.stream: Stream | None = None  # of a generator call
 
 
 class Lease:
@@ -133,6 +137,7 @@ class Tasks:
         self._dirty_pools: list[Pool] = []
         self.dirty_peers: set[Peer] = set()
         self.functions: list[Function] = []
+        self.streams = Streams(runtime)
         self.parent = 0  # in an executor: the call that its main thread runs
 
     # -- submitting
@@ -152,6 +157,13 @@ class Tasks:
     def new_refs(self, task: Task, count: int) -> list[ObjectRef]:
         """The refs of a call's returns."""
         base = self.runtime.prefix + task.seq.to_bytes(8, "little")
+        if count < 0:  # a generator: one ref for the call, the items' refs come with them
+            task.stream = Stream(task.seq)
+            ref = ObjectRef(base + _INDEX[1])
+            ref._task = task
+            task.refs = [ref]
+            task.n_returns = count
+            return task.refs
         if count == 1:
             ref = ObjectRef(base + _INDEX[1])
             ref._task = task
@@ -197,6 +209,12 @@ class Tasks:
                 return refs
         self.dispatch(task)
         return refs
+
+    def generator(self, ref: ObjectRef, options: dict[str, Any] | None) -> ObjectRefGenerator:
+        """What iterates over the items of the generator call that ``ref`` stands for."""
+        stream: Stream = ref._task.stream
+        stream.limit = (options or {}).get("backpressure") or 0
+        return ObjectRefGenerator(self.runtime, stream, ref)
 
     def wait_for(self, task: Task, refs: list[ObjectRef], then: Any) -> None:
         """Call ``then(task)`` once all ``refs`` are resolved."""
@@ -422,8 +440,8 @@ class Tasks:
             self._finish(peer, task, message)
         for ref in done:
             waiters, ref._waiters = ref._waiters, None
-            for waiter in waiters or ():
-                waiter(ref)
+            if waiters:
+                runtime.run_waiters(ref, waiters)
         for message in strays:
             runtime.on_message(peer, message)
         for lease in leases:
@@ -440,6 +458,9 @@ class Tasks:
         if micros >= 0:
             function.observe(micros)
         refs = task.refs or []
+        if task.stream is not None and refs:
+            self._finish_stream(task, refs[0], status, value)
+            return
         if status == m.ERROR:
             if self._retry_after_error(task, value):
                 return
@@ -456,12 +477,35 @@ class Tasks:
             ref._task = None
             self.runtime.complete_wire(ref, part_status, part, writer=peer)
 
+    def _finish_stream(self, task: Task, ref: ObjectRef, status: int, value: Any) -> None:
+        stream = task.stream
+        assert stream is not None
+        if status == m.ERROR:  # it did not get so far as to yield anything
+            self.fail(task, self.runtime.load_error(value))
+            return
+        task.function.finished += 1
+        task.refs = None
+        ref._task = None
+        self.streams.finish(task)
+        if task.n_returns == DYNAMIC:
+            packed = pack(DynamicRefs(list(stream.items)))
+            kind, data = self.runtime.store_packed(packed)
+            self.runtime.complete(ref, kind, data, packed.refs)
+        else:
+            self.runtime.complete(ref, m.PLAIN, None, None)
+
+    def on_item(self, peer: Peer, message: Message) -> None:
+        """A generator has yielded."""
+        _, seq, index, status, value = message
+        task = self.inflight.get(seq)
+        if task is not None and task.stream is not None:
+            self.streams.on_item(peer, task, index, status, value)
+            self.runtime.completions += 1
+
     def _retry_after_error(self, task: Task, value: Any) -> bool:
         if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
             return False
-        import pickle
-
-        error = pickle.loads(value)
+        error = self.runtime.load_error(value)
         if isinstance(error, exceptions.TaskCancelledError):
             return False
         cause = getattr(error, "cause", error)
@@ -476,6 +520,8 @@ class Tasks:
         """Resolve a call's refs to ``error``."""
         task.function.failed += 1
         refs, task.refs = task.refs or [], None
+        if task.stream is not None:
+            self.streams.finish(task, error)
         for ref in refs:
             ref._task = None
             self.runtime.complete(ref, m.ERROR, error, None)
@@ -484,12 +530,13 @@ class Tasks:
         """An executor gives back calls it has not started: they go elsewhere."""
         with self.lock:
             tasks = []
+            cancelled = []
             for seq in seqs:
                 task = self.inflight.pop(seq, None)
                 if task is not None:
                     task.lease.inflight.pop(seq, None)
                     task.lease.stuck = True
-                    tasks.append(task)
+                    (cancelled if task.cancelled else tasks).append(task)
             for task in reversed(tasks):
                 pool = task.pool
                 pool.backlog.appendleft(task)
@@ -501,6 +548,8 @@ class Tasks:
                     pool.dirty = True
                     self._dirty_pools.append(pool)
             self._ask_for_leases()
+        for task in cancelled:
+            self.fail(task, _cancelled_early(task))
 
     def on_peer_closed(self, peer: Peer) -> None:
         """An executor is gone: its calls are retried or fail."""
@@ -512,6 +561,7 @@ class Tasks:
             if lease in lease.pool.leases:
                 lease.pool.leases.remove(lease)
                 self.runtime.link.send(("release", lease.id))
+            unseen = {msg[1] for msg in (*peer.undelivered, *peer.outbox) if msg[0] == m.CALL}
             lost = list(lease.inflight.values())
             lease.inflight.clear()
             for task in lost:
@@ -521,8 +571,8 @@ class Tasks:
                 self.fail(
                     task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force.")
                 )
-            elif task.retries:
-                if task.retries > 0:
+            elif task.retries or task.seq in unseen:
+                if task.retries > 0 and task.seq not in unseen:
                     task.retries -= 1
                 self.dispatch(task)
             else:
@@ -556,18 +606,21 @@ class Tasks:
         task: Task | None = ref._task
         if task is None or ref._kind != PENDING:
             return
-        error = exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled before it started.")
         with self.lock:
             task.cancelled = True
             lease = task.lease if task.seq in self.inflight else None
-            if lease is None:
-                if self.waiting.pop(task.seq, None) is None and task.pool is not None:
-                    try:
-                        task.pool.backlog.remove(task)
-                    except ValueError:
-                        return  # answered meanwhile
+            if lease is None and self.waiting.pop(task.seq, None) is None and task.pool is not None:
+                try:
+                    task.pool.backlog.remove(task)
+                except ValueError:
+                    return  # answered meanwhile
+                if not task.pool.dirty:  # fewer leases are wanted now
+                    task.pool.dirty = True
+                    self._dirty_pools.append(task.pool)
         if lease is None:
-            self.fail(task, error)
+            self.fail(task, _cancelled_early(task))
+            if task.pool is None:
+                self.runtime.actors.pump_all()  # calls of its actor may have waited behind it
             self.runtime.reactor.kick()
             return
         lease.peer.send((m.CANCEL, task.seq, recursive))
@@ -596,6 +649,14 @@ class Tasks:
         if self._dirty_pools:
             with self.lock:
                 self._ask_for_leases()
+
+    def unfinished(self) -> bool:
+        """Whether a call of this process is not answered yet."""
+        return bool(self.inflight or self.waiting or any(pool.backlog for pool in self.pools.values()))
+
+    def waits_for_leases(self) -> bool:
+        """Whether calls of this process have no executor yet."""
+        return any(pool.backlog for pool in list(self.pools.values()))
 
     def busy(self) -> bool:
         """Whether the background thread's ticks are needed."""
@@ -637,3 +698,7 @@ class Tasks:
             row[0] -= 1
             row[1] += 1
         return out
+
+
+def _cancelled_early(task: Task) -> exceptions.TaskCancelledError:
+    return exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled before it started.")

@@ -240,9 +240,7 @@ def get_group_handle(group_name: str = "default") -> BaseGroup:
 # -- operations
 
 
-def allreduce(
-    tensor: Any, group_name: str = "default", op: types.ReduceOp = types.ReduceOp.SUM
-) -> None:
+def allreduce(tensor: Any, group_name: str = "default", op: types.ReduceOp = types.ReduceOp.SUM) -> None:
     """Every member's tensor becomes the reduction of all, in place."""
     _check_tensor(tensor)
     get_group_handle(group_name).allreduce([tensor], types.AllReduceOptions(reduceOp=op))
@@ -421,9 +419,7 @@ def _check_tensor(tensor: Any) -> None:
 
 def _check_list(tensor_list: Any) -> None:
     if not isinstance(tensor_list, list):
-        raise RuntimeError(
-            f"The input must be a list of tensors. Got '{type(tensor_list)}'."
-        )
+        raise RuntimeError(f"The input must be a list of tensors. Got '{type(tensor_list)}'.")
     if not tensor_list:
         raise RuntimeError("Got an empty list of tensors.")
     for tensor in tensor_list:

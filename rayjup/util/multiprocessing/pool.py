@@ -106,7 +106,10 @@ class Pool:
     # -- one call
 
     def apply(
-        self, func: Callable[..., Any], args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """``func(*args, **kwargs)`` in a process of the pool."""
         return self.apply_async(func, args, kwargs).get()
@@ -127,7 +130,9 @@ class Pool:
 
     # -- many calls
 
-    def map(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def map(
+        self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None
+    ) -> list[Any]:
         """Results of ``func`` for all items, in order."""
         return self.map_async(func, iterable, chunksize).get()  # type: ignore[no-any-return]
 
@@ -143,7 +148,9 @@ class Pool:
         items = [((item,), None) for item in iterable]
         return self._map(func, items, chunksize, callback, error_callback)
 
-    def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def starmap(
+        self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None
+    ) -> list[Any]:
         """Results of ``func(*item)`` for all items, in order."""
         return self.starmap_async(func, iterable, chunksize=chunksize).get()  # type: ignore[no-any-return]
 

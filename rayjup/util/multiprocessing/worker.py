@@ -53,7 +53,9 @@ def _error(error: Exception) -> PoolTaskError:
 class PoolActor:
     """A process of a pool: runs batches of calls of one function."""
 
-    def __init__(self, initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self, initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] | None = None
+    ) -> None:
         if initializer is not None:
             initializer(*(initargs or ()))
 

@@ -40,26 +40,20 @@ class NumpyGroup(BaseGroup):
     all members.
     """
 
-    def __init__(
-        self, world_size: int, rank: int, group_name: str, gloo_timeout: int | None = None
-    ) -> None:
+    def __init__(self, world_size: int, rank: int, group_name: str, gloo_timeout: int | None = None) -> None:
         super().__init__(world_size, rank, group_name)
         timeout_ms = gloo_timeout or 30000
         listener, address = listen(self._directory(), "", world_size)
         card = (self._host(), address)
         try:
-            key, cards = rendezvous.gather(
-                group_name, rank, world_size, self.backend(), card, timeout_ms
-            )
+            key, cards = rendezvous.gather(group_name, rank, world_size, self.backend(), card, timeout_ms)
             mesh = Mesh(group_name, rank, world_size, listener)
             if len({host for host, _ in cards.values()}) > 1:
                 mesh.close()
                 listener, address = listen(None, self._ip(), world_size)
                 mesh = Mesh(group_name, rank, world_size, listener)
                 card = (self._host(), address)
-                key, cards = rendezvous.gather(
-                    group_name, rank, world_size, self.backend(), card, timeout_ms
-                )
+                key, cards = rendezvous.gather(group_name, rank, world_size, self.backend(), card, timeout_ms)
         except BaseException:
             Mesh(group_name, rank, world_size, listener).close()
             raise

@@ -31,9 +31,7 @@ from rayjup.util.collective.types import (
 class TorchGlooGroup(BaseGroup):
     """A group over ``torch.distributed``'s gloo."""
 
-    def __init__(
-        self, world_size: int, rank: int, group_name: str, gloo_timeout: int | None = None
-    ) -> None:
+    def __init__(self, world_size: int, rank: int, group_name: str, gloo_timeout: int | None = None) -> None:
         import torch.distributed as dist
 
         super().__init__(world_size, rank, group_name)

@@ -1,0 +1,210 @@
+"""Cancelling at every moment: the call is cancelled or answered, and nobody else's call is touched."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+from support.clusters import T, poll
+
+
+def outcome(ray, ref):
+    """What became of a call that was cancelled: its value, or "cancelled"."""
+    try:
+        return ray.get(ref, timeout=T)
+    except ray.exceptions.TaskCancelledError:
+        return "cancelled"
+
+
+def test_cancel_at_any_moment(ray):
+    @ray.remote
+    def work(x):
+        deadline = time.monotonic() + 0.003
+        while time.monotonic() < deadline:
+            pass
+        return x
+
+    rng = random.Random(1)
+    for i in range(150):
+        ref = work.remote(i)
+        time.sleep(rng.random() * 0.006)
+        ray.cancel(ref)
+        assert outcome(ray, ref) in (i, "cancelled")
+        if i % 10 == 0:
+            assert ray.get(work.remote(-i), timeout=T) == -i
+
+
+def test_cancel_some_of_many(ray):
+    @ray.remote
+    def work(x):
+        return x
+
+    for _ in range(5):
+        refs = [work.remote(i) for i in range(400)]
+        chosen = random.Random(2).sample(range(400), 100)
+        for i in chosen:
+            ray.cancel(refs[i])
+        for i, ref in enumerate(refs):
+            got = outcome(ray, ref)
+            assert got == i or (i in chosen and got == "cancelled"), i
+
+
+def test_a_cancelled_call_that_was_given_back_stays_cancelled(ray, tmp_path):
+    """Queued behind a call that turns out long, cancelled, given back: it must not run elsewhere."""
+    log = str(tmp_path / "log")
+
+    @ray.remote
+    def work(seconds, mark):
+        time.sleep(seconds)
+        if mark:
+            with open(log, "ab", buffering=0) as file:
+                file.write(b".")
+
+    ray.get([work.remote(0, False) for _ in range(600)], timeout=T)
+    cancelled = []
+    for _ in range(10):
+        ray.get([work.remote(0, False) for _ in range(300)], timeout=T)
+        refs = [work.remote(0.03 if i < 4 else 0, i >= 4) for i in range(40)]
+        before = os.path.getsize(log) if os.path.exists(log) else 0
+        for ref in refs[4:]:
+            ray.cancel(ref)
+        got = [outcome(ray, ref) for ref in refs]
+        ran = os.path.getsize(log) - before if os.path.exists(log) else 0
+        cancelled.append(got[4:].count("cancelled"))
+        assert ran == 36 - cancelled[-1], "a call that was reported as cancelled ran all the same"
+
+
+def test_cancelling_touches_only_the_callers_own_call(ray):
+    """Calls of different callers carry the same numbers; an actor must not mix them up."""
+
+    @ray.remote(num_cpus=0)
+    class Slow:
+        def work(self, seconds):
+            time.sleep(seconds)
+            return "done"
+
+    @ray.remote(num_cpus=0)
+    class Caller:
+        """Each begins to count its calls at one."""
+
+        def calls(self, target, n, cancel):
+            refs = [target.work.remote(0.001) for _ in range(n)]
+            if cancel:
+                time.sleep(0.05)  # they have been sent
+                for ref in refs:
+                    ray.cancel(ref)
+            return [outcome_here(r) for r in refs]
+
+        def connect(self, target):
+            return ray.get(target.work.remote(0))
+
+    def outcome_here(ref):
+        try:
+            return ray.get(ref, timeout=20)
+        except ray.exceptions.TaskCancelledError:
+            return "cancelled"
+
+    target = Slow.remote()
+    callers = [Caller.remote() for _ in range(4)]
+    ray.get([c.connect.remote(target) for c in callers], timeout=T)
+    blocked = target.work.remote(0.5)
+    time.sleep(0.1)
+    answers = [c.calls.remote(target, 40, i == 3) for i, c in enumerate(callers)]
+    assert ray.get(blocked, timeout=T) == "done"
+    assert ray.get(answers, timeout=T) == [["done"] * 40] * 3 + [["cancelled"] * 40]
+
+
+def test_a_cancelled_actor_call_that_waits_for_its_argument_blocks_nobody(ray, tmp_path):
+    gate = str(tmp_path / "gate")
+
+    @ray.remote
+    def slow():
+        while not os.path.exists(gate):
+            time.sleep(0.005)
+
+    @ray.remote(num_cpus=0)
+    class Echo:
+        def echo(self, x):
+            return x
+
+    echo = Echo.remote()
+    assert ray.get(echo.echo.remote(0), timeout=T) == 0
+    first = echo.echo.remote(slow.remote())
+    second = echo.echo.remote(2)
+    ray.cancel(first)
+    assert outcome(ray, first) == "cancelled"
+    assert ray.get(second, timeout=5) == 2
+    open(gate, "w").close()
+
+
+def test_cancelled_before_its_argument_is_there(ray):
+    @ray.remote
+    def slow():
+        time.sleep(0.3)
+        return 1
+
+    @ray.remote
+    def use(x):
+        return x
+
+    ref = slow.remote()
+    used = use.remote(ref)
+    ray.cancel(used)
+    assert outcome(ray, used) == "cancelled"
+    assert ray.get(ref, timeout=T) == 1
+
+
+@pytest.mark.parametrize("kind", ["async", "threaded"])
+def test_cancelling_queued_calls_of_concurrent_actors(ray, kind):
+    if kind == "async":
+
+        @ray.remote(num_cpus=0, max_concurrency=2)
+        class Actor:
+            async def work(self, x):
+                import asyncio
+
+                await asyncio.sleep(0.2)
+                return x
+    else:
+
+        @ray.remote(num_cpus=0, max_concurrency=2)
+        class Actor:
+            def work(self, x):
+                time.sleep(0.2)
+                return x
+
+    actor = Actor.remote()
+    refs = [actor.work.remote(i) for i in range(8)]
+    time.sleep(0.1)
+    for ref in refs[4:]:
+        ray.cancel(ref)
+    assert [outcome(ray, ref) for ref in refs] == [0, 1, 2, 3, *["cancelled"] * 4]
+    assert ray.get(actor.work.remote(9), timeout=T) == 9
+
+
+def test_force_under_load(ray):
+    @ray.remote(max_retries=0)
+    def stubborn():
+        while True:
+            try:
+                time.sleep(10)
+            except KeyboardInterrupt:
+                continue
+
+    @ray.remote
+    def fine(x):
+        return x
+
+    for _ in range(3):
+        bad = [stubborn.remote() for _ in range(2)]
+        time.sleep(0.1)
+        good = [fine.remote(i) for i in range(200)]
+        for ref in bad:
+            ray.cancel(ref, force=True)
+        assert ray.get(good, timeout=T) == list(range(200))
+        for ref in bad:
+            with pytest.raises((ray.exceptions.TaskCancelledError, ray.exceptions.WorkerCrashedError)):
+                ray.get(ref, timeout=T)
+    poll(lambda: ray.available_resources().get("CPU") == 4)
