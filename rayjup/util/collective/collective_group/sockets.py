@@ -117,8 +117,10 @@ class Mesh:
         code, nbytes = _HEADER.unpack(header)
         if OPERATIONS[code] != operation or nbytes != array.nbytes:
             raise RuntimeError(
-                f"rank {self.rank} of the collective group {self.name!r} is in {operation} with {array.nbytes} "
-                f"bytes, but rank {rank} sent {nbytes} bytes for {OPERATIONS[code]}: all members must call the "
+                f"rank {self.rank} of the collective group {self.name!r} is in {operation} with "
+                f"{array.nbytes} "
+                f"bytes, but rank {rank} sent {nbytes} bytes for {OPERATIONS[code]}: all members must call "
+                "the "
                 "same operations in the same order, with tensors of the same size."
             )
         self._fill(rank, operation, memoryview(array.view(np.uint8)))
@@ -146,7 +148,8 @@ class Mesh:
 
     def _lost(self, rank: int, operation: str) -> RuntimeError:
         return RuntimeError(
-            f"rank {rank} of the collective group {self.name!r} is gone (rank {self.rank} was in {operation}): its "
+            f"rank {rank} of the collective group {self.name!r} is gone (rank {self.rank} was in "
+            f"{operation}): its "
             "process ended or it left the group. Destroy the group and have all members join again."
         )
 
