@@ -315,7 +315,7 @@ class Tasks:
         out: dict[str, int] = {}
         for _, ref in arguments.dependencies:
             if ref._kind == m.SHM:
-                data = ref._data.descriptor if isinstance(ref._data, Segment) else ref._data
+                data: Any = ref._data.descriptor if isinstance(ref._data, Segment) else ref._data
                 node = node_of(data[0])
                 out[node] = out.get(node, 0) + data[1]
         return out or None
