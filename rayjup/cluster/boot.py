@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rayjup._version import __version__
-from rayjup.cluster.descriptors import Descriptor, process_start_time
+from rayjup.cluster.descriptors import Descriptor, process_start_time, runtime_dir
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.executors import spawn_zygote
 
@@ -331,6 +331,8 @@ def _remove_if_last(session: str) -> None:
         if pid != os.getpid() and process_start_time(pid) != 0.0:
             return
     shutil.rmtree(session, ignore_errors=True)
+    # The head has removed it, unless it was killed.
+    (runtime_dir() / f"{config['cluster_id']}.json").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

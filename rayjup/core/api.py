@@ -93,10 +93,14 @@ def init(
             f"Unknown keyword argument(s) to init(): {', '.join(unknown)}. It takes: {', '.join(names)}."
         )
     _check_amounts(num_cpus=num_cpus, num_gpus=num_gpus, object_store_memory=object_store_memory)
-    for name in resources or ():
-        if name in ("CPU", "GPU", "memory", "object_store_memory"):
-            option = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "_memory"}.get(name, name)
-            raise ValueError(f"init(resources={{{name!r}: …}}) is not allowed: use {option}=… instead.")
+    _check_resources(resources)
+    for name, value, kind in (
+        ("address", address, str),
+        ("namespace", namespace, str),
+        ("runtime_env", runtime_env, dict),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"init({name}=…) must be a {kind.__name__}, not {type(value).__name__}")
     session = sessions.current()
     if session is not None and not session.runtime.closed:
         if ignore_reinit_error:
@@ -153,6 +157,22 @@ _LATER = {
     "system_reserved_memory",
     "proxy_server_url",
 }
+
+
+def _check_resources(resources: Any) -> None:
+    if resources is not None and not isinstance(resources, dict):
+        raise TypeError(
+            f"init(resources=…) must be a dict of names and amounts, not {type(resources).__name__}, "
+            'for example {"license": 2}'
+        )
+    for name, amount in (resources or {}).items():
+        if name in ("CPU", "GPU", "memory", "object_store_memory"):
+            option = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "_memory"}.get(name, name)
+            raise ValueError(f"init(resources={{{name!r}: …}}) is not allowed: use {option}=… instead.")
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            raise TypeError(f"init(resources={{{name!r}: …}}) must be a number, not {type(amount).__name__}")
+        if amount < 0:
+            raise ValueError(f"init(resources={{{name!r}: {amount}}}) must not be negative")
 
 
 def _check_amounts(**amounts: Any) -> None:

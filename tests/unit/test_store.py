@@ -338,3 +338,12 @@ def test_mapping_is_shared_by_readers_of_one_process(make_store):
     del first, second
     assert not reader._maps
     assert Path(segment.path).exists()
+
+
+def test_what_a_dead_writer_could_not_announce_is_removed_and_nothing_else(make_store):
+    writing, owning, writer = make_store("aa"), make_store("bb"), Writer()
+    known = given_away(writing, owning, writer, np.zeros(MB, np.uint8))
+    lost = writing.forget(writing.write(pack(np.zeros(MB, np.uint8)), owner_name="bb"))[0]
+    owning.writer_died([known.path, lost])
+    assert files(owning) == [os.path.basename(known.path)]
+    assert read(owning, known.descriptor).size == MB

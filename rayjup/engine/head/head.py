@@ -308,7 +308,7 @@ class Head:
         actor_id = self._actor_requests.pop(grant.request_id, None)
         if actor_id is not None:
             actor = self.actors.by_id[actor_id]
-            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0)
+            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0, actor_id)
             actor.node_id = grant.node_id
             actor.lease_id = grant.lease_id
             self._tell_job(grant.node_id, actor.job_id)
@@ -335,8 +335,9 @@ class Head:
             outstanding.pop(grant.request_id, None)
             self._requests.pop(grant.request_id, None)
         asker = self.clients[client]
-        told = asker.node_id == grant.node_id
-        self.leases[grant.lease_id] = Lease(grant.lease_id, client, grant.node_id, pool_id, told=told)
+        self.leases[grant.lease_id] = Lease(
+            grant.lease_id, client, grant.node_id, pool_id, told=asker.node_id == grant.node_id
+        )
         job_id = asker.job_id
         self._tell_job(grant.node_id, job_id)
         self.to_node(

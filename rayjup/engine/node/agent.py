@@ -71,11 +71,11 @@ class NodeAgent:
         self._server: asyncio.Server | None = None
         self._sampling: asyncio.Task[None] | None = None
         self._closed = False
-        self.joined = asyncio.Event()  # the head has this node
-        self.told_to_end = False  # by the head, which then tidies up after all nodes
         self._short: list[tuple[Connection, int, int]] = []  # requests for room that wait for a trim
         self._untrimmed: set[Connection] | None = None  # who has not answered yet; None: no trim
         self._uncounted = False  # a process was killed: what it had reserved is not known
+        self.joined = asyncio.Event()  # the head has this node
+        self.told_to_end = False  # by the head, which then tidies up after all nodes
         self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
 
     # -- life
@@ -269,6 +269,7 @@ class NodeAgent:
             connection.post(("answer", request, True, granted))
 
     def _remove_files_of(self, client: str) -> None:
+        orphans: dict[str, list[str]] = {}  # what it wrote for others, who may not know of it
         for entry in os.scandir(self.store_dir) if os.path.isdir(self.store_dir) else ():
             if entry.name.startswith(client):
                 try:
@@ -277,6 +278,11 @@ class NodeAgent:
                 except FileNotFoundError:
                     continue  # given to somebody who freed it
                 self.store_used -= size
+            elif f"-{client}-" in entry.name:
+                orphans.setdefault(entry.name.split("-", 1)[0], []).append(entry.path)
+        for owner, paths in orphans.items():
+            if owner in self.clients:
+                self.clients[owner].post(("store_orphans", client, paths))
         self._uncounted = True
 
     # -- messages from the head

@@ -23,6 +23,7 @@ Key = tuple[bytes, tuple[int, ...]]
 
 _IDLE_S = 20.0  # surplus executors are kept this long: what they have imported is worth something
 
+_REPORT_S = 0.5  # longest wait for the exit code of a process whose connection has ended
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -224,7 +225,8 @@ class Executors:
         """The connection of an executor ended: its process is ending or hangs; see that it ends."""
         if not process.ended:
             self.kill(process, process.expected)
-            self._on_executor_end(process, None)
+            # The zygote is about to say how it ended; should it not, the end is reported without.
+            asyncio.get_running_loop().call_later(_REPORT_S, self._on_executor_end, process, None)
 
     def _on_executor_end(self, process: ExecutorProcess, code: int | None) -> None:
         if process.ended:

@@ -92,6 +92,7 @@ class Store:
         self._quota = 0
         self._spare: list[tuple[float, str, int, mmap.mmap]] = []
         self._given: dict[str, tuple[int, mmap.mmap]] = {}  # written for others, still mapped here
+        self._owned: set[str] = set()  # written by others for us, and not given back yet
         self._viewed: dict[str, weakref.ref[mmap.mmap]] = {}  # freed, but arrays here still use them
         self.on_posted: Callable[[Any], None] = lambda peer: None  # somebody has to flush this peer
         self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
@@ -164,7 +165,7 @@ class Store:
         return Segment(self, renamed, have, mapped)
 
     def _new_path(self, owner_name: str | None) -> str:
-        return f"{self.directory}/{owner_name or self.name}-{os.getpid()}-{next(self._numbers)}"
+        return f"{self.directory}/{owner_name or self.name}-{self.name}-{next(self._numbers)}"
 
     def _take_quota(self, capacity: int) -> None:
         with self._lock:
@@ -231,7 +232,14 @@ class Store:
         """Take over the freeing of a segment that another process (``writer``) wrote for us."""
         segment = Segment(self, descriptor[0], (descriptor[1] + 4095) & ~4095, None, writer)
         segment.descriptor = descriptor
+        self._owned.add(segment.path)
         return segment
+
+    def writer_died(self, paths: list[str]) -> None:
+        """Remove those of ``paths`` that a process wrote for us and died before it could tell us."""
+        for path in paths:
+            if path not in self._owned:
+                self._unlink(path, 0)
 
     def views_of(self, segment: Segment) -> tuple[memoryview, list[memoryview]]:
         """Like :meth:`buffers`, through the mapping we wrote with when there is one."""
@@ -287,11 +295,13 @@ class Store:
                 return
             writer.outbox.append((RECYCLE, path, False))
             self.on_posted(writer)
+        self._owned.discard(path)
         self._unlink(path, segment.capacity)
 
     def _hand_back(self, writer: Any, path: str) -> None:
         """Nobody here sees the segment any more: its writer may use the pages again."""
         self._viewed.pop(path, None)
+        self._owned.discard(path)
         if self.closed:
             return
         if writer.closed:

@@ -90,6 +90,8 @@ class Runtime:
         )
         self.store.on_posted = self._flush_soon
         self.link.on["store_trim"] = lambda: self.link.send(("store_trimmed", self.store.give_back_room()))
+        self._orphans: dict[bytes, list[str]] = {}  # by writer: files that may have got lost with it
+        self.link.on["store_orphans"] = self._on_orphans
         object_ref.set_runtime(self)
 
     # -- connections
@@ -166,6 +168,7 @@ class Runtime:
         self.tasks.on_peer_closed(peer)
         self.actors.on_peer_closed(peer)
         self.exports.on_peer_closed(peer)
+        self.store.writer_died(self._orphans.pop(peer.worker_id, []))
         self.reactor.kick()
 
     def next_request(self) -> int:
@@ -472,6 +475,14 @@ class Runtime:
     def flush(self) -> None:
         """Send what is queued for other processes."""
         self.tasks.flush()
+
+    def _on_orphans(self, writer: str, paths: list[str]) -> None:
+        """A process has died that wrote these for us; what it told us before may still be unread."""
+        worker_id = bytes.fromhex(writer)
+        if any(peer.worker_id == worker_id for peer in list(self.peers.values())):
+            self._orphans[worker_id] = paths
+        else:
+            self.store.writer_died(paths)
 
     def wake(self) -> None:
         """Let the background thread see to something soon. Safe inside destructors."""

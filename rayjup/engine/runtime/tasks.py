@@ -529,8 +529,8 @@ class Tasks:
     def on_bounce(self, peer: Peer, seqs: list[int]) -> None:
         """An executor gives back calls it has not started: they go elsewhere."""
         with self.lock:
-            tasks = []
-            cancelled = []
+            tasks: list[Task] = []
+            cancelled: list[Task] = []
             for seq in seqs:
                 task = self.inflight.pop(seq, None)
                 if task is not None:
