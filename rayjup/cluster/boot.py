@@ -280,7 +280,7 @@ async def _run_node(
             shutil.rmtree(node_dir, ignore_errors=True)
         told = hasattr(plugin, "agent") and plugin.agent.told_to_end
         if not told and await _head_is_gone(config["head"], 0.0 if stop.is_set() else 2.0):
-            _remove_if_last(session)
+            _remove_if_last(session, config["cluster_id"])
 
 
 def _resources(config: dict[str, Any], plugins: Any) -> dict[str, float]:
@@ -321,8 +321,8 @@ async def _head_is_gone(head: list[Any], timeout_s: float) -> bool:
     return await _poll(lambda: process_start_time(pid) != started, timeout_s)
 
 
-def _remove_if_last(session: str) -> None:
-    """Remove the session's directory unless another node is still about to do so."""
+def _remove_if_last(session: str, cluster_id: str) -> None:
+    """Remove the session's directory and descriptor unless another node is still about to do so."""
     for owner in Path(session).glob("*/owner"):
         try:
             pid = int(owner.read_text(encoding="utf-8"))
@@ -332,7 +332,7 @@ def _remove_if_last(session: str) -> None:
             return
     shutil.rmtree(session, ignore_errors=True)
     # The head has removed it, unless it was killed.
-    (runtime_dir() / f"{config['cluster_id']}.json").unlink(missing_ok=True)
+    (runtime_dir() / f"{cluster_id}.json").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

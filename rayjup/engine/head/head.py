@@ -308,7 +308,7 @@ class Head:
         actor_id = self._actor_requests.pop(grant.request_id, None)
         if actor_id is not None:
             actor = self.actors.by_id[actor_id]
-            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0, actor_id)
+            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0)
             actor.node_id = grant.node_id
             actor.lease_id = grant.lease_id
             self._tell_job(grant.node_id, actor.job_id)
