@@ -169,7 +169,7 @@ class Cluster:
             (150 MiB), ``memory``, ``node_name``. Ports, passwords and system settings of Ray's
             own processes are taken and have no effect.
         """
-        taken = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": _STORE}
+        taken: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": _STORE}
         taken |= {name: node_args[name] for name in _TAKEN if node_args.get(name) is not None}
         name = node_args.get("node_name")
         if self._descriptor is None:
@@ -203,7 +203,8 @@ class Cluster:
             api.shutdown()
             self.connected = False
             raise ValueError(
-                "Removing a node that is connected to this Ray client is not allowed because it will break the "
+                "Removing a node that is connected to this Ray client is not allowed because it will break "
+                "the "
                 "driver; it is disconnected now. Call rayjup.shutdown() before you remove the head's node."
             )
         self._order.remove(node)
@@ -229,7 +230,8 @@ class Cluster:
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"Timed out while waiting for nodes to join: {len(alive)} are alive, {len(self._order)} were "
+                    f"Timed out while waiting for nodes to join: {len(alive)} are alive, {len(self._order)} "
+                    "were "
                     f"added and not removed ({timeout} s)."
                 )
             time.sleep(0.02)
@@ -323,7 +325,9 @@ class AutoscalingCluster:
     @staticmethod
     def _explain() -> NoReturn:
         raise RuntimeError(
-            "AutoscalingCluster imitates Ray's autoscaler, which rayjup does not have: nodes are Dask workers, and "
-            "Dask scales them. Use rayjup.cluster_utils.Cluster and add_node()/remove_node() in tests, or join a "
+            "AutoscalingCluster imitates Ray's autoscaler, which rayjup does not have: nodes are Dask "
+            "workers, and "
+            "Dask scales them. Use rayjup.cluster_utils.Cluster and add_node()/remove_node() in tests, "
+            "or join a "
             "Dask cluster with cluster.adapt(minimum=…, maximum=…) by init(address='tcp://…')."
         )

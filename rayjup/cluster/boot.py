@@ -322,7 +322,7 @@ async def _head_is_gone(head: list[Any], timeout_s: float) -> bool:
 
 
 def _remove_if_last(session: str, cluster_id: str) -> None:
-    """Remove the session's directory unless another node is still about to do so."""
+    """Remove the session's directory and descriptor unless another node is still about to do so."""
     for owner in Path(session).glob("*/owner"):
         try:
             pid = int(owner.read_text(encoding="utf-8"))

@@ -55,6 +55,9 @@ def launch(config: dict[str, Any], what: str, log: str, timeout_s: float) -> dic
         pipe.write(json.dumps(config).encode())
     try:
         report = _read_report(read_fd, time.monotonic() + timeout_s)
+    except BaseException:  # an interrupt: nobody would know of it
+        _end_session(process)
+        raise
     finally:
         os.close(read_fd)
     if report is None:

@@ -240,6 +240,7 @@ def test_actors_are_made_again_on_another_node(cluster):
     second = join(cluster, home=1)
     assert ray.get(counter.add.remote(), timeout=20) == (1, second.node_id)
     kill(second)
+    eventually(lambda: alive()[second.node_id] is False)
     with pytest.raises(ray.exceptions.ActorDiedError, match="node is gone"):
         ray.get(counter.add.remote(), timeout=20)
 

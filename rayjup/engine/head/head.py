@@ -56,7 +56,6 @@ class Lease:
     client: str
     node_id: str
     pool_id: int
-    actor_id: bytes | None = None
     told: bool = False  # the client's own node, or the client through us, has heard of it
 
 
@@ -341,7 +340,7 @@ class Head:
                 self._warn(client, text)
 
     def _tell_revoked(self, lease: Lease, reason: str) -> None:
-        if lease.told or lease.actor_id is not None:
+        if lease.told:
             self.to_client(lease.client, ("revoke", lease.lease_id, reason))
         else:  # its node is gone before the client knew: it asks again
             self.to_client(lease.client, ("grant", lease.pool_id, lease.lease_id, ""))
@@ -360,7 +359,7 @@ class Head:
         actor_id = self._actor_requests.pop(grant.request_id, None)
         if actor_id is not None:
             actor = self.actors.by_id[actor_id]
-            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0, actor_id)
+            self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0)
             actor.node_id = grant.node_id
             actor.lease_id = grant.lease_id
             self._tell_job(grant.node_id, actor.job_id)

@@ -216,8 +216,9 @@ class Store:
             fd = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
             raise ObjectLostError.from_text(
-                f"The object's shared-memory file {os.path.basename(path)} is gone: its owner freed "
-                "it or died. Make the object again, in a process that lives as long as it is needed."
+                f"The object's shared-memory file {os.path.basename(path)} is gone: its owner freed it or "
+                "died, or the node did that kept it. Make the object again, in a process that lives as long "
+                "as it is needed."
             ) from error
         try:
             mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)

@@ -41,7 +41,8 @@ def backend_class(name: str) -> type[BaseGroup]:
     if key not in _classes:
         known = ", ".join(sorted(_classes))
         raise ValueError(
-            f"Backend {key} not registered (registered: {known}). register_collective_backend() has to be called "
+            f"Backend {key} not registered (registered: {known}). register_collective_backend() has to "
+            "be called "
             "in every process that uses it."
         )
     return _classes[key]

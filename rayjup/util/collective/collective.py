@@ -50,7 +50,8 @@ def _class_for(backend: str) -> type[BaseGroup]:
     name = backend.upper().removeprefix("TORCH_")
     if name == "NCCL" and not usable("NCCL"):
         raise RuntimeError(
-            "Backend NCCL is not available in rayjup.util.collective. Use backend='gloo' (in the memory of the "
+            "Backend NCCL is not available in rayjup.util.collective. Use backend='gloo' (in the "
+            "memory of the "
             "CPU), torch.distributed itself inside of your actors for NCCL, or register_collective_backend()."
         )
     found = backend_class(name)
@@ -230,7 +231,8 @@ def get_group_handle(group_name: str = "default") -> BaseGroup:
         if known is None or me not in known["ranks"]:
             raise RuntimeError(
                 f"The collective group '{group_name}' is not initialized in the process: call "
-                "init_collective_group() in each member, or create_collective_group() with their handles first."
+                "init_collective_group() in each member, or create_collective_group() with their handles "
+                "first."
             )
         return _join(
             known["world_size"], known["ranks"][me], known["backend"], group_name, known["gloo_timeout"]
@@ -320,7 +322,8 @@ def recv(tensor: Any, src_rank: int, group_name: str = "default") -> None:
 
 def _no_multigpu(name: str, instead: str) -> RuntimeError:
     return RuntimeError(
-        f"{name}_multigpu(): Multigpu calls requires NCCL and Cupy, for several GPUs in one process, which rayjup's "
+        f"{name}_multigpu(): Multigpu calls requires NCCL and Cupy, for several GPUs in one "
+        "process, which rayjup's "
         f"groups do not have. Use one actor per GPU (num_gpus=1) and {instead}()."
     )
 
@@ -385,7 +388,7 @@ def recv_multigpu(
 
 
 def _inside() -> bool:
-    return sessions.connected().runtime.kind == "executor"
+    return sessions.connected().cluster is None  # only drivers know whose cluster it is
 
 
 def _check_inside() -> None:

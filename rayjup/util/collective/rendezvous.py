@@ -130,7 +130,9 @@ def gather(
     except GetTimeoutError as error:
         missing = ", ".join(map(str, ask(group_name, "missing", timeout_s=10.0)))
         raise TimeoutError(
-            f"rank {rank} of the collective group {group_name!r} waited {timeout_ms} ms for the others; missing: "
-            f"rank {missing}. All members have to join at the same time: start their calls before getting the "
+            f"rank {rank} of the collective group {group_name!r} waited {timeout_ms} ms for the others; "
+            "missing: "
+            f"rank {missing}. All members have to join at the same time: start their calls before "
+            "getting the "
             "result of one; gloo_timeout=… (in ms) waits longer."
         ) from error

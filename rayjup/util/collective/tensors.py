@@ -31,7 +31,8 @@ def as_array(tensor: Any, writes: bool = True) -> np.ndarray:
         device = str(getattr(tensor, "device", "another device"))
         if not hasattr(tensor, "detach") or not device.startswith("cpu"):
             raise ValueError(
-                f"this backend works in the memory of the CPU; the {type(tensor).__name__} is on {device}. Copy it "
+                f"this backend works in the memory of the CPU; the {type(tensor).__name__} is on {device}. "
+                "Copy it "
                 "with .cpu() (PyTorch) or .get() (CuPy) first."
             )
         array = tensor.detach().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -62,11 +63,11 @@ class NumpyGroup(BaseGroup):
 
     @staticmethod
     def _directory() -> str:
-        return str(sessions.connected().runtime.node["socket_dir"])
+        return os.path.dirname(sessions.connected().runtime.address)
 
     @staticmethod
     def _host() -> str:
-        return str(sessions.connected().runtime.node["host"])
+        return sessions.connected().runtime.store.host
 
     @staticmethod
     def _ip() -> str:
@@ -140,7 +141,8 @@ class NumpyGroup(BaseGroup):
         for out in outputs:
             if out.nbytes != mine.nbytes:
                 raise ValueError(
-                    f"allgather needs outputs as large as the input ({mine.nbytes} bytes); one has {out.nbytes}."
+                    f"allgather needs outputs as large as the input ({mine.nbytes} bytes); one has "
+                    f"{out.nbytes}."
                 )
         flat[self.rank].view(np.uint8)[:] = np.ascontiguousarray(mine).reshape(-1).view(np.uint8)
         self._gather_ring(flat, "allgather")
@@ -221,7 +223,8 @@ class NumpyGroup(BaseGroup):
         tensors = [as_array(tensor, writes) for tensor in _one(tensor_list)]
         if len(tensors) != self.world_size:
             raise RuntimeError(
-                f"the list needs one tensor per member of the group {self.group_name!r}, {self.world_size}; it has "
+                f"the list needs one tensor per member of the group {self.group_name!r}, {self.world_size}; "
+                "it has "
                 f"{len(tensors)}."
             )
         return tensors

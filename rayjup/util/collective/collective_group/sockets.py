@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Mesh:
         if family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(None)
-        _on_connection(sock, lambda c: (answer_challenge(c, key), deliver_challenge(c, key)))
+        _on_connection(sock, key, (answer_challenge, deliver_challenge))
         sock.sendall(_RANK.pack(self.rank))
         return sock
 
@@ -87,7 +88,7 @@ class Mesh:
                 return
             sock.settimeout(None)
             try:
-                _on_connection(sock, lambda c: (deliver_challenge(c, key), answer_challenge(c, key)))
+                _on_connection(sock, key, (deliver_challenge, answer_challenge))
                 (rank,) = _RANK.unpack(sock.recv(_RANK.size, socket.MSG_WAITALL))
             except (AuthenticationError, OSError, EOFError, struct.error):
                 sock.close()  # no member
@@ -99,7 +100,7 @@ class Mesh:
     def send(self, rank: int, operation: str, array: np.ndarray) -> None:
         """Send a flat array to a member."""
         sock = self._to[rank]
-        data = memoryview(array.view(np.uint8))
+        data = _bytes(array)
         header = _HEADER.pack(OPERATIONS.index(operation), data.nbytes)
         try:
             if data.nbytes <= _INLINE:
@@ -117,11 +118,13 @@ class Mesh:
         code, nbytes = _HEADER.unpack(header)
         if OPERATIONS[code] != operation or nbytes != array.nbytes:
             raise RuntimeError(
-                f"rank {self.rank} of the collective group {self.name!r} is in {operation} with {array.nbytes} "
-                f"bytes, but rank {rank} sent {nbytes} bytes for {OPERATIONS[code]}: all members must call the "
+                f"rank {self.rank} of the collective group {self.name!r} is in {operation} with "
+                f"{array.nbytes} "
+                f"bytes, but rank {rank} sent {nbytes} bytes for {OPERATIONS[code]}: all members must call "
+                "the "
                 "same operations in the same order, with tensors of the same size."
             )
-        self._fill(rank, operation, memoryview(array.view(np.uint8)))
+        self._fill(rank, operation, _bytes(array))
 
     def exchange(self, to: int, out: np.ndarray, from_: int, into: np.ndarray, operation: str) -> None:
         """Send and receive at the same time, so that a ring of members cannot wait in a circle."""
@@ -146,7 +149,8 @@ class Mesh:
 
     def _lost(self, rank: int, operation: str) -> RuntimeError:
         return RuntimeError(
-            f"rank {rank} of the collective group {self.name!r} is gone (rank {self.rank} was in {operation}): its "
+            f"rank {rank} of the collective group {self.name!r} is gone (rank {self.rank} was in "
+            f"{operation}): its "
             "process ended or it left the group. Destroy the group and have all members join again."
         )
 
@@ -171,6 +175,11 @@ class Mesh:
                 os.unlink(address)
 
 
+def _bytes(array: np.ndarray) -> memoryview:
+    numbers: Any = array.view(np.uint8)
+    return memoryview(numbers)
+
+
 def listen(directory: str | None, ip: str, backlog: int) -> tuple[socket.socket, str | tuple[str, int]]:
     """A listening socket and its address: in ``directory``, or where that is None on ``ip``."""
     if directory is None:
@@ -183,9 +192,12 @@ def listen(directory: str | None, ip: str, backlog: int) -> tuple[socket.socket,
     return listener, listener.getsockname()
 
 
-def _on_connection(sock: socket.socket, handshake: Callable[[Connection], object]) -> None:
+def _on_connection(
+    sock: socket.socket, key: bytes, steps: tuple[Callable[[Connection, bytes], None], ...]
+) -> None:
     connection = Connection(os.dup(sock.fileno()))
     try:
-        handshake(connection)
+        for step in steps:
+            step(connection, key)
     finally:
         connection.close()

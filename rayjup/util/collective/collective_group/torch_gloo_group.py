@@ -39,7 +39,7 @@ class TorchGlooGroup(BaseGroup):
         runtime = sessions.connected().runtime
         path = f"{runtime.session_dir}/gloo-{secrets.token_hex(6)}"
         store: Any = None
-        card = (runtime.node["host"], path)
+        card: tuple[str, Any] = (runtime.store.host, path)
         _, cards = rendezvous.gather(group_name, rank, world_size, self.backend(), card, timeout_ms)
         timeout = timedelta(milliseconds=timeout_ms)
         if len({host for host, _ in cards.values()}) == 1:
@@ -120,7 +120,8 @@ class TorchGlooGroup(BaseGroup):
         inputs = [_tensor(entry, writes=False) for entry in tensor_list[0]]
         if output.shape != inputs[self.rank].shape:
             raise ValueError(
-                f"Output tensor has wrong shape {tuple(output.shape)}, expected {tuple(inputs[self.rank].shape)}"
+                f"Output tensor has wrong shape {tuple(output.shape)}, expected "
+                f"{tuple(inputs[self.rank].shape)}"
             )
         for root, entry in enumerate(inputs):
             part = entry.clone()
