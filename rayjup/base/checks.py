@@ -23,6 +23,7 @@ RESERVED_RESOURCES = {
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = re.compile(rf"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{{0,251}}[A-Za-z0-9])?/)?{_LABEL}")
+_LABEL_TEXT = re.compile(rf"(?:{_LABEL})?")
 _LABEL_VALUE = re.compile(rf"!?{_LABEL}|!?in\(\s*{_LABEL}\s*(?:,\s*{_LABEL}\s*)*\)")
 
 
@@ -176,6 +177,23 @@ def label_selector(name: str, value: Any) -> dict[str, str]:
                     "digit at both ends; values may be written 'v', '!v', 'in(v, w)' or '!in(v, w)')",
                     part,
                 )
+    return dict(value)
+
+
+def node_labels(name: str, value: Any) -> dict[str, str]:
+    """Labels of a node: key to value."""
+    for key, label in dictionary(name, value).items():
+        for part, what, pattern in ((key, "key", _LABEL_KEY), (label, "value", _LABEL_TEXT)):
+            if not isinstance(part, str) or not pattern.fullmatch(part):
+                _wrong(
+                    ValueError,
+                    name,
+                    f"has a {what} that is no label (up to 63 letters, digits, '-', '_', '.', a letter or "
+                    "digit at both ends; keys may have a prefix such as 'example.com/')",
+                    part,
+                )
+        if key == "ray.io/node-id":
+            raise ValueError(f"Option `{name}` must not contain {key!r}: each node gets that by itself.")
     return dict(value)
 
 

@@ -30,6 +30,9 @@ class _Local(threading.local):
 local = _Local()
 """Per-thread context through which references inside a value are found and restored."""
 
+learns = False
+"""Whether this process takes over the serializers of those who send it values: executors do."""
+
 _custom: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
 
@@ -53,13 +56,37 @@ class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind in _custom:
-            pack, unpack = _custom[kind]
-            return _apply_custom, (unpack, pack(obj))
+            serializer, deserializer = _custom[kind]
+            return _restored, (kind, serializer, deserializer, serializer(obj))
         return super().reducer_override(obj)
 
 
-def _apply_custom(unpack: Callable[[Any], Any], state: Any) -> Any:
-    return unpack(state)
+def _restored(
+    kind: type, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any], state: Any
+) -> Any:
+    _learn([(kind, serializer, deserializer)])
+    return deserializer(state)
+
+
+class _Code:
+    """Pickles to a function or class, after which its reader knows the registered serializers."""
+
+    def __init__(self, code: Any) -> None:
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return _code, ([(kind, *pair) for kind, pair in _custom.items()], self.code)
+
+
+def _code(entries: list[tuple[Any, Any, Any]], code: Any) -> Any:
+    _learn(entries)
+    return code
+
+
+def _learn(entries: list[tuple[Any, Any, Any]]) -> None:
+    if learns:
+        for kind, serializer, deserializer in entries:
+            _custom[kind] = (serializer, deserializer)
 
 
 def is_plain(value: Any) -> bool:
@@ -84,8 +111,11 @@ def pack(value: Any) -> Packed:
 
     try:
         file = io.BytesIO()
-        pickler = _Pickler if _custom else cloudpickle.Pickler
-        pickler(file, protocol=5, buffer_callback=keep_apart).dump(value)
+        if not _custom:
+            cloudpickle.Pickler(file, protocol=5, buffer_callback=keep_apart).dump(value)
+        else:
+            sent = _Code(value) if callable(value) else value
+            _Pickler(file, protocol=5, buffer_callback=keep_apart).dump(sent)
         return Packed(file.getvalue(), buffers, refs)
     finally:
         local.found = outer
@@ -117,7 +147,10 @@ def ref_at(index: int) -> Any:
 def register_serializer(
     kind: type, *, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any]
 ) -> None:
-    """Pickle instances of exactly ``kind`` through ``serializer`` and ``deserializer``."""
+    """Pickle instances of exactly ``kind`` through ``serializer`` and ``deserializer``.
+
+    Executors learn of it with the functions, classes and values that are sent to them.
+    """
     _custom[kind] = (serializer, deserializer)
 
 

@@ -13,7 +13,7 @@ from rayjup.core import session as sessions
 from rayjup.core.arguments import accepted
 from rayjup.core.captured import blob_of
 from rayjup.core.errors import ActorClassInheritanceException
-from rayjup.core.placement import shape_of
+from rayjup.core.placement import actor_placement
 from rayjup.core.returns import returns_of
 from rayjup.engine.executor import executor as executing
 from rayjup.engine.executor.actor_modes import ActorExit
@@ -110,9 +110,7 @@ class ActorClass:
             raise TypeError(f"{self.__name__}() takes no arguments")
         actor_id = os.urandom(12) + runtime.job_id
         meta = self._meta()
-        placement = options.placement_request()
-        holding = options.resource_request()
-        _, shape = shape_of(placement, options, "actor")
+        placement = actor_placement(runtime, options, self.__name__)
         spec = {
             "class": self._pickled(session),
             "class_name": self.__name__,
@@ -123,8 +121,9 @@ class ActorClass:
             "detached": options.detached,
             "max_restarts": options.max_restarts,
             "max_concurrency": options.max_concurrency,
-            "shape": shape,
-            "holding": holding,
+            "shape": placement.shape,
+            "holding": options.resource_request(),
+            "group": placement.group,
         }
         if options.name:
             existing = runtime.link.request("actor_create_named", actor_id, spec)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from rayjup.base import checks
 from rayjup.base.options import ActorOptions, TaskOptions
 from rayjup.cluster import descriptors, joining, manager
 from rayjup.core import session as sessions
@@ -57,6 +58,8 @@ def init(
         scheduler of a Dask cluster, which becomes a rayjup cluster.
     num_cpus, num_gpus, resources, object_store_memory
         What the new cluster's node offers; found out where None. Bytes for memory.
+    labels
+        Labels of the new cluster's node, for the option ``label_selector``.
     ignore_reinit_error
         Do nothing, instead of raising, when this process is connected already.
     namespace
@@ -121,6 +124,7 @@ def init(
                 ("num_gpus", num_gpus),
                 ("resources", resources),
                 ("object_store_memory", object_store_memory),
+                ("labels", labels),
             )
             if value is not None
         ]
@@ -136,6 +140,7 @@ def init(
             resources=resources,
             object_store_memory=object_store_memory,
             memory=private.get("_memory"),
+            labels=checks.node_labels("labels", labels or {}),
             linger_s=0.0,
         )
     else:

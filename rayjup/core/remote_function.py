@@ -11,12 +11,15 @@ from rayjup.base.options import TaskOptions
 from rayjup.base.serialization import pack
 from rayjup.core import session as sessions
 from rayjup.core.captured import blob_of
-from rayjup.core.placement import shape_of
+from rayjup.core.placement import task_placement
 from rayjup.core.returns import returns_of
 from rayjup.engine.runtime.functions import Function, describe
 from rayjup.engine.runtime.runtime import Runtime
 from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
 from rayjup.engine.runtime.tasks import Pool
+
+Prepared = tuple[sessions.Session, Runtime, Function, Pool, "tuple[bytes, bool] | None"]
+"""What calls need; the last is the placement group of the caller, which may capture what it calls."""
 
 
 class RemoteFunction:
@@ -40,7 +43,8 @@ class RemoteFunction:
         self._options = options
         self._name = options.name or describe(function)
         self._arity = _arity(function)
-        self._prepared: tuple[sessions.Session, Runtime, Function, Pool] | None = None
+        self._prepared: Prepared | None = None
+        self._packed: tuple[sessions.Session, Function] | None = None
         generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         if isinstance(options.num_returns, str) and inspect.isfunction(function) and not generates:
             raise ValueError(
@@ -73,12 +77,17 @@ class RemoteFunction:
             Arguments that the function does not take, or that cannot be serialized.
         """
         prepared = self._prepared
-        if prepared is None or prepared[0] is not sessions._session or prepared[0].runtime.closed:
+        if (
+            prepared is None
+            or prepared[0] is not sessions._session
+            or prepared[1].closed
+            or prepared[1].group != prepared[4]
+        ):
             prepared = self._prepare()
         arity = self._arity
         if arity is None or kwargs or not arity[0] <= len(args) <= arity[1]:
             inspect.signature(self._function).bind(*args, **kwargs)
-        _, runtime, function, pool = prepared
+        _, runtime, function, pool, _ = prepared
         count = self._num_returns
         options = self._options
         refs = runtime.tasks.submit(
@@ -94,8 +103,22 @@ class RemoteFunction:
         """The same function with other options; see :func:`rayjup.remote` for their names."""
         return RemoteFunction(self._function, self._options.merged(**changes))
 
-    def _prepare(self) -> tuple[sessions.Session, Runtime, Function, Pool]:
+    def _prepare(self) -> Prepared:
         session = sessions.require()
+        runtime = session.runtime
+        if self._packed is None or self._packed[0] is not session:
+            self._packed = (session, self._pack(session))
+        placement = task_placement(runtime, self._options, self._name)
+        pool = runtime.tasks.pool(placement.key, placement.shape)
+        per_call = dict(self._per_call or {})
+        per_call.pop("group", None)
+        if placement.group is not None:
+            per_call["group"] = placement.group
+        self._per_call = per_call or None
+        self._prepared = (session, runtime, self._packed[1], pool, runtime.group)
+        return self._prepared
+
+    def _pack(self, session: sessions.Session) -> Function:
         try:
             packed = pack(self._function)
         except Exception as error:  # whatever the pickling of captured values raises
@@ -104,11 +127,7 @@ class RemoteFunction:
                 "travel to another process (an open file, a lock, a connection); "
                 "rayjup.util.inspect_serializability(function) shows what."
             ) from error
-        function = Function(describe(self._function), blob_of(packed, session))
-        key, shape = shape_of(self._options.resource_request(), self._options, "task")
-        pool = session.runtime.tasks.pool(key, shape)
-        self._prepared = (session, session.runtime, function, pool)
-        return self._prepared
+        return Function(describe(self._function), blob_of(packed, session))
 
     def __reduce__(self) -> Any:
         return RemoteFunction, (self._function, self._options)

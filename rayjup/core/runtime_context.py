@@ -124,6 +124,22 @@ class RuntimeContext:
         gpus = executor.lease.get("gpus", ()) if executor is not None else ()
         return {"GPU": [str(index) for index, _ in gpus]}
 
+    def get_placement_group_id(self) -> str | None:
+        """Id of the placement group in which the task or actor runs, None outside of one."""
+        group = self._runtime.group
+        return group[0].hex() if group is not None else None
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """Whether what is submitted here runs in the same placement group."""
+        group = self._runtime.group
+        return group is not None and group[1]
+
+    def get_node_labels(self) -> dict[str, str]:
+        """The labels of the node."""
+        labels: dict[str, str] = self._runtime.link.request("node_info")["labels"]
+        return labels
+
     @property
     def runtime_env(self) -> dict[str, Any]:
         """The runtime environment of the job."""

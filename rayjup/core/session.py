@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
@@ -44,6 +44,13 @@ def set_current(session: Session | None) -> None:
     global _session
     with _lock:
         _session = session
+
+
+def renew() -> None:
+    """Have functions and classes sent anew: they remember the session in which they were sent."""
+    with _lock:
+        if _session is not None:
+            set_current(replace(_session))
 
 
 def require() -> Session:

@@ -25,16 +25,30 @@ _WHERE = {
     "remove_placement_group": "placement_group",
 }
 _MODULES = {
-    "accelerators": "accelerators",
-    "collective": "collective",
-    "debug": "debug",
-    "helpers": "helpers",
-    "metrics": "metrics",
-    "queue": "queue",
-    "scheduling_strategies": "scheduling_strategies",
-    "serialization": "serialization",
-    "state": "state",
-    "tpu": "tpu",
+    **{
+        name: name
+        for name in (
+            "accelerators",
+            "actor_pool",
+            "check_serialize",
+            "client",
+            "collective",
+            "dask",
+            "debug",
+            "debugpy",
+            "helpers",
+            "joblib",
+            "metrics",
+            "multiprocessing",
+            "queue",
+            "rpdb",
+            "scheduling_strategies",
+            "serialization",
+            "state",
+            "tpu",
+            "tracing",
+        )
+    },
     # Ray shows its debuggers under these two names as well.
     "pdb": "rpdb",
     "ray_debugpy": "debugpy",

@@ -6,7 +6,7 @@ The objects are given as the option ``scheduling_strategy``.
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayjup.util.placement_group import PlacementGroup
@@ -66,16 +66,18 @@ class NodeAffinitySchedulingStrategy:
             node_id = node_id.hex()
         if len(node_id) != _NODE_ID_DIGITS or not set(node_id) <= set(string.hexdigits):
             raise ValueError(
-                f"Invalid node_id {node_id!r}. Node ID must be a valid hex string of {_NODE_ID_DIGITS} digits; "
-                "ray.nodes() lists the nodes with their ids."
+                f"Invalid node_id {node_id!r}. Node ID must be a valid hex string of {_NODE_ID_DIGITS} "
+                "digits; ray.nodes() lists the nodes with their ids."
             )
         if _spill_on_unavailable and not soft:
             raise ValueError(
-                "_spill_on_unavailable cannot be set when soft is False: a hard affinity never leaves its node."
+                "_spill_on_unavailable cannot be set when soft is False: "
+                "a hard affinity never leaves its node."
             )
         if _fail_on_unavailable and soft:
             raise ValueError(
-                "_fail_on_unavailable cannot be set when soft is True: a soft affinity falls back to other nodes."
+                "_fail_on_unavailable cannot be set when soft is True: "
+                "a soft affinity falls back to other nodes."
             )
         self.node_id = node_id
         self.soft = soft
@@ -158,7 +160,7 @@ class DoesNotExist(_Operator):
         return value is None
 
 
-LabelOperator = Union[In, NotIn, Exists, DoesNotExist]
+LabelOperator = In | NotIn | Exists | DoesNotExist
 LabelMatchExpressionsT = dict[str, LabelOperator]
 
 
@@ -210,7 +212,8 @@ def _conditions(given: Any, parameter: str) -> LabelMatchExpressionsT:
     for key, operator in given.items():
         if not isinstance(key, str):
             raise ValueError(
-                f'The map key of the {parameter} parameter must be of type str (e.g. {{"key1": In("value1")}}) '
+                f"The map key of the {parameter} parameter must be of type str "
+                f'(e.g. {{"key1": In("value1")}}) '
                 f"but got {key!r} of type {type(key)}."
             )
         if not isinstance(operator, (In, NotIn, Exists, DoesNotExist)):
@@ -222,10 +225,10 @@ def _conditions(given: Any, parameter: str) -> LabelMatchExpressionsT:
     return dict(given)
 
 
-SchedulingStrategyT = Union[
-    None,
-    str,
-    PlacementGroupSchedulingStrategy,
-    NodeAffinitySchedulingStrategy,
-    NodeLabelSchedulingStrategy,
-]
+SchedulingStrategyT = (
+    None
+    | str
+    | PlacementGroupSchedulingStrategy
+    | NodeAffinitySchedulingStrategy
+    | NodeLabelSchedulingStrategy
+)

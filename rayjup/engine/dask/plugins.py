@@ -110,6 +110,7 @@ class NodePlugin(WorkerPlugin):
             str(self.extra.get("name", worker.name)),
             lambda message: None,
         )
+        agent.labels |= self.extra.get("labels", {})
         agent.prepare()
         if self._zygote is not None:
             agent.executors.adopt_zygote(*self._zygote)

@@ -37,8 +37,10 @@ def run(config: dict[str, Any]) -> int:
         os.chdir(cwd)
     if job.get("as_ray"):
         import rayjup.as_ray  # noqa: F401  (makes `ray` mean rayjup)
+    from rayjup.base import serialization
     from rayjup.engine.executor.executor import Executor
 
+    serialization.learns = True
     return Executor(config["agent_path"], config["job_id"], job, config["token"]).run()
 
 

@@ -59,6 +59,7 @@ class Executor:
         self._replied: Peer | None = None  # has answers that are not flushed yet
         self._last_flush = 0.0
         self._creation: tuple[dict[str, Any], bytes] | None = None
+        self.home: tuple[bytes, bool] | None = None  # the placement group of the actor
         self.coroutines: dict[Any, Any] = {}
         self.threaded: actor_modes.ThreadedMode | None = None
         self.consumed: dict[tuple[Peer, int], int] = {}  # items taken, of generators that wait for that
@@ -124,6 +125,7 @@ class Executor:
         _, seq, target, payload, count, options = message
         self.running = (peer, message)
         self.runtime.tasks.parent = seq
+        self.runtime.group = options.get("group") if options else self.home
         started = self.started = time.perf_counter()
         fresh: list[Any] = []
         held = None
@@ -347,6 +349,7 @@ class Executor:
     def _create(self, spec: dict[str, Any], payload: bytes) -> None:
         """Make the actor; its constructor's arguments stay alive with it."""
         self.actor_spec = spec
+        self.home = self.runtime.group = spec.get("group")
         link = self.runtime.link
         try:
             class_ = pickle.loads(spec["class"])

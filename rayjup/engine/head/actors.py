@@ -90,8 +90,11 @@ class ActorDirectory:
         self.die(actor, actor.exiting or why)
         return False
 
-    def die(self, actor: Actor, why: str, cause: bytes | None = None) -> None:
-        """The actor is dead for good; ``cause`` is the pickled error of its constructor."""
+    def die(self, actor: Actor, why: str, cause: bytes | None = None, unschedulable: bool = False) -> None:
+        """The actor is dead for good; ``cause`` is the pickled error of its constructor.
+
+        ``unschedulable``: it never was, because there is no place for it.
+        """
         if actor.state == DEAD:
             return
         never_started = actor.state == PENDING_CREATION
@@ -108,6 +111,8 @@ class ActorDirectory:
             "ray_namespace": actor.spec.get("namespace") or "",
             "never_started": never_started,
         }
+        if unschedulable:
+            actor.error = {"unschedulable": why}
         actor.payload = b""
         self._dead.append(actor.id)
         if len(self._dead) > _KEPT_DEAD:

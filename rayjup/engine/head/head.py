@@ -18,6 +18,8 @@ from typing import Any
 from rayjup.engine import leases as ls
 from rayjup.engine.head import actors as ad
 from rayjup.engine.head import views
+from rayjup.engine.head.groups import Groups
+from rayjup.engine.head.late import Late
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +76,16 @@ class Head:
         self.on_driver_change: Callable[[int], None] = lambda drivers: None
         self.on_node_left: Callable[[dict[str, Any]], None] = lambda info: None
         self._outstanding: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        self._requests: dict[str, tuple[str, int]] = {}  # request -> (client, pool)
+        self._requests: dict[str, tuple[str, int, ls.Shape]] = {}  # request -> (client, pool, shape)
         self._shapes: dict[tuple[str, ls.Shape], int] = {}
         self._actor_requests: dict[str, bytes] = {}
         self._numbers = itertools.count(1)
         self._job_numbers = itertools.count(1)
+        self.late = Late()
+        self.groups = Groups(self, self._schedule)
+        self._on_group_create = self.groups.on_create
+        self._on_group_remove = self.groups.on_remove
+        self._on_group_watch = self.groups.on_watch
         self._ops: dict[str, Callable[..., Any]] = {
             "nodes": lambda client: views.nodes(self),
             "cluster_resources": lambda client: self.scheduler.total(),
@@ -95,6 +102,7 @@ class Head:
             "kv_keys": lambda client, space, prefix: [
                 k for s, k in self.kv if s == space and k.startswith(prefix)
             ],
+            **self.groups.ops,
         }
 
     # -- nodes
@@ -173,6 +181,8 @@ class Head:
         if gone is None:
             return
         self._schedule(ls.ClientGone(client))
+        self.groups.client_gone(client)
+        self.late.drop_client(client)
         for lease in [held for held in self.leases.values() if held.client == client]:
             self._lease_ended(lease.lease_id)
         for key in [k for k in self._outstanding if k[0] == client]:
@@ -200,6 +210,7 @@ class Head:
         job = self.jobs.get(job_id)
         if job is not None:
             job["ended"] = time.time()
+        self.groups.owner_gone()
         for node in self.nodes.values():
             node.send(("end_job", job_id, spare))
 
@@ -219,20 +230,36 @@ class Head:
             requests = list(outstanding)
             outstanding.clear()
             for request in requests:
-                self._requests.pop(request, None)
-                self._schedule(ls.Cancelled(request))
+                self._forget_request(request)
             return
         more = wanted - sum(outstanding.values())
         if more <= 0 or client not in self.clients:
             return
+        typed = views.shape_of(shape)
+        if typed.group is not None and not self.groups.enter_pool(typed, client, pool_id):
+            self.fail_pool(client, pool_id, "group", f"placement group {typed.group.hex()} was removed")
+            return
         request = f"{client}/{pool_id}/{next(self._numbers)}"
         outstanding[request] = more
-        self._requests[request] = (client, pool_id)
+        self._requests[request] = (client, pool_id, typed)
         if locality is not None:  # by what store directories are named after
             locality = {n: locality[n[:12]] for n in self.nodes if n[:12] in locality} or None
-        typed = views.shape_of(shape)
         self._shapes[(client, typed)] = pool_id
         self._schedule(ls.Requested(request, client, node_id, typed, more, locality))
+
+    def _forget_request(self, request: str) -> None:
+        self._requests.pop(request, None)
+        self.late.drop(request)
+        self._schedule(ls.Cancelled(request))
+
+    def fail_pool(self, client: str, pool_id: int, kind: str, why: str) -> None:
+        """What waits in a client's pool can never run (``kind``: "group" or "node"); it is told so."""
+        for request in self._outstanding.pop((client, pool_id), {}):
+            known = self._requests.get(request)
+            if known is not None and kind == "group":
+                self._shapes.pop((client, known[2]), None)
+            self._forget_request(request)
+        self.to_client(client, ("unschedulable", pool_id, kind, why))
 
     def _on_release(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
@@ -286,8 +313,31 @@ class Head:
             if pool_id is not None:
                 self.to_client(it.client, ("reclaim", pool_id, it.wanted))
         elif isinstance(it, ls.Infeasible):
-            logger.warning("%s", it.text)
-            self._warn(it.client, it.text)
+            self._infeasible(it)
+        elif isinstance(it, ls.GroupPlaced):
+            self.groups.placed(it)
+        elif isinstance(it, ls.GroupPending):
+            self.groups.waits(it)
+        elif isinstance(it, ls.GroupLost):
+            self.groups.lost(it)
+
+    def _infeasible(self, it: ls.Infeasible) -> None:
+        actor_id = self._actor_requests.get(it.request_id)
+        if it.hopeless and actor_id is not None:
+            actor = self.actors.by_id[actor_id]
+            self._fail_actor(actor, it.text)
+        elif it.hopeless and it.request_id in self._requests:
+            client, pool_id, _ = self._requests[it.request_id]
+            self.fail_pool(client, pool_id, "node", it.text)
+        else:
+            self.late.note(it.request_id, it.client)
+
+    def _warn_of_late(self) -> None:
+        for key, client in self.late.due():
+            text = self.scheduler.obstacle(key)
+            if text:  # else it has become possible, or been served
+                text = f"{text} It waits until a node is added that has it. {views.offers(self)}"
+                self._warn(client, text)
 
     def _tell_revoked(self, lease: Lease, reason: str) -> None:
         if lease.told:
@@ -301,7 +351,8 @@ class Head:
             actor = self.actors.by_id.get(bytes.fromhex(client[6:]))
             known = self.clients.get(actor.creator) if actor is not None else None
         job = self.jobs.get(known.job_id) if known is not None else None
-        if job is not None:
+        if job is not None and self.late.is_news(job["client"], text):
+            logger.warning("%s", text)
             self.to_client(job["client"], ("warning", text))
 
     def _granted(self, grant: ls.Grant) -> None:
@@ -326,7 +377,7 @@ class Head:
                 ),
             )
             return
-        client, pool_id = self._requests[grant.request_id]
+        client, pool_id, _ = self._requests[grant.request_id]
         outstanding = self._outstanding[(client, pool_id)]
         left = outstanding.get(grant.request_id, 1) - 1
         if left:
@@ -378,8 +429,11 @@ class Head:
 
     def _place(self, actor: ad.Actor, node_id: str | None) -> None:
         request = f"actor:{actor.id.hex()}/{actor.restarts}"
-        self._actor_requests[request] = actor.id
         shape = views.shape_of(actor.spec["shape"])
+        if shape.group is not None and not self.groups.enter_actor(shape.group, actor.id):
+            self._fail_actor(actor, _group_gone(shape.group.hex()))
+            return
+        self._actor_requests[request] = actor.id
         self._schedule(ls.Requested(request, f"actor:{actor.id.hex()}", node_id, shape))
 
     def _on_actor_watch(self, node_id: str, client: str, actor_id: bytes) -> None:
@@ -442,6 +496,25 @@ class Head:
         self._publish(actor)
         if again:
             self._place(actor, None)
+        else:
+            self.groups.owner_gone(actor.id)
+
+    def _fail_actor(self, actor: ad.Actor, why: str) -> None:
+        """The actor can never be placed."""
+        self.actors.die(actor, why, unschedulable=True)
+        self._give_up_lease(actor)
+        self._publish(actor)
+        self.groups.owner_gone(actor.id)
+
+    def end_actor_of_group(self, actor_id: bytes, group: str) -> None:
+        """The placement group in which the actor lives, or is to live, is removed."""
+        actor = self.actors.by_id.get(actor_id)
+        if actor is None or actor.state == ad.DEAD:
+            return
+        if actor.lease_id is None:
+            self._fail_actor(actor, _group_gone(group))
+        else:
+            self._end_actor(actor, f"its placement group {group} was removed")
 
     def _give_up_lease(self, actor: ad.Actor) -> None:
         if actor.lease_id is not None:
@@ -451,6 +524,7 @@ class Head:
         for request, actor_id in list(self._actor_requests.items()):
             if actor_id == actor.id:
                 del self._actor_requests[request]
+                self.late.drop(request)
                 self._schedule(ls.Cancelled(request))
 
     def _end_actor(self, actor: ad.Actor, why: str, no_restart: bool = True) -> None:
@@ -465,6 +539,8 @@ class Head:
             self.to_node(node_id, ("actor_kill", actor.id, why))
         else:
             self._give_up_lease(actor)
+        if no_restart:
+            self.groups.owner_gone(actor.id)
 
     def _on_actor_out_of_scope(self, node_id: str, client: str, actor_id: bytes) -> None:
         actor = self.actors.by_id.get(actor_id)
@@ -541,11 +617,19 @@ class Head:
         node = self.nodes.get(node_id)
         if node is not None:
             node.sample = sample
+        self._warn_of_late()
 
     def shutdown_nodes(self) -> None:
         """Tell all nodes to end."""
         for node in self.nodes.values():
             node.send(("shutdown",))
+
+
+def _group_gone(group: str) -> str:
+    return (
+        "Could not create the actor because its associated placement group was removed. "
+        f"Required placement group {group} is removed."
+    )
 
 
 def _describe_exit(code: int | None) -> str:

@@ -21,7 +21,7 @@ def shape_of(shape: dict[str, Any]) -> ls.Shape:
     elif kind[0] == "NODE":
         strategy = ls.NodeAffinity(kind[1], kind[2])
     elif kind[0] == "LABELS":
-        strategy = ls.Labels.of(kind[1], kind[2])
+        strategy = ls.Labels(*kind[1:])
     else:
         strategy = ls.Default()
     return ls.Shape(
@@ -32,6 +32,26 @@ def shape_of(shape: dict[str, Any]) -> ls.Shape:
         shape.get("group"),
         shape.get("bundle", -1),
     )
+
+
+def offers(head: Head) -> str:
+    """What the nodes have, in words."""
+    rows = []
+    for node in list(head.nodes.values())[:5]:
+        has = ", ".join(
+            f"{name}: {_amount(name, amount)}" for name, amount in sorted(node.info["resources"].items())
+        )
+        labels = node.info.get("labels")
+        shown = f" labels {labels}" if labels else ""
+        rows.append(f"{node.info['name']} has {{{has}}}{shown}")
+    more = len(head.nodes) - len(rows)
+    return "The nodes: " + "; ".join(rows) + (f"; and {more} more." if more else ".")
+
+
+def _amount(name: str, amount: float) -> str:
+    if name in ("memory", "object_store_memory"):
+        return f"{amount / 2**30:.1f} GiB"
+    return f"{amount:g}"
 
 
 def nodes(head: Head) -> list[dict[str, Any]]:

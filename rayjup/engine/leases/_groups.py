@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
-from rayjup.engine.leases._messages import GroupStrategy
+from rayjup.engine.leases._messages import GroupRequested, GroupStrategy
 from rayjup.engine.leases._placement import Domain, Order
 from rayjup.engine.leases._resources import Amounts, Bundle, Ledger, Node, gpu_slots, summed, to_units
+from rayjup.engine.leases._shapes import Conditions
 
 Plan = dict[int, Node]  # index of a bundle → where it goes
 Signature = tuple[tuple[str, int], ...]
@@ -21,32 +23,32 @@ class Group:
         "detached",
         "domain",
         "id",
+        "labels",
         "names",
         "overtaken",
+        "preferred_node",
         "seq",
         "strategy",
         "wanted",
     )
 
-    def __init__(
-        self,
-        id: bytes,
-        client: str,
-        bundles: list[dict[str, float]],
-        strategy: GroupStrategy,
-        detached: bool,
-        seq: int,
-    ) -> None:
-        self.id = id
-        self.client = client
-        self.wanted = [to_units(bundle) for bundle in bundles]
+    def __init__(self, asked: GroupRequested, seq: int) -> None:
+        self.id = asked.group_id
+        self.client = asked.client
+        self.wanted = [to_units(bundle) for bundle in asked.bundles]
         self.names = frozenset(name for amounts in self.wanted for name in amounts)
-        self.strategy: GroupStrategy = strategy
-        self.detached = detached
+        self.strategy: GroupStrategy = asked.strategy
+        self.detached = asked.detached
+        self.labels = asked.labels
+        self.preferred_node = asked.preferred_node
         self.seq = seq
         self.overtaken = 0
-        self.bundles: list[Bundle | None] = [None] * len(bundles)
+        self.bundles: list[Bundle | None] = [None] * len(asked.bundles)
         self.domain: Domain[Bundle] = Domain()
+
+    def conditions(self, index: int) -> Conditions:
+        """What is asked of the labels of a bundle's node."""
+        return self.labels[index] if self.labels else ()
 
     def missing(self) -> dict[int, Amounts]:
         """The bundles that are not reserved."""
@@ -113,17 +115,16 @@ def whole_room(node: Node) -> Ledger:
     return Ledger(dict(node.total), gpu_slots(node.total.get("GPU", 0)))
 
 
-def plan(
-    strategy: GroupStrategy, missing: dict[int, Amounts], used: list[Node], supply: Supply
-) -> Plan | None:
-    """Where to put the bundles in ``missing``, or None if they do not all fit.
+def plan(group: Group, supply: Supply) -> Plan | None:
+    """Where to put the bundles that are not reserved, or None if they do not all fit.
 
-    ``used`` are the nodes of bundles of the same group that stay where they are. STRICT_PACK and
+    Bundles of the group that are reserved stay where they are. STRICT_PACK and
     STRICT_SPREAD find a place whenever there is one; PACK and SPREAD try their preference first and
     then any nodes, largest bundle first, which can miss a place only where bundles of different
     kinds have to share nodes that are nearly full.
     """
-    shelf = _Shelf(supply)
+    strategy, missing, used = group.strategy, group.missing(), group.used_nodes()
+    shelf = _Shelf(supply, group)
     order = sorted(missing, key=lambda i: (-missing[i].get("GPU", 0), -sum(missing[i].values()), i))
     try:
         if strategy == "STRICT_SPREAD":
@@ -141,11 +142,22 @@ def plan(
 class _Shelf:
     """Candidates of a supply, fetched once per kind of bundle, and the rooms tried out so far."""
 
-    def __init__(self, supply: Supply) -> None:
+    def __init__(self, supply: Supply, group: Group) -> None:
         self._supply = supply
+        self._group = group
         self._fetched: dict[Signature, list[Node]] = {}
         self._sources: dict[Signature, Iterator[Node]] = {}
         self.rooms: dict[Node, Ledger] = {}
+
+    def welcome(self, node: Node, index: int) -> bool:
+        """Whether the labels of ``node`` are such as a bundle wants."""
+        return not self._group.labels or node.accepts(self._group.conditions(index))
+
+    def homes(self, index: int) -> Iterator[Node]:
+        """Nodes on which a bundle would fit if nothing of this plan were there."""
+        for node in self.candidates(self._group.wanted[index]):
+            if self.welcome(node, index):
+                yield node
 
     def candidates(self, amounts: Amounts) -> Iterator[Node]:
         """Nodes on which ``amounts`` would fit if nothing of this plan were there."""
@@ -163,8 +175,11 @@ class _Shelf:
             yield fetched[position]
             position += 1
 
-    def put(self, node: Node, amounts: Amounts) -> bool:
-        """Take ``amounts`` from the room of ``node`` in this plan, if they fit."""
+    def put(self, node: Node, index: int) -> bool:
+        """Take a bundle's amounts from the room of ``node`` in this plan, if it may lie there and fits."""
+        amounts = self._group.wanted[index]
+        if not self.welcome(node, index):
+            return False
         room = self.rooms.get(node)
         if room is None:
             room = self._supply.room(node)
@@ -174,13 +189,20 @@ class _Shelf:
         self.rooms[node] = room
         return True
 
-    def holds_all(self, node: Node, parts: list[Amounts]) -> bool:
+    def holds_all(self, node: Node, order: list[int]) -> bool:
         room = self._supply.room(node)
-        for amounts in parts:
-            if not room.fits(amounts):
+        for index in order:
+            amounts = self._group.wanted[index]
+            if not self.welcome(node, index) or not room.fits(amounts):
                 return False
             room.take(amounts)
         return True
+
+    def preferred(self) -> Iterator[Node]:
+        """The node the group prefers, if that is there."""
+        wish = self._group.preferred_node
+        if wish is not None:
+            yield from (node for node in self.candidates({}) if node.key == wish)
 
     def close(self) -> None:
         for source in self._sources.values():
@@ -198,8 +220,8 @@ def _on_one(missing: dict[int, Amounts], order: list[int], used: list[Node], she
     least = summed(parts)
     if "GPU" in least:
         least["GPU"] = max(part.get("GPU", 0) for part in parts)
-    for node in used or shelf.candidates(least):
-        if node.accepts(()) and shelf.holds_all(node, parts):
+    for node in used or chain(shelf.preferred(), shelf.candidates(least)):
+        if node.accepts(()) and shelf.holds_all(node, order):
             return dict.fromkeys(order, node)
     return None
 
@@ -208,9 +230,9 @@ def _pack(missing: dict[int, Amounts], order: list[int], used: list[Node], shelf
     result: Plan = {}
     opened = dict.fromkeys(node for node in used if node.accepts(()))
     for i in order:
-        home = next((node for node in opened if shelf.put(node, missing[i])), None)
+        home = next((node for node in opened if shelf.put(node, i)), None)
         if home is None:
-            home = next((n for n in shelf.candidates(missing[i]) if shelf.put(n, missing[i])), None)
+            home = next((node for node in shelf.homes(i) if shelf.put(node, i)), None)
         if home is None:
             return None
         opened[home] = None
@@ -222,11 +244,11 @@ def _spread(missing: dict[int, Amounts], order: list[int], used: list[Node], she
     result: Plan = {}
     load = dict.fromkeys((node for node in used if node.accepts(())), 1)
     for i in order:
-        fresh = (node for node in shelf.candidates(missing[i]) if node not in load)
-        home = next((node for node in fresh if shelf.put(node, missing[i])), None)
+        fresh = (node for node in shelf.homes(i) if node not in load)
+        home = next((node for node in fresh if shelf.put(node, i)), None)
         if home is None:
             lightest = sorted(load, key=lambda node: (load[node], node.rank))
-            home = next((node for node in lightest if shelf.put(node, missing[i])), None)
+            home = next((node for node in lightest if shelf.put(node, i)), None)
         if home is None:
             return None
         load[home] = load.get(home, 0) + 1
@@ -243,7 +265,7 @@ def _match(missing: dict[int, Amounts], order: list[int], used: list[Node], shel
     choices: dict[int, list[Node]] = {}
     for i in order:
         choices[i] = []
-        for node in shelf.candidates(missing[i]):
+        for node in shelf.homes(i):
             if node not in taken:
                 choices[i].append(node)
                 if len(choices[i]) == len(missing):

@@ -37,29 +37,33 @@ def obstacle(queue: ShapeQueue, book: Book) -> tuple[dict[str, float], str]:
     nodes = [node for node in nodes if not node.draining]
     if not nodes:
         return dict(from_units(queue.amounts)), f"{asked} was asked for, but the cluster has no nodes."
-    fitting = [node for node in nodes if node.accepts(queue.conditions)]
+    fitting = [node for node in nodes if queue.welcome(node)]
+    labels = " or ".join(map(conditions_text, queue.alternatives))
     if not fitting:
-        return {}, f"no node has labels that meet {conditions_text(queue.conditions)}."
+        return {}, f"no node has labels that meet {labels}."
     missing = shortfall(queue.amounts, [node.total for node in fitting])
     where = f"node {queue.target}" if queue.place is not None else f"any of {len(fitting)} node(s)"
-    if queue.conditions:
-        where += f" with labels that meet {conditions_text(queue.conditions)}"
+    if labels:
+        where += f" with labels that meet {labels}"
     if missing:
         lacking = ", ".join(f"{amount:g} {name}" for name, amount in missing.items())
         return missing, f"{asked} was asked for, which is {lacking} more than {where} has."
     return {}, f"{asked} was asked for, which {where} has only in parts, not together on one."
 
 
-def group_obstacle(group: Group, nodes: list[Node]) -> str:
-    """Why ``group`` has to wait."""
+def group_obstacle(group: Group, nodes: list[Node]) -> tuple[bool, str]:
+    """Whether ``group`` would fit if nothing else ran, and why it has to wait."""
     name = f"placement group {group.id.hex()} ({group.strategy}, {len(group.wanted)} bundles)"
-    if plan(group.strategy, group.missing(), group.used_nodes(), Listed(nodes, whole_room)) is not None:
-        return (
-            f"{name} waits for resources that are in use: {describe(summed(list(group.missing().values())))}."
-        )
-    return (
+    if plan(group, Listed(nodes, whole_room)) is not None:
+        needed = describe(summed(list(group.missing().values())))
+        return True, f"{name} waits for resources that are in use: {needed}."
+    bundles = []
+    for index, amounts in group.missing().items():
+        labels = conditions_text(group.conditions(index))
+        bundles.append(describe(amounts) + (f" on a node with {labels}" if labels else ""))
+    return False, (
         f"{name} cannot be placed on the nodes the cluster has ({len(nodes)}), even if nothing else ran "
-        f"there: it needs {', '.join(describe(amounts) for amounts in group.missing().values())}."
+        f"there: it needs {', '.join(bundles)}."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rayjup.engine.leases._shapes import Shape
+from rayjup.engine.leases._shapes import Conditions, Shape
 
 GroupStrategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 
@@ -97,13 +97,19 @@ class ClientGone:
 
 @dataclass(frozen=True, slots=True)
 class GroupRequested:
-    """A client asks for a placement group."""
+    """A client asks for a placement group.
+
+    ``labels``: for each bundle the conditions on its node (none: no conditions).
+    ``preferred_node``: where a STRICT_PACK group goes if it fits there.
+    """
 
     group_id: bytes
     client: str
     bundles: list[dict[str, float]]
     strategy: GroupStrategy = "PACK"
     detached: bool = False
+    labels: tuple[Conditions, ...] = ()
+    preferred_node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +172,14 @@ class Infeasible:
     """No node can ever serve this request as the cluster is now; it stays queued in case one joins.
 
     ``missing``: by how much the best node falls short, by resource; empty if the reason is another.
+    ``hopeless``: it is bound to a node that is not there or does not have it; no other can help.
     """
 
     request_id: str
     client: str
     missing: dict[str, float]
     text: str
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +193,11 @@ class GroupPlaced:
 
 @dataclass(frozen=True, slots=True)
 class GroupPending:
-    """A group has to wait, and why."""
+    """A group has to wait, and why. ``possible``: for resources that are only in use."""
 
     group_id: bytes
     text: str
+    possible: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from rayjup.engine.leases._resources import Amounts, from_units, to_units
-from rayjup.engine.leases._shapes import Labels, NodeAffinity, Shape
+from rayjup.engine.leases._resources import Amounts, Pool, from_units, to_units
+from rayjup.engine.leases._shapes import Conditions, Labels, NodeAffinity, Shape
 
 Place = tuple[str, object] | None  # where a queue waits: at a node, at a group, or (None) anywhere
 
@@ -42,9 +42,9 @@ class ShapeQueue:
 
     __slots__ = (
         "_by_age",
+        "alternatives",
         "amounts",
         "clients",
-        "conditions",
         "infeasible",
         "number",
         "overtaken",
@@ -65,7 +65,10 @@ class ShapeQueue:
         self.overtaken = 0
         self.infeasible: tuple[dict[str, float], str] | None = None  # what was told, if it is
         strategy = shape.strategy
-        self.conditions = strategy.hard if isinstance(strategy, Labels) else ()
+        # Conditions on labels, of which one has to be met; the earlier the better.
+        self.alternatives: tuple[Conditions, ...] = ((),)
+        if isinstance(strategy, Labels):
+            self.alternatives = (strategy.hard, *strategy.fallbacks)
         self.soft_conditions = strategy.soft if isinstance(strategy, Labels) else ()
         self.target = strategy.node_id if isinstance(strategy, NodeAffinity) else None
         self.place: Place = None
@@ -73,6 +76,10 @@ class ShapeQueue:
             self.place = ("group", shape.group)
         elif isinstance(strategy, NodeAffinity) and not strategy.soft:
             self.place = ("node", strategy.node_id)
+
+    def welcome(self, pool: Pool) -> bool:
+        """Whether the labels of ``pool`` meet one of the alternatives."""
+        return any(pool.accepts(conditions) for conditions in self.alternatives)
 
     @property
     def resources(self) -> dict[str, float]:

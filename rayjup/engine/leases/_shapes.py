@@ -31,12 +31,15 @@ class NodeAffinity:
 class Labels:
     """Nodes whose labels meet all ``hard`` conditions, preferably the ``soft`` ones too.
 
+    Where no such node has room now, those that meet one of ``fallbacks``, in that order.
+
     A condition is a pair of key and ``"v"``, ``"!v"``, ``"in(a,b)"``, ``"!in(a,b)"``, ``"*"`` (the
     label exists) or ``"!*"`` (it does not). A missing label meets the conditions with ``!``.
     """
 
     hard: Conditions = ()
     soft: Conditions = ()
+    fallbacks: tuple[Conditions, ...] = ()
 
     @classmethod
     def of(cls, hard: Mapping[str, str] | None = None, soft: Mapping[str, str] | None = None) -> Labels:

@@ -17,7 +17,7 @@ from rayjup.engine.leases._infeasible import group_obstacle, obstacle
 from rayjup.engine.leases._placement import Order
 from rayjup.engine.leases._queues import Request, ShapeQueue, Waiting
 from rayjup.engine.leases._resources import FULL, Amounts, Bundle, Node, Pool, from_units, to_units
-from rayjup.engine.leases._shapes import Shape, Spread
+from rayjup.engine.leases._shapes import Conditions, Shape, Spread
 from rayjup.engine.leases._snapshot import snapshot
 
 QUEUES_KEPT = 4096  # of shapes nobody waits for, before they are thrown away
@@ -89,6 +89,17 @@ class LeaseScheduler:
     def total(self) -> dict[str, float]:
         """What the whole cluster has."""
         return from_units(self._book.total)
+
+    def obstacle(self, waiting: str | bytes) -> str:
+        """Why a request (or group) can never be served as the cluster is; "" if it can, or does not wait."""
+        if isinstance(waiting, bytes):
+            group = self._pending.get(waiting)
+            possible, text = self._group_obstacle(group) if group is not None else (True, "")
+            return "" if possible else text
+        request = self._book.requests.get(waiting)
+        if request is None or request.queue.infeasible is None:
+            return ""
+        return obstacle(request.queue, self._book)[1]
 
     def snapshot(self) -> dict[str, Any]:
         """Nodes, leases, groups and demand as plain data, for the state API."""
@@ -211,9 +222,7 @@ class LeaseScheduler:
             raise ValueError(
                 f"placement group {event.group_id.hex()} exists already: give each an id of its own"
             )
-        group = Group(
-            event.group_id, event.client, event.bundles, event.strategy, event.detached, book.number()
-        )
+        group = Group(event, book.number())
         book.groups[group.id] = self._pending[group.id] = group
         book.client(group.client).groups[group.id] = None
         self._place_group(group, True)
@@ -316,7 +325,7 @@ class LeaseScheduler:
         if isinstance(pool, Bundle):
             shape = queue.shape
             return pool.group_id == shape.group and shape.bundle in (-1, pool.index)
-        if queue.shape.group is not None or not pool.accepts(queue.conditions):
+        if queue.shape.group is not None or not queue.welcome(pool):
             return False
         if queue.target is None or queue.target == pool.key:
             return True
@@ -344,17 +353,20 @@ class LeaseScheduler:
                 return None
         if isinstance(shape.strategy, Spread):
             return nodes.index(amounts, (), Order.LEASES).best()
-        if not amounts and shape.kind == "actor" and not queue.conditions:
+        if not amounts and shape.kind == "actor" and queue.alternatives == ((),):
             return nodes.index(amounts, (), Order.ACTORS).best()
         if queue.soft_conditions:
-            both = queue.conditions + queue.soft_conditions
+            both = queue.alternatives[0] + queue.soft_conditions
             preferred = nodes.index(amounts, both, Order.UTILIZATION).best()
             if preferred is not None:
                 return preferred
-        best = nodes.index(amounts, queue.conditions, Order.UTILIZATION).best()
-        return best and self._nearer(queue, request, best)
+        for conditions in queue.alternatives:
+            best = nodes.index(amounts, conditions, Order.UTILIZATION).best()
+            if best is not None:
+                return self._nearer(queue, request, best, conditions)
+        return None
 
-    def _nearer(self, queue: ShapeQueue, request: Request, best: Node) -> Node:
+    def _nearer(self, queue: ShapeQueue, request: Request, best: Node, conditions: Conditions) -> Node:
         """The node near the data or the client instead of ``best``, unless it is too busy for that."""
         nodes = self._book.nodes.pools
         near: list[str] = []
@@ -367,7 +379,7 @@ class LeaseScheduler:
             # Equally busy is near enough: going elsewhere would gain nothing.
             if node is None or node.utilization >= max(self._threshold, best.utilization + 1):
                 continue
-            if self._usable(queue, node):
+            if node.accepts(conditions) and self._usable(queue, node):
                 return node
         return best
 
@@ -395,11 +407,11 @@ class LeaseScheduler:
         # Trying out a plan is dear, so first the cheap question whether there is enough at all.
         if all(book.free.get(name, 0) >= amount for name, amount in needed.items()):
             kept = [pool for pool in self._claims.pools(group) if isinstance(pool, Node)]
-            found = plan(group.strategy, missing, group.used_nodes(), FreeNow(book.nodes, group, kept))
+            found = plan(group, FreeNow(book.nodes, group, kept))
         if found is None:
             if tell:
-                text = group_obstacle(group, [n for n in book.nodes.pools.values() if n.accepts(())])
-                book.out.append(m.GroupPending(group.id, text))
+                possible, text = self._group_obstacle(group)
+                book.out.append(m.GroupPending(group.id, text, possible))
                 self._ask(group.names, None, len(missing), lambda pool: True, None, ())
             return
         del self._pending[group.id]
@@ -408,6 +420,9 @@ class LeaseScheduler:
         placed = [bundle.on.key for bundle in group.bundles if bundle is not None]
         book.out.append(m.GroupPlaced(group.id, group.client, placed))
         self._open_again(self._claims.drop(group))
+
+    def _group_obstacle(self, group: Group) -> tuple[bool, str]:
+        return group_obstacle(group, [n for n in self._book.nodes.pools.values() if n.accepts(())])
 
     # -- nobody waits forever ----------------------------------------------------------------------
 
@@ -450,7 +465,7 @@ class LeaseScheduler:
         if isinstance(owner, Group):
             nodes = sorted(self._book.nodes.pools.values(), key=lambda n: (n.utilization, n.rank))
             supply = Listed([n for n in nodes if n.accepts(())], lambda node: node.ever)
-            found = plan(owner.strategy, owner.missing(), owner.used_nodes(), supply)
+            found = plan(owner, supply)
             parts = [(node, owner.wanted[index]) for index, node in (found or {}).items()]
         else:
             pool = nearest(self._candidates(owner), owner.amounts)
@@ -467,7 +482,11 @@ class LeaseScheduler:
         target = self._target(queue) if queue.target is not None else None
         if target is not None:
             return [target]
-        return [*self._book.nodes.index(queue.amounts, queue.conditions, Order.UTILIZATION).candidates()]
+        found: dict[Pool, None] = {}
+        for conditions in queue.alternatives:
+            index = self._book.nodes.index(queue.amounts, conditions, Order.UTILIZATION)
+            found.update(dict.fromkeys(index.candidates()))
+        return list(found)
 
     def _drop_claims_on(self, pool: Pool) -> None:
         for owner in list(pool.claims):
@@ -499,8 +518,9 @@ class LeaseScheduler:
 
     def _tell_infeasible(self, queue: ShapeQueue, requests: list[Request]) -> None:
         missing, text = queue.infeasible or ({}, "")
+        hopeless = queue.place is not None and queue.place[0] == "node"
         for request in requests:
-            self._book.out.append(m.Infeasible(request.id, request.client, dict(missing), text))
+            self._book.out.append(m.Infeasible(request.id, request.client, dict(missing), text, hopeless))
 
     def _feasible(self, queue: ShapeQueue) -> bool:
         shape = queue.shape
@@ -512,7 +532,11 @@ class LeaseScheduler:
             return any(all(w.get(n, 0) >= a for n, a in queue.amounts.items()) for w in wanted)
         if queue.target is not None and (queue.place is not None or self._target(queue) is not None):
             return self._target(queue) is not None
-        return self._book.nodes.index(queue.amounts, queue.conditions, Order.UTILIZATION).feasible()
+        nodes = self._book.nodes
+        return any(
+            nodes.index(queue.amounts, conditions, Order.UTILIZATION).feasible()
+            for conditions in queue.alternatives
+        )
 
     def _ask(self, names: Any, where: bytes | None, wanted: int, suits: Any, but: Any, clients: Any) -> None:
         self._book.out += self._book.holdings.ask(names, where, wanted, suits, but, clients)

@@ -50,6 +50,7 @@ class NodeAgent:
         self.session_dir = session_dir
         self.resources = resources
         self.name = name
+        self.labels: dict[str, str] = {"ray.io/node-id": node_id}
         self.to_head = send
         self.socket_dir = f"{session_dir}/{node_id[:8]}"
         self.agent_path = f"{self.socket_dir}/agent.sock"
@@ -140,6 +141,7 @@ class NodeAgent:
             "store_dir": self.store_dir,
             "log_dir": self.log_dir,
             "host": self.host,
+            "labels": self.labels,
         }
 
     # -- local processes

@@ -312,6 +312,8 @@ def _death(info: dict[str, Any]) -> BaseException:
     if "error" in info:
         error: BaseException = info["error"]
         return error
+    if "unschedulable" in info:
+        return exceptions.ActorUnschedulableError(info["unschedulable"])
     fields = dict(info)
     cause = fields.pop("cause")
     if cause is not None:

@@ -38,6 +38,8 @@ class AgentLink:
             "grant": lambda *fields: runtime.tasks.on_grant(*fields),
             "reclaim": lambda *fields: runtime.tasks.on_reclaim(*fields),
             "revoke": lambda *fields: runtime.tasks.on_revoke(*fields),
+            "unschedulable": lambda *fields: runtime.tasks.on_unschedulable(*fields),
+            "group": lambda *fields: runtime.groups.on_state(*fields),
             "actor": lambda *fields: runtime.actors.on_state(*fields),
         }
         self.on_lost: Callable[[], None] = self._fail_everything
@@ -134,6 +136,7 @@ class AgentLink:
                 self._answers[request] = (False, packed)
         self.runtime.tasks.fail_all(error)
         self.runtime.actors.fail_all(error)
+        self.runtime.groups.fail_all(error)
         self.runtime.reactor.kick()
 
     @property

@@ -28,6 +28,7 @@ from rayjup.engine.ownership import object_ref
 from rayjup.engine.ownership.exports import Exports
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime.actor_calls import ActorCalls
+from rayjup.engine.runtime.groups import GroupCalls
 from rayjup.engine.runtime.link import AgentLink
 from rayjup.engine.runtime.tasks import Tasks
 
@@ -69,6 +70,9 @@ class Runtime:
         self.exports = Exports(self)
         self.tasks = Tasks(self)
         self.actors = ActorCalls(self)
+        self.groups = GroupCalls(self)
+        # In an executor: (id, captures children) of the placement group in which the call runs.
+        self.group: tuple[bytes, bool] | None = None
         self.reactor = Reactor(self._tick, self._busy)
         # Listen before the agent knows us: it may send callers here at once.
         self.address: str = f"{os.path.dirname(agent_path)}/w-{self.worker_id[:8].hex()}.sock"

@@ -100,15 +100,17 @@ class Lease:
 class Pool:
     """Leases of one shape and the calls that wait for one."""
 
-    __slots__ = ("backlog", "dirty", "id", "leases", "shape", "wanted")
+    __slots__ = ("backlog", "dirty", "error", "id", "key", "leases", "shape", "wanted")
 
-    def __init__(self, id: int, shape: dict[str, Any]) -> None:
+    def __init__(self, id: int, key: Any, shape: dict[str, Any]) -> None:
         self.id = id
+        self.key = key
         self.shape = shape
         self.leases: list[Lease] = []
         self.backlog: deque[Task] = deque()
         self.wanted = 0  # leases asked for and not granted yet
         self.dirty = False
+        self.error: BaseException | None = None  # why nothing can run here any more
 
     def free_lease(self, depth: int) -> Lease | None:
         """The least loaded lease that may take a call of a function pipelined to ``depth``."""
@@ -134,6 +136,7 @@ class Tasks:
         self.waiting: dict[int, Task] = {}  # calls whose dependencies are not there yet
         self.pools: dict[Any, Pool] = {}
         self._pools_by_id: dict[int, Pool] = {}
+        self._pool_numbers = itertools.count(1)
         self._dirty_pools: list[Pool] = []
         self.dirty_peers: set[Peer] = set()
         self.functions: list[Function] = []
@@ -149,7 +152,7 @@ class Tasks:
             with self.lock:
                 pool = self.pools.get(key)
                 if pool is None:
-                    pool = Pool(len(self.pools) + 1, shape)
+                    pool = Pool(next(self._pool_numbers), key, shape)
                     self._pools_by_id[pool.id] = pool
                     self.pools[key] = pool
         return pool
@@ -249,8 +252,8 @@ class Tasks:
                 if lease is not None:
                     self._push(lease, task)
                     return
-            lost = self.runtime.link.lost
-            if not lost:
+            error = self.runtime.link.error() if self.runtime.link.lost else pool.error
+            if error is None:
                 pool.backlog.append(task)
                 if not pool.dirty:
                     pool.dirty = True
@@ -258,8 +261,8 @@ class Tasks:
                     if not pool.wanted:
                         self._ask_for_leases()
                     self.wake_background()
-        if lost:
-            self.fail(task, self.runtime.link.error())
+        if error is not None:
+            self.fail(task, error)
 
     def _push(self, lease: Lease, task: Task) -> None:
         lease.inflight[task.seq] = task
@@ -322,7 +325,10 @@ class Tasks:
 
     def on_grant(self, pool_id: int, lease_id: str, address: str) -> None:
         """The node granted a lease on the executor listening at ``address``."""
-        pool = self._pools_by_id[pool_id]
+        pool = self._pools_by_id.get(pool_id)
+        if pool is None:
+            self.runtime.link.send(("release", lease_id))
+            return
         peer = self.runtime.peer_at(address)
         with self.lock:
             pool.wanted = max(0, pool.wanted - 1)
@@ -361,6 +367,25 @@ class Tasks:
                         lease.doomed = reason
                         lease.drain = True
 
+    def on_unschedulable(self, pool_id: int, kind: str, why: str) -> None:
+        """What waits for leases of this pool can never run; with kind "group" nor can what comes later."""
+        pool = self._pools_by_id.get(pool_id)
+        if pool is None:
+            return
+        error: BaseException = exceptions.TaskUnschedulableError(why)
+        with self.lock:
+            pool.wanted = 0
+            tasks = list(pool.backlog)
+            pool.backlog.clear()
+            if kind == "group":
+                error = pool.error = exceptions.TaskPlacementGroupRemoved()
+                # Nobody finds it any more: programs make and remove groups without end.
+                self.pools.pop(pool.key, None)
+                del self._pools_by_id[pool_id]
+        for task in tasks:
+            if task.refs is not None:
+                self.fail(task, error)
+
     def _refill(self, lease: Lease) -> None:
         pool = lease.pool
         backlog = pool.backlog
@@ -389,10 +414,12 @@ class Tasks:
         lease.peer.state = None
         self.runtime.link.send(("release", lease.id))
 
-    def release_idle(self) -> None:
-        """Give back all idle leases now, so that what is free shows."""
+    def release_idle(self, group: bytes | None = None) -> None:
+        """Give back all idle leases now (or those in one placement group), so that what is free shows."""
         with self.lock:
             for pool in self.pools.values():
+                if group is not None and pool.shape.get("group") != group:
+                    continue
                 for lease in [held for held in pool.leases if not held.inflight]:
                     self._release(lease)
 

@@ -168,7 +168,7 @@ class Dispatcher:
         except exceptions.RayActorError as error:
             results = batch.fail(error)
             self._replace(worker)
-        except Exception as error:  # whatever the whole batch raised, such as a result that can't be pickled
+        except Exception as error:  # noqa: BLE001 - of the whole batch: say, a result that can't be pickled
             results = batch.fail(error)
         self._give(batch, results)
 

@@ -339,3 +339,13 @@ def _size(obj: Any) -> int:
     if callable(usage) and not isinstance(obj, type):
         return int(getattr(usage(), "sum", lambda: 0)())
     return 0
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RayBatchedCalls":  # None without joblib, as in Ray
+        try:
+            from rayjup.util.joblib.ray_backend import RayBatchedCalls
+        except ImportError:
+            return None
+        return RayBatchedCalls
+    raise AttributeError(f"module 'rayjup.util.multiprocessing.pool' has no attribute {name!r}")

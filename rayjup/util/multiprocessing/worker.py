@@ -45,7 +45,7 @@ def _error(error: Exception) -> PoolTaskError:
     text = traceback.format_exc()
     try:
         cloudpickle.loads(cloudpickle.dumps(error))
-    except Exception as reason:  # any error of any user's __reduce__
+    except Exception as reason:  # noqa: BLE001 - any error of any user's __reduce__
         error = RuntimeError(f"{type(error).__name__}: {error} (the error itself can't be pickled: {reason})")
     return PoolTaskError(error, text)
 
@@ -68,6 +68,6 @@ class PoolActor:
         for args, kwargs in batch:
             try:
                 results.append(func(*args, **(kwargs or {})))
-            except Exception as error:  # it is the result of this item, not the end of the process
+            except Exception as error:  # noqa: BLE001 - it is the result of this item, not the end of the process
                 results.append(_error(error))
         return results

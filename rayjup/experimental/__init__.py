@@ -1,0 +1,1 @@
+"""Parts of Ray's API that may still change."""

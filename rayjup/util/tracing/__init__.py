@@ -1,0 +1,1 @@
+"""OpenTelemetry tracing (mirrors ``ray.util.tracing``)."""
