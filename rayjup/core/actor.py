@@ -38,8 +38,7 @@ def method(*args: Any, **kwargs: Any) -> Any:
     """
     if args or not kwargs:
         raise ValueError(
-            "The @ray.method decorator must be applied using at least one of its keyword arguments, "
-            "for example: @ray.method(num_returns=2)."
+            "@ray.method takes options by keyword and needs at least one, such as @ray.method(num_returns=2)."
         )
     options = MethodOptions.parse(**kwargs)
 
@@ -67,8 +66,8 @@ class ActorClass:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            f"Actors cannot be instantiated directly. Instead of '{self.__name__}()', "
-            f"use '{self.__name__}.remote()'."
+            f"{self.__name__} is an actor class, which cannot be instantiated directly: write "
+            f"{self.__name__}.remote(…), which returns a handle."
         )
 
     def __init_subclass__(cls) -> None:
@@ -78,8 +77,8 @@ class ActorClass:
 
     def __mro_entries__(self, bases: Any) -> Any:
         raise ActorClassInheritanceException(
-            f"Attempted to define a subclass of the actor class {self.__name__}. Inheriting from actor "
-            "classes is not supported: derive from the plain class, and put @ray.remote on the derived one."
+            f"{self.__name__} is an actor class, which cannot be a base class: derive from the plain class, "
+            "and put @ray.remote on the derived one."
         )
 
     def options(self, **changes: Any) -> ActorClass:
@@ -245,8 +244,8 @@ class ActorMethod:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            f"Actor methods cannot be called directly. Instead of running 'object.{self._name}()', "
-            f"try 'object.{self._name}.remote()'."
+            f"{self._name} is a method of an actor, which cannot be called directly: write "
+            f"actor.{self._name}.remote(…), which returns a ref."
         )
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:

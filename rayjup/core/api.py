@@ -109,8 +109,8 @@ def init(
         if ignore_reinit_error:
             return RayContext(session)
         raise RuntimeError(
-            "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
-            "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
+            "ray.init() was called twice: this process is connected already. Call ray.shutdown() first, or "
+            "pass ignore_reinit_error=True to keep the connection there is."
         )
     given = (
         address if address is not None else os.environ.get("RAYJUP_ADDRESS") or os.environ.get("RAY_ADDRESS")
@@ -130,8 +130,8 @@ def init(
         ]
         if clash and address is not None:
             raise ValueError(
-                f"When connecting to an existing cluster, {' and '.join(clash)} must not be provided: "
-                "the cluster has what it has. Leave them out, or leave out the address to start one."
+                f"{' and '.join(clash)} cannot be set for a cluster that runs already: "
+                "it has what it has. Leave them out, or leave out the address to start one."
             )
     if owned:
         cluster = manager.start(
@@ -320,9 +320,8 @@ def remote(*args: Any, **kwargs: Any) -> Any:
         return _make_remote(args[0], {})
     if args or not kwargs:
         raise TypeError(
-            "The @ray.remote decorator must be applied either with no arguments and no parentheses, for "
-            "example '@ray.remote', or it must be applied using some of its options as keywords, for example "
-            "'@ray.remote(num_returns=2, resources={\"CustomResource\": 1})'."
+            "@ray.remote takes a function or class and nothing else (@ray.remote), or options by keyword "
+            "(@ray.remote(num_cpus=2)). Give the options their names."
         )
     return lambda target: _make_remote(target, kwargs)
 
@@ -334,7 +333,7 @@ def _make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction | Actor
         return ActorClass(target, ActorOptions.parse(**options))
     if inspect.isfunction(target) or callable(target):
         return RemoteFunction(target, TaskOptions.parse(**options))
-    raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
+    raise TypeError(f"@ray.remote is for functions and classes, not for {type(target).__name__} objects.")
 
 
 def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bool = False) -> Any:
@@ -374,8 +373,8 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         if hasattr(object_refs, "__rayjup_get__"):
             return object_refs.__rayjup_get__(timeout)
         raise ValueError(
-            f"Invalid type of object refs, {type(object_refs)}, is given. 'object_refs' must either be an "
-            "ObjectRef or a list of ObjectRefs."
+            f"get() was given {type(object_refs)}: it takes an ObjectRef or a list of ObjectRefs, as "
+            ".remote() and put() return them."
         )
     for ref in object_refs:
         if type(ref) is not ObjectRef:
@@ -409,8 +408,8 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: str = "object_stor
         session = sessions.require()
     if isinstance(value, ObjectRef):
         raise TypeError(
-            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap "
-            "the ray.ObjectRef in a list and call 'put' on it."
+            "put() was given an ObjectRef, whose value is stored already: pass the ref itself on, or put a "
+            "list that holds it."
         )
     return session.runtime.put(value)
 
@@ -438,24 +437,26 @@ def wait(
     """
     session = sessions.require()
     if isinstance(object_refs, (ObjectRef, ObjectRefGenerator)):
-        raise TypeError("wait() expected a list of ray.ObjectRef, got a single ray.ObjectRef")
+        raise TypeError("wait() takes a list of ObjectRefs, not a single one: write wait([ref])")
     if not isinstance(object_refs, (list, tuple)):
-        raise TypeError(f"wait() expected a list of ray.ObjectRef, got {type(object_refs)}")
+        raise TypeError(f"wait() takes a list of ObjectRefs, not {type(object_refs)}")
     refs = list(object_refs)
     kinds = set(map(type, refs))
     if kinds - {ObjectRef, ObjectRefGenerator}:
         wrong = next(kind for kind in kinds if kind not in (ObjectRef, ObjectRefGenerator))
-        raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {wrong}")
+        raise TypeError(f"wait() takes a list of ObjectRefs; this one also holds {wrong}")
     if timeout is not None and timeout < 0:
-        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
+        raise ValueError(f"wait(timeout={timeout}): seconds to wait cannot be negative")
     if not refs:
         return [], []
     if len(set(map(id, refs))) != len(refs):  # there is one ref per object in a process
-        raise ValueError("Wait requires a list of unique object refs.")
+        raise ValueError(
+            "wait() was given the same ref twice: each may be there once, give a list of unique refs"
+        )
     if num_returns <= 0:
-        raise ValueError(f"Invalid number of objects to return {num_returns}: it must be at least 1.")
+        raise ValueError(f"wait(num_returns={num_returns}) must be at least 1")
     if num_returns > len(refs):
-        raise ValueError(f"num_returns cannot be greater than the number of objects provided ({len(refs)}).")
+        raise ValueError(f"wait(num_returns={num_returns}) wants more than the {len(refs)} refs it was given")
     return session.runtime.wait(refs, num_returns, timeout)
 
 
@@ -469,9 +470,7 @@ def cancel(ref: ObjectRef, *, force: bool = False, recursive: bool = True) -> No
     if isinstance(ref, ObjectRefGenerator):
         ref = ref.completed()
     if not isinstance(ref, ObjectRef):
-        raise TypeError(
-            f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ref)}."
-        )
+        raise TypeError(f"cancel() takes the ObjectRef of a call, not {type(ref)}; ray.kill() ends an actor.")
     task = ref._task
     if force and task is not None and task.pool is None:
         raise ValueError("force=True is not supported for actor tasks: use ray.kill() to end the actor.")
@@ -485,9 +484,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     """
     session = sessions.require()
     if not isinstance(actor, ActorHandle):
-        raise ValueError(
-            f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}."
-        )
+        raise ValueError(f"kill() takes the handle of an actor, not {type(actor)}; ray.cancel() ends a task.")
     session.runtime.actors.kill(actor._id, no_restart)
 
 
@@ -501,7 +498,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """
     session = sessions.require()
     if not name:
-        raise ValueError("Please supply a non-empty value to get_actor")
+        raise ValueError("get_actor() needs the name of an actor, not an empty string")
     found = session.runtime.link.request("get_actor", namespace or session.namespace, name)
     return ActorHandle(found["actor_id"], found["meta"], None)
 

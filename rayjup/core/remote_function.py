@@ -60,8 +60,8 @@ class RemoteFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            f"Remote functions cannot be called directly. Instead of running '{self._name}()', "
-            f"try '{self._name}.remote()'."
+            f"{self._name} is a remote function, which cannot be called directly: write "
+            f"{self._name}.remote(…), which returns a ref, and ray.get(ref) for the value."
         )
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:

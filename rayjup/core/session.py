@@ -91,5 +91,5 @@ def connected() -> Session:
     if session is None and executing.executor is not None:
         session = attach_executor()
     if session is None or session.runtime.closed:
-        raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
+        raise RaySystemError("rayjup is not connected to a cluster: call ray.init() first.")
     return session

@@ -233,19 +233,20 @@ def test_a_group_is_left_and_joined_again(ray_cluster, backend):
 
 def test_a_group_created_from_outside(ray_cluster, backend):
     members = make_members(3)
-    collective.create_collective_group(members, 3, [2, 0, 1], backend=backend, group_name="declared")
+    name = f"declared-{backend}"
+    collective.create_collective_group(members, 3, [2, 0, 1], backend=backend, group_name=name)
 
     def body(_):
         import numpy as np
         from ray.util import collective
 
         array = np.ones(4)
-        collective.allreduce(array, "declared")
-        return array[0], collective.get_rank("declared")
+        collective.allreduce(array, name)
+        return array[0], collective.get_rank(name)
 
     assert call(members, body) == [(3, 2), (3, 0), (3, 1)]
     with pytest.raises(RuntimeError, match="twice"):
-        collective.create_collective_group(members, 3, [0, 1, 2], backend=backend, group_name="declared")
+        collective.create_collective_group(members, 3, [0, 1, 2], backend=backend, group_name=name)
 
 
 def test_wrong_declarations(ray_cluster):

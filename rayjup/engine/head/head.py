@@ -566,7 +566,7 @@ class Head:
         actor = self.actors.named(namespace, name)
         if actor is None:
             raise ValueError(
-                f"Failed to look up actor with name '{name}' in namespace '{namespace}'. Either it was never "
+                f"there is no actor named '{name}' in the namespace '{namespace}': it was never "
                 "created, its creator is gone, or it is dead; rayjup.util.list_named_actors() shows those "
                 "there are."
             )

@@ -182,7 +182,7 @@ def create_collective_group(
     }
     if not rendezvous.ask(group_name, "declare", declaration):
         raise RuntimeError(
-            f"Trying to initialize a group twice: {group_name!r} exists. destroy_collective_group() ends it."
+            f"the collective group {group_name!r} exists already: destroy_collective_group() ends it."
         )
 
 
