@@ -85,7 +85,7 @@ def test_remote_things_are_not_called_directly():
     says(caught.value, "work", "cannot be called directly", "work.remote(")
     with pytest.raises(TypeError) as caught:
         Actor()
-    says(caught.value, "Actor", "Actor.remote()")
+    says(caught.value, "Actor", "Actor.remote(")
     for bad in (5, "text", [work]):
         with pytest.raises(TypeError, match=r"@ray\.remote"):
             ray.remote(bad)
