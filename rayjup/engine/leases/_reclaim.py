@@ -53,8 +53,10 @@ class Holdings:
                 self._by_name.setdefault((where, name), {})[key] = None
         row.count += 1
         row.pools[pool] += 1
-        if not row.asked:
-            self.unsettled[key] = None
+        # What it was asked for may be leases that it cannot give (their calls wait for others);
+        # the new one it may have to spare.
+        row.asked = 0
+        self.unsettled[key] = None
 
     def remove(self, client: str, shape: Shape, pool: Pool) -> None:
         key = (client, shape)
@@ -76,6 +78,11 @@ class Holdings:
             row.asked -= 1
         if not row.asked:
             self.unsettled[key] = None
+
+    def waits_no_more(self, client: str, shape: Shape) -> None:
+        """The client may be asked for leases of ``shape`` from now on."""
+        if (client, shape) in self._rows:
+            self.unsettled[(client, shape)] = None
 
     def ask(
         self,

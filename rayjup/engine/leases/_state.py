@@ -183,6 +183,8 @@ class LeaseScheduler:
     def _cancelled(self, event: m.Cancelled) -> None:
         request = self._book.requests.get(event.request_id)
         if request is not None:
+            # It was not asked for leases while it waited for such itself.
+            self._book.holdings.waits_no_more(request.client, request.queue.shape)
             self._shrink(request, max(0, event.keep))
 
     def _released(self, event: m.Released) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _FRAME_CALLS = 64  # calls that are sent without waiting for more
 _LINGER_S = 0.25  # an idle lease is kept this long
+_CONTENDED_S = 0.5  # so long after others have asked, idle leases are not kept at all
 _MIN_HOLD_S = 0.05  # a lease somebody else waits for is kept at least this long
 _MAX_WANTED = 4096
 _INDEX = [i.to_bytes(4, "little") for i in range(256)]
@@ -100,7 +101,7 @@ class Lease:
 class Pool:
     """Leases of one shape and the calls that wait for one."""
 
-    __slots__ = ("backlog", "dirty", "error", "id", "key", "leases", "shape", "wanted")
+    __slots__ = ("backlog", "contended_until", "dirty", "error", "id", "key", "leases", "shape", "wanted")
 
     def __init__(self, id: int, key: Any, shape: dict[str, Any]) -> None:
         self.id = id
@@ -110,6 +111,7 @@ class Pool:
         self.backlog: deque[Task] = deque()
         self.wanted = 0  # leases asked for and not granted yet
         self.dirty = False
+        self.contended_until = 0.0  # others have asked for leases like ours
         self.error: BaseException | None = None  # why nothing can run here any more
 
     def free_lease(self, depth: int) -> Lease | None:
@@ -352,6 +354,7 @@ class Tasks:
             return
         now = time.monotonic()
         with self.lock:
+            pool.contended_until = now + _CONTENDED_S
             for lease in sorted(pool.leases, key=lambda held: len(held.inflight))[:wanted]:
                 if not lease.inflight:
                     self._release(lease)
@@ -403,7 +406,7 @@ class Tasks:
                 self._dirty_pools.append(pool)
         if not lease.inflight:
             lease.idle_since = time.monotonic()
-            if lease.drain or lease.drain_at:
+            if lease.drain or lease.drain_at or lease.idle_since < pool.contended_until:
                 self._release(lease)
                 if backlog and not pool.dirty:
                     pool.dirty = True
