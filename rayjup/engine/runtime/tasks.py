@@ -480,7 +480,8 @@ class Tasks:
     def _progress(self, lease: Lease) -> None:
         with self.lock:
             lease.stuck = False
-            self._refill(lease)
+            if lease.peer.state is lease:  # a tick may have given it back meanwhile
+                self._refill(lease)
 
     def _finish(self, peer: Peer, task: Task, message: Message) -> None:
         _, _, status, value, micros, _ = message
@@ -572,7 +573,7 @@ class Tasks:
                 pool.backlog.appendleft(task)
                 task.lease = None
             for pool in {task.pool for task in tasks}:
-                for lease in pool.leases:
+                for lease in list(pool.leases):  # an idle one may be given back
                     self._refill(lease)
                 if pool.backlog and not pool.dirty:
                     pool.dirty = True
