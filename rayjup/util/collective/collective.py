@@ -164,7 +164,7 @@ def create_collective_group(
     _class_for(backend)
     if len(ranks) != len(actors):
         raise RuntimeError(
-            f"Each actor should correspond to one rank. Got '{len(ranks)}' ranks but '{len(actors)}' actors"
+            f"every member needs one rank: there are {len(ranks)} ranks for {len(actors)} actors"
         )
     if set(ranks) != set(range(len(ranks))):
         raise RuntimeError(
@@ -182,7 +182,7 @@ def create_collective_group(
     }
     if not rendezvous.ask(group_name, "declare", declaration):
         raise RuntimeError(
-            f"the collective group {group_name!r} exists already: destroy_collective_group() ends it."
+            f"the collective group {group_name!r} cannot be declared twice: destroy_collective_group() ends it."
         )
 
 
