@@ -255,7 +255,7 @@ def test_wrong_declarations(ray_cluster):
     def declare(world_size, ranks):
         collective.create_collective_group(members, world_size, ranks, backend="gloo", group_name="wrong")
 
-    with pytest.raises(RuntimeError, match="Each actor should correspond to one rank"):
+    with pytest.raises(RuntimeError, match="one rank"):
         declare(2, [0])
     with pytest.raises(RuntimeError, match="permutation"):
         declare(2, [0, 2])

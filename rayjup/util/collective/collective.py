@@ -182,7 +182,8 @@ def create_collective_group(
     }
     if not rendezvous.ask(group_name, "declare", declaration):
         raise RuntimeError(
-            f"the collective group {group_name!r} cannot be declared twice: destroy_collective_group() ends it."
+            f"the collective group {group_name!r} cannot be declared twice: "
+            "destroy_collective_group() ends the one there is."
         )
 
 
