@@ -114,7 +114,7 @@ class Plan:
         for node in self.nodes:
             if isinstance(node, FunctionNode):
                 raise NotImplementedError(
-                    f"a compiled graph runs inside actors: only actor method nodes can be in it, not {node!r}; "
+                    f"a compiled graph runs in actors: only actor method nodes can be in it, not {node!r}; "
                     "make the function a method of an actor, or use execute() without compiling the graph."
                 )
             known = (InputNode, InputAttributeNode, MultiOutputNode, ClassMethodNode)
