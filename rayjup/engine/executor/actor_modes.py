@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rayjup.base.exceptions import ActorDiedError, TaskCancelledError
 from rayjup.base.exceptions import ActorDiedErrorContext as Death
 from rayjup.engine.executor import streams
+from rayjup.engine.executor.loop import LaneSelector
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
@@ -204,7 +205,8 @@ class AsyncMode:
         self.executor = executor
         self.limit = limit
         self.active = 0
-        self.loop = asyncio.new_event_loop()
+        reactor = executor.runtime.reactor
+        self.loop = asyncio.SelectorEventLoop(LaneSelector(reactor, self._before_wait, self._after_wait))
         asyncio.set_event_loop(self.loop)
         self.unflushed: set[Peer] = set()
 
@@ -212,20 +214,21 @@ class AsyncMode:
         """Run the event loop until the actor ends."""
         reactor = self.executor.runtime.reactor
         with reactor.leading():
-            self.loop.add_reader(reactor.fileno, self._on_events)
-            self.loop.call_soon(self._on_events)
             self.loop.run_forever()
-            self.loop.remove_reader(reactor.fileno)
+            self._flush()
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
 
-    def _on_events(self) -> None:
-        executor = self.executor
-        executor.runtime.reactor.poll(0)
-        self._start_calls()
-        executor.settle()
-        if executor.exit_code is not None:
+    def _before_wait(self, may_sleep: bool) -> None:
+        if self.unflushed:
             self._flush()
+        if may_sleep:
+            self.executor.settle()
+
+    def _after_wait(self) -> None:
+        if self.executor.queue:
+            self._start_calls()
+        if self.executor.exit_code is not None:
             self.loop.stop()
 
     def _start_calls(self) -> None:
@@ -272,13 +275,11 @@ class AsyncMode:
         del value, problem  # its traceback refers to this frame, and so to the arguments
         executor.coroutines.pop((peer, seq), None)
         self.active -= 1
-        if not self.unflushed:
-            self.loop.call_soon(self._flush)
         self.unflushed.add(peer)
         if executor.queue:
             self._start_calls()
         if executor.exit_code is not None:
-            self.loop.call_soon(self._on_events)
+            self.loop.stop()
 
     def _flush(self) -> None:
         peers, self.unflushed = self.unflushed, set()
