@@ -12,6 +12,7 @@ from __future__ import annotations
 # The wrappers in `signal` turn numbers into enums, which costs ten times the call.
 import _signal  # type: ignore[import-not-found]  # typeshed knows the wrappers only
 import contextlib
+import mmap
 import os
 import select
 import threading
@@ -51,7 +52,7 @@ class Reactor:
     """
 
     def __init__(self, on_tick: Callable[[], None], busy: Callable[[], bool]) -> None:
-        self.buffer = memoryview(bytearray(256 * 1024))
+        self.buffer = memoryview(mmap.mmap(-1, 256 * 1024))  # takes memory only as far as it is used
         self.on_tick = on_tick
         self.busy = busy
         self.closed = False
