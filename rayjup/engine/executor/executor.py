@@ -62,6 +62,7 @@ class Executor:
         self.home: tuple[bytes, bool] | None = None  # the placement group of the actor
         self.coroutines: dict[Any, Any] = {}
         self.threaded: actor_modes.ThreadedMode | None = None
+        self.asynchronous = False  # runs the calls of an actor as coroutines
         self.consumed: dict[tuple[Peer, int], int] = {}  # items taken, of generators that wait for that
         self.runtime = Runtime("executor", agent_path, job_id, {"token": token})
         self.runtime.on_calls = self.on_calls
@@ -162,8 +163,10 @@ class Executor:
             held = self.runtime.exports.register_held(fresh, peer)
         now = time.perf_counter()
         self.running = None
-        if self._cancelled:
-            self._cancelled.discard((peer, seq))  # it came too late
+        if self._cancelled and (peer, seq) in self._cancelled:
+            self._cancelled.discard((peer, seq))
+            if self.actor_spec is not None:  # actors are not interrupted, but nobody gets the result
+                status, data = self.error_reply(KeyboardInterrupt(), target, peer)
         if self._replied is not peer:
             if self._replied is not None:
                 self._replied.flush()
@@ -172,6 +175,11 @@ class Executor:
         if not self.queue or now - self._last_flush > _BATCH_S:
             self._last_flush = now
             peer.flush()
+
+    def is_cancelled(self) -> bool:
+        """Whether the call in which the asking thread is was cancelled."""
+        running = self.context()
+        return running is not None and (running.peer, running.seq) in self._cancelled
 
     def check_cancelled(self, peer: Peer, seq: int) -> None:
         """Raise for a call that was cancelled before it started."""
@@ -261,20 +269,21 @@ class Executor:
         running = self.running
         if running is not None and running[0] is peer and running[1][1] == seq:
             self._cancelled.add((peer, seq))
+            if self.actor_spec is not None:
+                if recursive:
+                    self.runtime.tasks.cancel_children(seq)
+                return
             if recursive:
                 self._cancel_children.add(seq)
             if self._interruptible == seq:
                 signal.pthread_kill(self._main, signal.SIGUSR1)
-        elif self.threaded is not None and self.threaded.waits(peer, seq):
-            self._cancelled.add((peer, seq))
         else:
             actor_modes.cancel(self, peer, seq)
 
     def _on_signal(self, *_: Any) -> None:
         seq, running = self._interruptible, self.running
         if seq and running is not None and (running[0], seq) in self._cancelled:
-            self._cancelled.discard((running[0], seq))
-            self._interruptible = 0
+            self._interruptible = 0  # it is interrupted once, but counts as cancelled to its end
             raise KeyboardInterrupt
 
     # -- while a call runs for long

@@ -534,7 +534,7 @@ class Tasks:
             self.runtime.completions += 1
 
     def _retry_after_error(self, task: Task, value: Any) -> bool:
-        if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
+        if not task.retry_exceptions or not task.retries or task.cancelled:
             return False
         error = self.runtime.load_error(value)
         if isinstance(error, exceptions.TaskCancelledError):
@@ -544,7 +544,10 @@ class Tasks:
             return False
         if task.retries > 0:
             task.retries -= 1
-        self.dispatch(task)
+        if task.pool is None:
+            self.runtime.actors.again(task)
+        else:
+            self.dispatch(task)
         return True
 
     def fail(self, task: Task, error: BaseException) -> None:
@@ -663,6 +666,7 @@ class Tasks:
         with self.lock:
             tasks = list(self.inflight.values()) + list(self.waiting.values())
             tasks += [task for pool in self.pools.values() for task in pool.backlog]
+            tasks += [task for client in self.runtime.actors.clients.values() for task in client.queue]
         for task in tasks:
             if task.parent == parent and task.refs:
                 self.cancel(task.refs[0], False, True)
