@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rayjup.base.exceptions import ActorDiedError, TaskCancelledError
 from rayjup.base.exceptions import ActorDiedErrorContext as Death
 from rayjup.engine.executor import streams
+from rayjup.engine.executor.loop import LaneSelector
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
@@ -254,12 +255,18 @@ class Threads:
 class _Coroutines:
     """Runs calls as coroutines on a loop, at most ``limit`` at a time, in the order in which they come."""
 
-    def __init__(self, executor: Executor, limit: int, calls: deque[tuple[Peer, Message]]) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        limit: int,
+        calls: deque[tuple[Peer, Message]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.executor = executor
         self.limit = limit
         self.calls = calls
         self.active = 0
-        self.loop = asyncio.new_event_loop()
+        self.loop = loop
         self.unflushed: set[Peer] = set()
 
     def _start_calls(self) -> None:
@@ -308,13 +315,15 @@ class _Coroutines:
         answer(value, problem)
         del value, problem  # its traceback refers to this frame, and so to the arguments
         self.active -= 1
-        if not self.unflushed:
-            self.loop.call_soon(self._flush)
-        self.unflushed.add(peer)
+        self._answered(peer)
         if self.calls:
             self._start_calls()
         if executor.exit_code is not None:
-            self.loop.call_soon(self._end)
+            self._end()
+
+    def _answered(self, peer: Peer) -> None:
+        """See to it that the answer which ``peer`` is to get will be sent."""
+        self.unflushed.add(peer)
 
     def _flush(self) -> None:
         peers, self.unflushed = self.unflushed, set()
@@ -326,33 +335,35 @@ class _Coroutines:
 
 
 class AsyncMode(_Coroutines):
-    """Calls run as coroutines on one loop in the main thread, which watches the sockets itself."""
+    """Calls run as coroutines on one loop in the main thread, which waits in the lane's reactor itself."""
 
     def __init__(self, executor: Executor, limit: int) -> None:
-        super().__init__(executor, limit, executor.queue)
+        selector = LaneSelector(executor.runtime.reactor, self._before_wait, self._after_wait)
+        super().__init__(executor, limit, executor.queue, asyncio.SelectorEventLoop(selector))
         asyncio.set_event_loop(self.loop)
 
     def run(self) -> None:
         """Run the event loop until the actor ends."""
         reactor = self.executor.runtime.reactor
         with reactor.leading():
-            self.loop.add_reader(reactor.fileno, self._on_events)
-            self.loop.call_soon(self._on_events)
             self.loop.run_forever()
-            self.loop.remove_reader(reactor.fileno)
+            self._flush()
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
 
-    def _on_events(self) -> None:
-        executor = self.executor
-        executor.runtime.reactor.poll(0)
-        self._start_calls()
-        executor.settle()
-        if executor.exit_code is not None:
-            self._end()
+    def _before_wait(self, may_sleep: bool) -> None:
+        if self.unflushed:
+            self._flush()
+        if may_sleep:
+            self.executor.settle()
+
+    def _after_wait(self) -> None:
+        if self.executor.queue:
+            self._start_calls()
+        if self.executor.exit_code is not None:
+            self.loop.stop()
 
     def _end(self) -> None:
-        self._flush()
         self.loop.stop()
 
 
@@ -363,7 +374,7 @@ class Loop(_Coroutines):
     """
 
     def __init__(self, mode: ThreadedMode, name: str, limit: int) -> None:
-        super().__init__(mode.executor, limit, deque())
+        super().__init__(mode.executor, limit, deque(), asyncio.new_event_loop())
         self.mode = mode
         thread = threading.Thread(target=self._run, name=f"rayjup-actor-{name}", daemon=True)
         thread.start()
@@ -381,6 +392,11 @@ class Loop(_Coroutines):
         # Until here it was among the waiting ones, from here on it is found as a coroutine.
         self.mode.unfinished.discard((peer, message[1]))
         await super()._one(peer, message)
+
+    def _answered(self, peer: Peer) -> None:
+        if not self.unflushed:
+            self.loop.call_soon(self._flush)
+        self.unflushed.add(peer)
 
     def _end(self) -> None:
         self._flush()
