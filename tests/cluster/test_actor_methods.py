@@ -72,7 +72,7 @@ def test_the_order_of_coroutines(ray):
         async def f(self):
             return 1
 
-    with pytest.raises(ValueError, match="Worker has coroutine methods.*without async"):
+    with pytest.raises(ValueError, match=r"Worker has coroutine methods.*without async"):
         Worker.options(allow_out_of_order_execution=False).remote()
     assert ray.get(Worker.options(allow_out_of_order_execution=True).remote().f.remote(), timeout=T) == 1
 

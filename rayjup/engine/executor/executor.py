@@ -8,6 +8,7 @@ gives back calls that were queued behind the long one, and cancels.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import pickle
 import signal
@@ -19,7 +20,7 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs, streams, threads
+from rayjup.engine.executor import actor_modes, logs, retiring, streams, threads
 from rayjup.engine.executor.results import encode_error, encode_one, encode_result
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
@@ -58,7 +59,8 @@ class Executor:
         self._main = threading.get_ident()
         self._replied: Peer | None = None  # has answers that are not flushed yet
         self._last_flush = 0.0
-        self._creation: tuple[dict[str, Any], bytes] | None = None
+        self.limits: dict[Any, int] = {}  # functions after so many calls of which the process ends
+        self.errand: Callable[[], None] | None = None  # what the main thread is to do before its next call
         self.home: tuple[bytes, bool] | None = None  # the placement group of the actor
         self.coroutines: dict[Any, Any] = {}
         self.threaded: actor_modes.ThreadedMode | None = None
@@ -85,9 +87,9 @@ class Executor:
         queue = self.queue
         reactor = runtime.reactor
         while self.exit_code is None:
-            if self._creation is not None:
-                creation, self._creation = self._creation, None
-                self._create(*creation)
+            if self.errand is not None:
+                errand, self.errand = self.errand, None
+                errand()
                 continue
             if not queue:
                 self.settle()
@@ -105,7 +107,7 @@ class Executor:
         return self.exit_code
 
     def _has_work(self) -> bool:
-        return bool(self.queue) or self.exit_code is not None or self._creation is not None
+        return bool(self.queue) or self.exit_code is not None or self.errand is not None
 
     def settle(self) -> None:
         """Before going idle: send what is still to be said."""
@@ -227,6 +229,8 @@ class Executor:
                     "a call names a function this process has not got; this is a bug in rayjup"
                 )
             method = pickle.loads(blob)
+            if target in self.limits:
+                method = retiring.Limited(self, method, self.limits[target])
         self.functions[target] = method
         return method
 
@@ -255,6 +259,8 @@ class Executor:
             elif kind == m.DEFINE:
                 self.functions[(message[1],)] = message[2]
                 self.names[message[1]] = message[3]
+                if message[4]:
+                    self.limits[message[1]] = message[4]
             elif kind == m.CONSUMED:
                 self.consumed[(peer, message[1])] = message[2]
             elif kind == m.CANCEL:
@@ -342,10 +348,14 @@ class Executor:
 
     def _on_exit(self) -> None:
         """The agent has more idle executors than it keeps."""
-        if self.runtime.exports.holders or self.runtime.tasks.unfinished():
-            self.runtime.link.send(("still_needed",))  # it owns what others hold or wait for
+        if self.is_needed():
+            self.runtime.link.send(("still_needed",))
         else:
             self.exit_code = 0
+
+    def is_needed(self) -> bool:
+        """Whether this process owns what others hold or wait for."""
+        return bool(self.runtime.exports.holders) or self.runtime.tasks.unfinished()
 
     def _on_create(
         self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]
@@ -353,7 +363,7 @@ class Executor:
         self.actor_id = actor_id
         self.lease = lease
         threads.set_threads(lease["resources"].get("CPU", 1.0))
-        self._creation = (spec, payload)
+        self.errand = functools.partial(self._create, spec, payload)
 
     def _create(self, spec: dict[str, Any], payload: bytes) -> None:
         """Make the actor; its constructor's arguments stay alive with it."""

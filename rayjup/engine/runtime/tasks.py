@@ -282,7 +282,7 @@ class Tasks:
         function = task.function
         if function.id not in peer.defined:
             peer.defined.add(function.id)
-            peer.outbox.append((m.DEFINE, function.id, function.blob, function.name))
+            peer.outbox.append((m.DEFINE, function.id, function.blob, function.name, function.max_calls))
         arguments = task.arguments
         payload = arguments if type(arguments) is tuple else arguments.wire(self.runtime)
         peer.outbox.append((m.CALL, task.seq, function.id, payload, task.n_returns, task.options))
@@ -584,6 +584,18 @@ class Tasks:
             self._ask_for_leases()
         for task in cancelled:
             self.fail(task, _cancelled_early(task))
+
+    def on_retired(self, peer: Peer) -> None:
+        """An executor runs nothing any more: what it has not answered goes elsewhere."""
+        lease = peer.state
+        if isinstance(lease, Lease):
+            with self.lock:
+                if lease in lease.pool.leases:
+                    self._release(lease)
+                if lease.pool.backlog and not lease.pool.dirty:
+                    lease.pool.dirty = True
+                    self._dirty_pools.append(lease.pool)
+                self.on_bounce(peer, list(lease.inflight))
 
     def on_peer_closed(self, peer: Peer) -> None:
         """An executor is gone: its calls are retried or fail."""
