@@ -39,6 +39,7 @@ class ExecutorProcess:
         self.actor_id: bytes | None = None
         self.idle_since = 0.0
         self.ended = False
+        self.retired = False  # runs nothing any more and will end by itself
         self.expected = ""  # why it is about to end, when we asked for it
 
 
@@ -151,10 +152,19 @@ class Executors:
     def give_back(self, process: ExecutorProcess) -> None:
         """A lease ended: the executor is idle again."""
         process.lease_id = None
-        if process.ended:
+        if process.ended or process.retired:
             return
         process.idle_since = time.monotonic()
         self._idle.setdefault(process.key, []).append(process)
+
+    def retire(self, process: ExecutorProcess | None) -> None:
+        """An executor has run its function as often as it may: nobody gets it any more."""
+        if process is not None:
+            process.retired = True
+            process.expected = "its function may be called no more often (max_calls)"
+            idle = self._idle.get(process.key, [])
+            if process in idle:
+                idle.remove(process)
 
     def trim(self, now: float) -> None:
         """End idle executors beyond the number kept, those idle longest first."""
