@@ -252,7 +252,12 @@ def test_right_options(cls, options):
         ),
         (TaskOptions, {"name": ""}, ValueError, "Option `name` must not be empty"),
         (TaskOptions, {"name": 3}, TypeError, "Option `name` must be a string, got 3 (int)."),
-        (TaskOptions, {"runtime_env": 3}, TypeError, "Option `runtime_env` must be a dict, got 3 (int)."),
+        (
+            TaskOptions,
+            {"runtime_env": 3},
+            TypeError,
+            "Option `runtime_env` must be a dict or a RuntimeEnv, got 3 (int).",
+        ),
         (
             TaskOptions,
             {"label_selector": {"a": 3}},
