@@ -375,7 +375,7 @@ class Tasks:
         pool = self._pools_by_id.get(pool_id)
         if pool is None:
             return
-        error: BaseException = exceptions.TaskUnschedulableError(why)
+        error: BaseException = _UNSCHEDULABLE.get(kind, exceptions.TaskUnschedulableError)(why)
         with self.lock:
             pool.wanted = 0
             tasks = list(pool.backlog)
@@ -745,6 +745,12 @@ class Tasks:
             row[0] -= 1
             row[1] += 1
         return out
+
+
+_UNSCHEDULABLE: dict[str, Any] = {
+    "env": exceptions.RuntimeEnvSetupError,
+    "start": exceptions.WorkerCrashedError,
+}
 
 
 def _cancelled_early(task: Task) -> exceptions.TaskCancelledError:
