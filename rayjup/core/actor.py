@@ -140,7 +140,7 @@ class ActorClass:
             "name": options.name,
             "namespace": options.namespace or session.namespace,
             "get_if_exists": options.get_if_exists,
-            "detached": options.detached,
+            "detached": options.detached or (session.detached and options.lifetime is None),
             "max_restarts": options.max_restarts,
             "max_concurrency": options.max_concurrency,
             "groups": options.concurrency_groups,

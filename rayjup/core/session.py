@@ -20,6 +20,7 @@ class Session:
     namespace: str
     cluster: Any = None  # Descriptor
     owned: bool = False  # started by this init: ended by shutdown
+    detached: bool = False  # actors that don't say otherwise outlive the driver
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -81,6 +82,7 @@ def attach_executor() -> Session:
             running = executing.executor
             assert running is not None
             session = Session(running.runtime, running.job.get("namespace", ""))
+            session.detached = running.job.get("detached", False)
             set_current(session)
         return session
 

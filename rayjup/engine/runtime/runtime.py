@@ -363,6 +363,14 @@ class Runtime:
         ref._inner = packed.refs or None
         return ref
 
+    def free(self, refs: Sequence[ObjectRef]) -> None:
+        """Drop the values of refs that have one; see :func:`rayjup._private.internal_api.free`."""
+        for ref in refs:
+            if ref._kind != PENDING:
+                error = exceptions.ObjectFreedError(ref.hex(), ref._owner or self.address, "")
+                with self.lock:
+                    ref._kind, ref._data, ref._inner = m.ERROR, error, None
+
     def store_packed(self, packed: Packed) -> tuple[int, Any]:
         """Keep a packed value: (kind, data) for a ref of ours."""
         if packed.size > m.INLINE_LIMIT:
