@@ -22,6 +22,7 @@ from rayjup.core.job_config import JobConfig
 from rayjup.core.remote_function import RemoteFunction
 from rayjup.engine.executor import executor as executing
 from rayjup.engine.executor import logs
+from rayjup.engine.lane import reactor
 from rayjup.engine.ownership.object_ref import ObjectRef
 from rayjup.engine.runtime.runtime import Runtime
 from rayjup.engine.runtime.streams import ObjectRefGenerator
@@ -118,7 +119,7 @@ def init(
             "in this process, keep the plain one and call it: write remote = ray.remote(function) beside it."
         )
     job = _job_config(job_config, logging_config)
-    session = sessions.current()
+    session = sessions.own()
     if session is not None and not session.runtime.closed:
         if ignore_reinit_error:
             return RayContext(session)
@@ -290,7 +291,7 @@ def _connect(
         ) from error
     session = sessions.Session(runtime, namespace, cluster, owned, extra={"runtime_env": runtime_env})
     session.detached = detached
-    runtime.reactor.shield_interrupts = True
+    runtime.reactor.shield()
     runtime.link.on["log"] = logs.write_to_driver if logging_config is None else logs.write_as_it_is
     runtime.link.on["warning"] = _warn
     sessions.set_current(session)
@@ -339,9 +340,10 @@ atexit.register(shutdown, True)
 
 def is_initialized() -> bool:
     """Whether this process is connected to a cluster."""
-    session = sessions.current()
+    session = sessions.own()
     if session is None:
-        return executing.executor is not None
+        running = executing.executor
+        return running is not None and running.runtime.pid == os.getpid()
     return not session.runtime.closed
 
 
@@ -462,7 +464,10 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: str = "object_stor
             "put() was given an ObjectRef, whose value is stored already: pass the ref itself on, or put a "
             "list that holds it."
         )
-    return session.runtime.put(value)
+    ref = session.runtime.put(value)
+    if reactor.postponed:
+        reactor.deliver()
+    return ref
 
 
 def wait(

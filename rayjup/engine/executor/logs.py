@@ -57,6 +57,8 @@ class LineStream(io.TextIOBase):
         """Everything is in the log file already; lines go to the driver when complete."""
 
     def _forward(self, lines: list[str]) -> None:
+        if self.executor.runtime.closed:
+            return  # a child forked by a task: its lines are in the log file
         self.executor.runtime.link.post(
             ("log", self.stream, self.executor.title(), [line[:_MAX_LINE] for line in lines])
         )
