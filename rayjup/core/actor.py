@@ -20,6 +20,7 @@ from rayjup.core.remote_function import dag_module
 from rayjup.core.returns import returns_of
 from rayjup.engine.executor import executor as executing
 from rayjup.engine.executor.actor_modes import ActorExit, is_async
+from rayjup.engine.lane import reactor
 from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
 
 _METHOD_OPTIONS = "__rayjup_method_options__"
@@ -142,7 +143,7 @@ class ActorClass:
             "name": options.name,
             "namespace": options.namespace or session.namespace,
             "get_if_exists": options.get_if_exists,
-            "detached": options.detached,
+            "detached": options.detached or (session.detached and options.lifetime is None),
             "max_restarts": options.max_restarts,
             "max_concurrency": options.max_concurrency,
             "groups": options.concurrency_groups,
@@ -311,6 +312,8 @@ class ActorMethod:
             self._retry_exceptions,
             self._per_call,
         )
+        if reactor.postponed:
+            reactor.deliver()
         if count == 1 or count == DYNAMIC:
             return refs[0]
         if count == STREAMING:

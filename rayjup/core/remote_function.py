@@ -15,6 +15,7 @@ from rayjup.core import session as sessions
 from rayjup.core.captured import blob_of
 from rayjup.core.placement import task_placement
 from rayjup.core.returns import returns_of
+from rayjup.engine.lane import reactor
 from rayjup.engine.runtime.functions import Function, describe
 from rayjup.engine.runtime.runtime import Runtime
 from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
@@ -95,6 +96,8 @@ class RemoteFunction:
         refs = runtime.tasks.submit(
             function, pool, args, kwargs, count, options.max_retries, options.retry_exceptions, self._per_call
         )
+        if reactor.postponed:
+            reactor.deliver()
         if count == 1 or count == DYNAMIC:
             return refs[0]
         if count == STREAMING:

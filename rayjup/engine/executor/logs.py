@@ -7,8 +7,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from rayjup.base.logging_config import LoggingConfig
+
 if TYPE_CHECKING:
     from rayjup.engine.executor.executor import Executor
+    from rayjup.engine.runtime.runtime import Runtime
 
 _MAX_LINE = 16 * 1024
 
@@ -54,6 +57,8 @@ class LineStream(io.TextIOBase):
         """Everything is in the log file already; lines go to the driver when complete."""
 
     def _forward(self, lines: list[str]) -> None:
+        if self.executor.runtime.closed:
+            return  # a child forked by a task: its lines are in the log file
         self.executor.runtime.link.post(
             ("log", self.stream, self.executor.title(), [line[:_MAX_LINE] for line in lines])
         )
@@ -61,9 +66,34 @@ class LineStream(io.TextIOBase):
 
 
 def install(executor: Executor) -> None:
-    """Replace ``sys.stdout`` and ``sys.stderr``."""
+    """Replace ``sys.stdout`` and ``sys.stderr``; set up logging where the job says how."""
     sys.stdout = LineStream(executor, "stdout", 1)
     sys.stderr = LineStream(executor, "stderr", 2)
+    if "logging" in executor.job:
+        LoggingConfig.from_dict(executor.job["logging"]).apply(lambda: _context(executor))
+
+
+def process_context(runtime: Runtime) -> dict[str, str]:
+    """The ids of a process, for log records."""
+    return {
+        "job_id": runtime.job_id.hex(),
+        "worker_id": runtime.worker_id.hex(),
+        "node_id": runtime.node_id,
+    }
+
+
+def _context(executor: Executor) -> dict[str, str]:
+    out = process_context(executor.runtime)
+    if executor.actor_spec is not None:
+        out["actor_id"] = executor.actor_id.hex()
+    running = executor.context()
+    if running is not None:
+        out["task_id"] = running.task_id.hex()
+        out["task_name"] = (running.options or {}).get("name") or running.name
+        out["task_func_name"] = running.name
+    if executor.actor_spec is not None:
+        out["actor_name"] = executor.actor_spec.get("name") or ""
+    return out
 
 
 def write_to_driver(stream: str, title: str, lines: list[str]) -> None:
@@ -73,4 +103,11 @@ def write_to_driver(stream: str, title: str, lines: list[str]) -> None:
     if target.isatty():
         prefix = f"\x1b[36m{prefix}\x1b[0m"
     target.write("".join(f"{prefix} {line}\n" for line in lines))
+    target.flush()
+
+
+def write_as_it_is(stream: str, title: str, lines: list[str]) -> None:
+    """Print lines of a task or actor in the driver as they are: where a job says how it logs."""
+    target: Any = sys.stdout if stream == "stdout" else sys.stderr
+    target.write("".join(f"{line}\n" for line in lines))
     target.flush()

@@ -21,12 +21,14 @@ import cloudpickle
 from rayjup import exceptions  # the public name, under which pickles refer to errors
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
 from rayjup.engine.lane import messages as m
+from rayjup.engine.lane import reactor
 from rayjup.engine.lane.peer import Listener, Message, Peer, connect_unix
 from rayjup.engine.lane.reactor import Reactor
 from rayjup.engine.objects.store import Segment, Store
 from rayjup.engine.ownership import object_ref
 from rayjup.engine.ownership.exports import Exports
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
+from rayjup.engine.runtime import forks
 from rayjup.engine.runtime.actor_calls import ActorCalls
 from rayjup.engine.runtime.groups import GroupCalls
 from rayjup.engine.runtime.link import AgentLink
@@ -97,6 +99,7 @@ class Runtime:
         self._orphans: dict[bytes, list[str]] = {}  # by writer: files that may have got lost with it
         self.link.on["store_orphans"] = self._on_orphans
         object_ref.set_runtime(self)
+        forks.watch(self)
 
     # -- connections
 
@@ -363,6 +366,14 @@ class Runtime:
         ref._inner = packed.refs or None
         return ref
 
+    def free(self, refs: Sequence[ObjectRef]) -> None:
+        """Drop the values of refs that have one; see :func:`rayjup._private.internal_api.free`."""
+        for ref in refs:
+            if ref._kind != PENDING:
+                error = exceptions.ObjectFreedError(ref.hex(), ref._owner or self.address, "")
+                with self.lock:
+                    ref._kind, ref._data, ref._inner = m.ERROR, error, None
+
     def store_packed(self, packed: Packed) -> tuple[int, Any]:
         """Keep a packed value: (kind, data) for a ref of ours."""
         if packed.size > m.INLINE_LIMIT:
@@ -513,6 +524,8 @@ class Runtime:
     def _tick(self) -> None:
         if self.closed:
             return
+        if reactor.postponed:
+            self.reactor.deliver_postponed()
         if self.tick_hook is not None:
             self.tick_hook()
         self.tasks.flush()

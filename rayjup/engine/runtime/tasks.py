@@ -20,7 +20,13 @@ from rayjup.engine.objects.store import Segment, node_of
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime.arguments import Arguments, encode
 from rayjup.engine.runtime.functions import Function
-from rayjup.engine.runtime.streams import DYNAMIC, DynamicRefs, ObjectRefGenerator, Stream, Streams
+from rayjup.engine.runtime.streams import (
+    DYNAMIC,
+    DynamicObjectRefGenerator,
+    ObjectRefGenerator,
+    Stream,
+    Streams,
+)
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
@@ -519,7 +525,7 @@ class Tasks:
         ref._task = None
         self.streams.finish(task)
         if task.n_returns == DYNAMIC:
-            packed = pack(DynamicRefs(list(stream.items)))
+            packed = pack(DynamicObjectRefGenerator(stream.items))
             kind, data = self.runtime.store_packed(packed)
             self.runtime.complete(ref, kind, data, packed.refs)
         else:
