@@ -111,6 +111,7 @@ class ActorClass:
         actor_id = os.urandom(12) + runtime.job_id
         meta = self._meta()
         placement = actor_placement(runtime, options, self.__name__)
+        caller = runtime.tasks.log.caller()
         spec = {
             "class": self._pickled(session),
             "class_name": self.__name__,
@@ -124,6 +125,8 @@ class ActorClass:
             "shape": placement.shape,
             "holding": options.resource_request(),
             "group": placement.group,
+            "parent": caller.hex() if caller else None,
+            "task_events": options.enable_task_events,
         }
         if options.name:
             existing = runtime.link.request("actor_create_named", actor_id, spec)
@@ -164,6 +167,7 @@ class ActorClass:
                     "num_returns": options.num_returns,
                     "max_task_retries": options.max_task_retries,
                     "concurrency_group": options.concurrency_group,
+                    "task_events": options.enable_task_events,
                 }
             methods[name] = entry
         return {
@@ -171,6 +175,7 @@ class ActorClass:
             "methods": methods,
             "max_task_retries": self._options.max_task_retries,
             "max_pending_calls": self._options.max_pending_calls,
+            "task_events": self._options.enable_task_events,
         }
 
     def __repr__(self) -> str:
@@ -238,7 +243,9 @@ class ActorMethod:
         self._arguments = options.get("arguments")
         count = options.get("num_returns")
         self._num_returns = returns_of(count, options.get("generator", False))
-        self._per_call: dict[str, Any] | None = None
+        events = options.get("task_events")
+        shown = self._meta.get("task_events", True) if events is None else events
+        self._per_call: dict[str, Any] | None = None if shown else {"events": False}
         retries = options.get("max_task_retries")
         self._retries = self._meta["max_task_retries"] if retries is None else retries
 
@@ -283,6 +290,9 @@ class ActorMethod:
         if parsed.num_returns is not None:
             changed._num_returns = returns_of(parsed.num_returns, False)
         per_call: dict[str, Any] = {"name": parsed.name} if parsed.name else {}
+        shown = self._per_call is None or self._per_call.get("events", True)
+        if not (shown if parsed.enable_task_events is None else parsed.enable_task_events):
+            per_call["events"] = False
         if parsed._generator_backpressure_num_objects:
             per_call["backpressure"] = parsed._generator_backpressure_num_objects
         changed._per_call = per_call or None

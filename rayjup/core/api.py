@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import inspect
 import os
+import shlex
 import sys
 import uuid
 from collections.abc import Sequence
@@ -229,6 +230,7 @@ def _connect(
         "sys_path": _paths(),
         "cwd": os.getcwd(),
         "log_to_driver": log_to_driver,
+        "entrypoint": shlex.join(sys.orig_argv),
         "env": {str(k): str(v) for k, v in ((runtime_env or {}).get("env_vars") or {}).items()},
     }
     try:

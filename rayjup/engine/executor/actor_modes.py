@@ -136,6 +136,7 @@ class ThreadedMode:
     def run(self) -> None:
         """Hand calls to threads until the actor ends."""
         executor = self.executor
+        executor.runtime.tasks.parent = -1
         waiting = executor.queue
         while executor.exit_code is None:
             executor.settle()
@@ -210,6 +211,7 @@ class AsyncMode:
 
     def run(self) -> None:
         """Run the event loop until the actor ends."""
+        self.executor.runtime.tasks.parent = -1
         reactor = self.executor.runtime.reactor
         with reactor.leading():
             self.loop.add_reader(reactor.fileno, self._on_events)

@@ -21,6 +21,7 @@ from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime.arguments import Arguments, encode
 from rayjup.engine.runtime.functions import Function
 from rayjup.engine.runtime.streams import DYNAMIC, DynamicRefs, ObjectRefGenerator, Stream, Streams
+from rayjup.engine.runtime.submitted import Submitted
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
@@ -143,7 +144,8 @@ class Tasks:
         self.dirty_peers: set[Peer] = set()
         self.functions: list[Function] = []
         self.streams = Streams(runtime)
-        self.parent = 0  # in an executor: the call that its main thread runs
+        self.parent = 0  # in an executor: the call that its main thread runs (-1: it runs several)
+        self.log = Submitted(runtime)
 
     # -- submitting
 
@@ -199,6 +201,8 @@ class Tasks:
         task = Task(next(self.sequence), function, arguments, pool)
         task.retries = retries
         task.parent = self.parent
+        if task.parent != self.log.noted:
+            self.log.under(task.seq, task.parent)
         task.retry_exceptions = retry_exceptions
         if options:
             task.options = options
@@ -550,6 +554,7 @@ class Tasks:
     def fail(self, task: Task, error: BaseException) -> None:
         """Resolve a call's refs to ``error``."""
         task.function.failed += 1
+        self.log.failed(task, error)
         refs, task.refs = task.refs or [], None
         if task.stream is not None:
             self.streams.finish(task, error)
@@ -603,18 +608,12 @@ class Tasks:
                     task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force.")
                 )
             elif task.retries or task.seq in unseen:
-                if task.retries > 0 and task.seq not in unseen:
-                    task.retries -= 1
+                if task.seq not in unseen:
+                    self.log.failed(task, _crashed(task, lease), attempt_only=True)
+                    task.retries -= task.retries > 0
                 self.dispatch(task)
             else:
-                reason = lease.doomed or "it was killed or crashed"
-                self.fail(
-                    task,
-                    exceptions.WorkerCrashedError(
-                        f"The worker process that ran {task.name}() died: {reason}. "
-                        "Its log is in the session directory; max_retries=… makes such calls run again."
-                    ),
-                )
+                self.fail(task, _crashed(task, lease))
 
     def fail_all(self, error: BaseException) -> None:
         """The cluster is lost: nothing that waits will be answered."""
@@ -729,6 +728,14 @@ class Tasks:
             row[0] -= 1
             row[1] += 1
         return out
+
+
+def _crashed(task: Task, lease: Lease) -> exceptions.WorkerCrashedError:
+    reason = lease.doomed or "it was killed or crashed"
+    return exceptions.WorkerCrashedError(
+        f"The worker process that ran {task.name}() died: {reason}. "
+        "Its log is in the session directory; max_retries=… makes such calls run again."
+    )
 
 
 def _cancelled_early(task: Task) -> exceptions.TaskCancelledError:
