@@ -23,10 +23,11 @@ KEPT_VARIABLE = "RAYJUP_TASK_EVENTS"
 KEPT = 10_000
 KEPT_FAILURES = 1000
 HANDED_AT_ONCE = 200
+HANDED_AT_END = 5000
 _BUSY_S = 1.0  # between two handings over while calls go on
 _IDLE_S = 0.25  # and when there are none
 
-Entry = tuple[bytes, int, Any, Any, float, int, int, Any]
+Entry = tuple[bytes, int, Any, Any, float, float, int, Any]
 """Caller's prefix, number, target, options, end (``perf_counter``), microseconds, status, marks."""
 
 
@@ -142,13 +143,13 @@ class Events:
         self._next = now + (_IDLE_S if self.executor.running is None else _BUSY_S)
         self.hand_over()
 
-    def hand_over(self) -> None:
-        """Post the newest entries; failures have their texts."""
+    def hand_over(self, most: int = HANDED_AT_ONCE) -> None:
+        """Post the newest entries that the agent has not got; failures have their texts."""
         entries = list(self.finished)
         handed, self._handed = self._handed, entries[-1] if entries else None
         new: list[Entry] = []
         for entry in reversed(entries):
-            if entry is handed or len(new) == HANDED_AT_ONCE:
+            if entry is handed or len(new) == most:
                 break
             new.append(entry)
         since = new[-1][4] - new[-1][5] / 1e6 if new else 0.0  # when the first of them began

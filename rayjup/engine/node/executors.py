@@ -9,12 +9,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from typing import Any
 
-from rayjup.engine.lane.frames import FrameReader, encode
 from rayjup.engine.node.connection import Connection
+from rayjup.engine.node.zygote import Zygote, spawn_zygote
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,6 @@ Key = tuple[bytes, tuple[int, ...]]
 _IDLE_S = 20.0  # surplus executors are kept this long: what they have imported is worth something
 
 _REPORT_S = 0.5  # longest wait for the exit code of a process whose connection has ended
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class ExecutorProcess:
@@ -42,6 +40,7 @@ class ExecutorProcess:
         self.actor_id: bytes | None = None
         self.idle_since = 0.0
         self.ended = False
+        self.retired = False  # runs nothing any more and will end by itself
         self.expected = ""  # why it is about to end, when we asked for it
 
 
@@ -68,58 +67,36 @@ class Executors:
         self.by_pid: dict[int, ExecutorProcess] = {}
         self._idle: dict[Key, list[ExecutorProcess]] = {}
         self._tokens = itertools.count(1)
-        self._reader = FrameReader()
-        self._zygote: subprocess.Popen[bytes] | None = None
-        self._sock: socket.socket | None = None
+        self._zygote: Zygote | None = None
         self._closing = False
 
     # -- the zygote
 
     def adopt_zygote(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
         """Use a zygote that was started before the agent."""
-        self._zygote = process
-        sock.setblocking(False)
-        self._sock = sock
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._on_zygote)
+        self._zygote = Zygote(process, sock, self._on_zygote, self._on_zygote_end)
 
     def start_zygote(self) -> None:
         """Start a zygote of our own."""
         self.adopt_zygote(*spawn_zygote(self.log_dir))
 
-    def _on_zygote(self) -> None:
-        assert self._sock is not None
-        try:
-            data = self._sock.recv(65536)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            self._on_zygote_end()
-            return
-        for message in self._reader.feed(memoryview(data)):
-            if message[0] == "forked":
-                process = self.all.get(message[1])
-                if process is not None:
-                    process.pid = message[2]
-                    self.by_pid[message[2]] = process
-            else:
-                ended = self.by_pid.pop(message[1], None)
-                if ended is not None:
-                    self._on_executor_end(ended, message[2])
+    def _on_zygote(self, message: tuple[Any, ...]) -> None:
+        if message[0] == "forked":
+            process = self.all.get(message[1])
+            if process is not None:
+                process.pid = message[2]
+                self.by_pid[message[2]] = process
+        else:
+            ended = self.by_pid.pop(message[1], None)
+            if ended is not None:
+                self._on_executor_end(ended, message[2])
 
     def _on_zygote_end(self) -> None:
-        assert self._sock is not None and self._zygote is not None
-        asyncio.get_running_loop().remove_reader(self._sock.fileno())
-        self._sock.close()
-        self._sock = None
-        self._zygote.wait()
         if self._closing:
             return
         logger.warning("the zygote ended unexpectedly; its executors end with it and a new one is started")
         for process in list(self.all.values()):
             self._on_executor_end(process, -signal.SIGKILL)
-        self._reader = FrameReader()
         self.start_zygote()
 
     # -- executors
@@ -133,7 +110,7 @@ class Executors:
         env = dict(job.get("env", {}))
         if gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
-        assert self._sock is not None and self._zygote is not None
+        assert self._zygote is not None
         config = {
             "parent": self._zygote.pid,
             "agent_path": self.agent_path,
@@ -143,11 +120,7 @@ class Executors:
             "env": env,
             "token": process.token,
         }
-        self._sock.setblocking(True)
-        try:
-            self._sock.sendall(encode([("fork", process.token, config)]))
-        finally:
-            self._sock.setblocking(False)
+        self._zygote.send(("fork", process.token, config))
         return process
 
     def acquire(self, key: Key) -> ExecutorProcess:
@@ -180,10 +153,19 @@ class Executors:
     def give_back(self, process: ExecutorProcess) -> None:
         """A lease ended: the executor is idle again."""
         process.lease_id = None
-        if process.ended:
+        if process.ended or process.retired:
             return
         process.idle_since = time.monotonic()
         self._idle.setdefault(process.key, []).append(process)
+
+    def retire(self, process: ExecutorProcess | None) -> None:
+        """An executor has run its function as often as it may: nobody gets it any more."""
+        if process is not None:
+            process.retired = True
+            process.expected = "its function may be called no more often (max_calls)"
+            idle = self._idle.get(process.key, [])
+            if process in idle:
+                idle.remove(process)
 
     def trim(self, now: float) -> None:
         """End idle executors beyond the number kept, those idle longest first."""
@@ -249,55 +231,5 @@ class Executors:
         self._closing = True
         for process in list(self.all.values()):
             self.kill(process, "the node is stopping")
-        if self._sock is not None:
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
-            self._sock.close()
         if self._zygote is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._wait_zygote)
-
-    def _wait_zygote(self) -> None:
-        assert self._zygote is not None
-        try:
-            self._zygote.wait(3.0)
-        except subprocess.TimeoutExpired:
-            self._zygote.kill()
-            self._zygote.wait()
-
-
-def spawn_zygote(log_dir: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start a zygote process; it and our end of its socket."""
-    ours, theirs = socket.socketpair()
-    env = clean_environment()
-    with open(f"{log_dir}/zygote.log", "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rayjup.engine.executor.zygote", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=env,
-            start_new_session=True,
-        )
-    theirs.close()
-    return process, ours
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment for executors: one thread per call in numeric libraries, as in Ray.
-
-    Several executors with as many threads each as there are cores slow each other down; a lease
-    with more CPUs raises the number (see :mod:`rayjup.engine.executor.threads`). What the user
-    has set stays; what a Dask nanny sets for its worker alone does not.
-    """
-    env = dict(os.environ)
-    if env.get("MALLOC_TRIM_THRESHOLD_") == "65536":
-        del env["MALLOC_TRIM_THRESHOLD_"]
-    for name in _THREAD_VARIABLES:
-        env.setdefault(name, "1")
-    package_root = os.path.dirname(
-        os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    )
-    paths = env.get("PYTHONPATH", "").split(os.pathsep) if env.get("PYTHONPATH") else []
-    if package_root not in sys.path[1:] or package_root in paths:
-        env["PYTHONPATH"] = os.pathsep.join([package_root, *[p for p in paths if p != package_root]])
-    return env
+            await self._zygote.close()

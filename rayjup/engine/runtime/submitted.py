@@ -41,7 +41,6 @@ class Submitted:
         self.failures: deque[dict[str, Any]] = deque(maxlen=_KEPT_FAILURES)
         self.dropped = 0
         self.caller: Callable[[], bytes | None] = lambda: None  # in an executor: the running task's id
-        self.noted = 0  # the parent under which the last call was made, as ``Tasks.parent``
         self._parents: deque[tuple[int, bytes]] = deque(maxlen=_KEPT_PARENTS)
         self._ticks: list[tuple[int, float]] = []
         self._last = 0
@@ -59,7 +58,7 @@ class Submitted:
 
     def under(self, seq: int, parent: int) -> None:
         """From call ``seq`` on, calls are made by another call of this process."""
-        self.noted = parent if parent >= 0 else -2  # -1: has to be asked for at every call
+        self.runtime.tasks.noted = parent if parent >= 0 else -2  # -1: has to be asked for at every call
         self._parents.append((seq, self.caller() or b""))
 
     def failed(self, task: Task, error: BaseException, attempt_only: bool = False) -> None:
