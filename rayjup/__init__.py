@@ -54,6 +54,7 @@ _MODULES = {
     "exceptions",
     "actor",
     "runtime_context",
+    "runtime_env",
     "observe",
     "notebook",
     "cluster",

@@ -27,7 +27,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # Short, because the path of a unix socket may have 107 bytes only.
     run_dir = Path(tempfile.mkdtemp(prefix="rjt-", dir="/tmp"))
     config.stash[RUN_DIR] = run_dir
-    for variable, name in (("JUPYTER_RUNTIME_DIR", "run"), ("TMPDIR", "tmp"), ("XDG_RUNTIME_DIR", "xdg")):
+    for variable, name in (
+        ("JUPYTER_RUNTIME_DIR", "run"),
+        ("TMPDIR", "tmp"),
+        ("XDG_RUNTIME_DIR", "xdg"),
+        ("RAYJUP_CACHE_DIR", "cache"),
+    ):
         (run_dir / name).mkdir(mode=0o700)
         os.environ[variable] = str(run_dir / name)
     tempfile.tempdir = None  # forget the answer cached before TMPDIR was set

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar
 
-from rayjup.base import checks
+from rayjup.base import checks, runtime_env
 from rayjup.base.checks import Check
+from rayjup.base.runtime_env import RuntimeEnv
 
 _Self = TypeVar("_Self", bound="_Options")
 
@@ -37,7 +38,7 @@ _SHARED: dict[str, Check] = {
     "object_store_memory": checks.optional(checks.count(0)),
     "resources": checks.optional(checks.custom_resources),
     "accelerator_type": checks.optional(checks.text),
-    "runtime_env": checks.optional(checks.dictionary),
+    "runtime_env": checks.optional(runtime_env.checked),
     "enable_task_events": checks.boolean,
     "_labels": checks.optional(checks.dictionary),
     **_PLACEMENT,
@@ -168,7 +169,7 @@ class TaskOptions(_Options):
     object_store_memory: int | None = None
     resources: dict[str, float] | None = None
     accelerator_type: str | None = None
-    runtime_env: dict[str, Any] | None = None
+    runtime_env: RuntimeEnv | None = None
     label_selector: dict[str, str] | None = None
     fallback_strategy: list[dict[str, Any]] | None = None
     scheduling_strategy: Any = None
@@ -236,7 +237,7 @@ class ActorOptions(_Options):
     object_store_memory: int | None = None
     resources: dict[str, float] | None = None
     accelerator_type: str | None = None
-    runtime_env: dict[str, Any] | None = None
+    runtime_env: RuntimeEnv | None = None
     label_selector: dict[str, str] | None = None
     fallback_strategy: list[dict[str, Any]] | None = None
     scheduling_strategy: Any = None

@@ -27,3 +27,33 @@ def session_root() -> str:
             "sockets there would not be safe. Remove it, or set TMPDIR to a directory of your own."
         )
     return root
+
+
+def cache_root() -> str:
+    """The directory (mode 0700, made if missing) for what several clusters can use again.
+
+    ``RAYJUP_CACHE_DIR``, else ``rayjup`` in the user's cache directory; where there is no home that can
+    be written to, a directory beside the sessions.
+
+    Raises
+    ------
+    PermissionError
+        It belongs to somebody else, or is open to others.
+    """
+    given = os.environ.get("RAYJUP_CACHE_DIR")
+    root = given or f"{os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')}/rayjup"
+    try:
+        os.makedirs(root, mode=0o700, exist_ok=True)
+    except OSError:
+        if given:
+            raise
+        root = f"{session_root()}/cache"
+        os.makedirs(root, mode=0o700, exist_ok=True)
+    info = os.stat(root)
+    if info.st_uid != os.getuid() or info.st_mode & 0o077:
+        raise PermissionError(
+            f"{root} belongs to somebody else or is open to others (mode {info.st_mode & 0o777:o}): code "
+            "that is run from there would not be safe. Remove it, or set RAYJUP_CACHE_DIR to a directory of "
+            "your own."
+        )
+    return root

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from rayjup._version import __version__
 from rayjup.cluster.descriptors import Descriptor, process_start_time, runtime_dir
 from rayjup.engine.node.agent import host_id
-from rayjup.engine.node.zygote import spawn_zygote
+from rayjup.engine.node.zygotes import spawn_zygote
 
 
 def main() -> None:

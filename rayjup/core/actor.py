@@ -10,6 +10,7 @@ from typing import Any
 from rayjup.base.ids import ActorID
 from rayjup.base.options import ActorOptions, MethodOptions
 from rayjup.base.serialization import pack
+from rayjup.core import environments
 from rayjup.core import session as sessions
 from rayjup.core.arguments import accepted
 from rayjup.core.captured import blob_of
@@ -132,7 +133,8 @@ class ActorClass:
         actor_id = os.urandom(12) + runtime.job_id
         meta = self._meta()
         self._check_order(meta)
-        placement = actor_placement(runtime, options, self.__name__)
+        environment = environments.of(session).key(options.runtime_env)
+        placement = actor_placement(runtime, options, self.__name__, environment)
         caller = runtime.tasks.log.caller()
         spec = {
             "class": self._pickled(session),

@@ -13,13 +13,17 @@ from typing import Any
 
 from rayjup.base import checks
 from rayjup.base.options import ActorOptions, TaskOptions
+from rayjup.base.runtime_env import RuntimeEnv
 from rayjup.cluster import descriptors, joining, manager
+from rayjup.core import environments
 from rayjup.core import session as sessions
 from rayjup.core.actor import ActorClass, ActorHandle
 from rayjup.core.context import RayContext
+from rayjup.core.environments import Environments
 from rayjup.core.remote_function import RemoteFunction
 from rayjup.engine.executor import executor as executing
 from rayjup.engine.executor import logs
+from rayjup.engine.node.environment_cache import packages_dir
 from rayjup.engine.ownership.object_ref import ObjectRef
 from rayjup.engine.runtime.runtime import Runtime
 from rayjup.engine.runtime.streams import ObjectRefGenerator
@@ -45,7 +49,7 @@ def init(
     logging_config: Any = None,
     log_to_driver: bool = True,
     namespace: str | None = None,
-    runtime_env: dict[str, Any] | None = None,
+    runtime_env: dict[str, Any] | RuntimeEnv | None = None,
     **kwargs: Any,
 ) -> RayContext:
     """Connect to a cluster, or start one on this machine.
@@ -67,6 +71,8 @@ def init(
         For named actors; a new one where None.
     log_to_driver
         Whether what tasks print appears here.
+    runtime_env
+        The environment of all tasks and actors of this program; see :mod:`rayjup.runtime_env`.
 
     Returns
     -------
@@ -101,10 +107,10 @@ def init(
     for name, value, kind in (
         ("address", address, str),
         ("namespace", namespace, str),
-        ("runtime_env", runtime_env, dict),
     ):
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"init({name}=…) must be a {kind.__name__}, not {type(value).__name__}")
+    wanted = environments.for_job(runtime_env)
     session = sessions.current()
     if session is not None and not session.runtime.closed:
         if ignore_reinit_error:
@@ -148,7 +154,7 @@ def init(
         assert given is not None
         cluster = _find(given)
     try:
-        session = _connect(cluster, owned, namespace, log_to_driver, runtime_env)
+        session = _connect(cluster, owned, namespace, log_to_driver, wanted)
     except BaseException:
         if owned:
             manager.stop(cluster)
@@ -221,17 +227,20 @@ def _is_host_port(address: str) -> bool:
 
 
 def _connect(
-    cluster: Any, owned: bool, namespace: str | None, log_to_driver: bool, runtime_env: dict[str, Any] | None
+    cluster: Any, owned: bool, namespace: str | None, log_to_driver: bool, wanted: Environments
 ) -> sessions.Session:
     namespace = namespace or str(uuid.uuid4())
     job = {
         "namespace": namespace,
         "as_ray": "rayjup.as_ray" in sys.modules,
         "sys_path": _paths(),
+        "python_path": _listed(os.environ.get("PYTHONPATH", "")),
         "cwd": os.getcwd(),
         "log_to_driver": log_to_driver,
         "entrypoint": shlex.join(sys.orig_argv),
-        "env": {str(k): str(v) for k, v in ((runtime_env or {}).get("env_vars") or {}).items()},
+        "environment": wanted.own_key,
+        "eager": wanted.own.get("config", {}).get("eager_install", True),
+        "packages": packages_dir(),
     }
     try:
         runtime = Runtime("driver", cluster.agent_socket, b"\0\0\0\0", job)
@@ -240,7 +249,7 @@ def _connect(
             f"the cluster {cluster.name} does not answer at {cluster.agent_socket}: {error}. "
             "It may just have ended; rayjup.init() without an address starts a new one."
         ) from error
-    session = sessions.Session(runtime, namespace, cluster, owned, extra={"runtime_env": runtime_env})
+    session = sessions.Session(runtime, namespace, cluster, owned, extra={"environments": wanted})
     runtime.reactor.shield_interrupts = True
     runtime.link.on["log"] = logs.write_to_driver
     runtime.link.on["warning"] = _warn
@@ -256,13 +265,16 @@ def _warn(text: str) -> None:
 
 
 def _paths() -> list[str]:
-    """The import paths executors need besides their own: the driver's script and PYTHONPATH."""
+    """The import paths executors need besides their own: where the driver's script and directory are."""
     paths = [p or os.getcwd() for p in sys.path[:1]]
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     if main:
         paths.insert(0, os.path.dirname(os.path.abspath(main)))
-    paths += [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     return list(dict.fromkeys(p for p in paths if os.path.isdir(p)))
+
+
+def _listed(paths: str) -> list[str]:
+    return list(dict.fromkeys(p for p in paths.split(os.pathsep) if os.path.isdir(p)))
 
 
 def shutdown(_exiting_interpreter: bool = False) -> None:
@@ -281,6 +293,7 @@ def shutdown(_exiting_interpreter: bool = False) -> None:
         return
     sessions.set_current(None)
     session.runtime.close()
+    environments.of(session).close()
     if session.owned:
         manager.stop(session.cluster)
 

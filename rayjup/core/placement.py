@@ -34,8 +34,8 @@ class Placement:
     group: tuple[bytes, bool] | None
 
 
-def task_placement(runtime: Runtime, options: TaskOptions, name: str) -> Placement:
-    """Where a task runs.
+def task_placement(runtime: Runtime, options: TaskOptions, name: str, environment: str = "") -> Placement:
+    """Where a task runs, and in which runtime environment (its key).
 
     Raises
     ------
@@ -43,13 +43,20 @@ def task_placement(runtime: Runtime, options: TaskOptions, name: str) -> Placeme
         It does not fit any bundle of its placement group, or there is no such bundle.
     """
     resources = options.resource_request()
-    return _placement(runtime, options, resources, resources, "task", name)
+    return _in(environment, _placement(runtime, options, resources, resources, "task", name))
 
 
-def actor_placement(runtime: Runtime, options: ActorOptions, name: str) -> Placement:
+def actor_placement(runtime: Runtime, options: ActorOptions, name: str, environment: str = "") -> Placement:
     """Where an actor lives. Raises as :func:`task_placement`."""
     placing, holding = options.placement_request(), options.resource_request()
-    return _placement(runtime, options, placing, holding, "actor", name)
+    return _in(environment, _placement(runtime, options, placing, holding, "actor", name))
+
+
+def _in(environment: str, placement: Placement) -> Placement:
+    if not environment:
+        return placement
+    shape = {**placement.shape, "env": environment}
+    return Placement((*placement.key, environment), shape, placement.group)
 
 
 def _placement(

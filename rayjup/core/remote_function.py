@@ -10,6 +10,7 @@ from typing import Any
 
 from rayjup.base.options import TaskOptions
 from rayjup.base.serialization import pack
+from rayjup.core import environments
 from rayjup.core import session as sessions
 from rayjup.core.captured import blob_of
 from rayjup.core.placement import task_placement
@@ -115,7 +116,8 @@ class RemoteFunction:
         runtime = session.runtime
         if self._packed is None or self._packed[0] is not session:
             self._packed = (session, self._pack(session))
-        placement = task_placement(runtime, self._options, self._name)
+        environment = environments.of(session).key(self._options.runtime_env)
+        placement = task_placement(runtime, self._options, self._name, environment)
         pool = runtime.tasks.pool(placement.key, placement.shape)
         per_call = dict(self._per_call or {})
         per_call.pop("group", None)

@@ -7,6 +7,8 @@ import os
 from typing import Any
 
 from rayjup.base.ids import ActorID, JobID, NodeID, TaskID, WorkerID
+from rayjup.base.runtime_env import RuntimeEnv
+from rayjup.core import environments
 from rayjup.core import session as sessions
 from rayjup.core.actor import ActorHandle
 from rayjup.engine.executor import executor as executing
@@ -168,13 +170,13 @@ class RuntimeContext:
         return labels
 
     @property
-    def runtime_env(self) -> dict[str, Any]:
-        """The runtime environment of the job."""
-        return dict(self._session.extra.get("runtime_env") or {})
+    def runtime_env(self) -> RuntimeEnv:
+        """The runtime environment of this process, with what it has from its parents."""
+        return RuntimeEnv(_validate=False, **environments.of(self._session).own)
 
     def get_runtime_env_string(self) -> str:
         """:attr:`runtime_env` as JSON."""
-        return json.dumps(self.runtime_env)
+        return json.dumps(self.runtime_env, sort_keys=True)
 
     @property
     def gcs_address(self) -> str:

@@ -80,7 +80,11 @@ def attach_executor() -> Session:
         if session is None:
             running = executing.executor
             assert running is not None
-            session = Session(running.runtime, running.job.get("namespace", ""))
+            session = Session(
+                running.runtime,
+                running.job.get("namespace", ""),
+                extra={"environment": running.environment},
+            )
             set_current(session)
         return session
 

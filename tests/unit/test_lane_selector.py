@@ -20,7 +20,7 @@ from rayjup.engine.lane.reactor import Reactor
 @pytest.fixture
 def loop():
     reactor = Reactor(lambda: None, lambda: False)
-    selector = LaneSelector(reactor, lambda may_sleep: None, lambda: None)
+    selector = LaneSelector(reactor, lambda may_sleep: False, lambda: None)
     loop = asyncio.SelectorEventLoop(selector)
     with reactor.leading():
         yield loop
@@ -88,7 +88,9 @@ def test_a_connection_that_is_refused_or_hangs_up_is_heard_of(loop):
 def test_the_contract_of_a_selector():
     reactor = Reactor(lambda: None, lambda: False)
     calls = []
-    selector = LaneSelector(reactor, calls.append, lambda: calls.append("after"))
+    selector = LaneSelector(
+        reactor, lambda may_sleep: bool(calls.append(may_sleep)), lambda: calls.append("after")
+    )
     ours, theirs = socket.socketpair()
     with contextlib.closing(ours), contextlib.closing(theirs):
         key = selector.register(ours, selectors.EVENT_READ, "data")
@@ -102,5 +104,7 @@ def test_the_contract_of_a_selector():
         assert selector.select(None) == [(key, selectors.EVENT_READ | selectors.EVENT_WRITE)]
         assert selector.unregister(ours) == key
         assert selector.select(0) == []
+        busy = LaneSelector(reactor, lambda may_sleep: True, lambda: None)
+        assert busy.select(None) == []  # something to do: it does not sleep
     selector.close()
     reactor.close()

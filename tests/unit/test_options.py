@@ -252,7 +252,12 @@ def test_right_options(cls, options):
         ),
         (TaskOptions, {"name": ""}, ValueError, "Option `name` must not be empty"),
         (TaskOptions, {"name": 3}, TypeError, "Option `name` must be a string, got 3 (int)."),
-        (TaskOptions, {"runtime_env": 3}, TypeError, "Option `runtime_env` must be a dict, got 3 (int)."),
+        (
+            TaskOptions,
+            {"runtime_env": 3},
+            TypeError,
+            "Option `runtime_env` must be a dict or a RuntimeEnv, got 3 (int).",
+        ),
         (
             TaskOptions,
             {"label_selector": {"a": 3}},
@@ -356,7 +361,5 @@ def test_every_unknown_option_lists_the_valid_ones():
 
 def test_concurrency_groups_belong_to_the_class():
     assert ActorOptions.parse(concurrency_groups={"io": 2}).concurrency_groups == {"io": 2}
-    with pytest.raises(
-        ValueError, match="`concurrency_groups` of actors is fixed by the decorator"
-    ):
+    with pytest.raises(ValueError, match="`concurrency_groups` of actors is fixed by the decorator"):
         ActorOptions.parse().merged(concurrency_groups={"io": 2})

@@ -4,51 +4,55 @@ from __future__ import annotations
 
 import asyncio
 
-from rayjup.engine.node.zygote import Zygote, spawn_zygote
+from rayjup.engine.node.zygotes import Zygote, spawn_zygote
 
 
 def test_a_thousand_forks_asked_for_at_once(tmp_path):
     """Far more messages than a socket holds, in both directions, and nobody waits for anybody."""
 
     async def main():
-        seen = {"forked": set(), "ended": set()}
+        forked, ended = set(), set()
         finished = asyncio.get_running_loop().create_future()
 
-        def on_message(message):
-            kind = message[0]
-            seen[kind].add(message[2] if kind == "forked" else message[1])
-            if len(seen["ended"]) == 1000:
-                finished.set_result(None)
+        def on_message(zygote, message):
+            if message[0] == "forked":
+                forked.add(message[2])
+            elif message[0] == "ended":
+                ended.add(message[1])
+                if len(ended) == 1000:
+                    finished.set_result(None)
 
-        zygote = Zygote(*spawn_zygote(str(tmp_path)), on_message, lambda: None)
+        process, sock = spawn_zygote(str(tmp_path))
+        zygote = Zygote(process, sock, str(tmp_path / "zygote.log"), on_message, lambda zygote: None)
         try:
-            for token in range(1000):  # "parent": a child that finds another one ends at once
-                zygote.send(("fork", token, {"parent": -1, "padding": "x" * 4000}))
+            for token in range(1000):  # a child without a place for its log ends at once
+                assert zygote.fork(token, {"padding": "x" * 4000})
             await asyncio.wait_for(finished, 50)
         finally:
-            await zygote.close()
-        return seen
+            zygote.close()
+            await asyncio.to_thread(zygote.wait)
+        return forked, ended
 
-    seen = asyncio.run(main())
-    assert len(seen["forked"]) == 1000 and seen["ended"] == seen["forked"]
+    forked, ended = asyncio.run(main())
+    assert len(forked) == 1000 and ended == forked
 
 
-def test_the_end_of_a_zygote_is_told_once_and_later_messages_are_dropped(tmp_path):
+def test_the_end_of_a_zygote_is_told_once_and_nothing_is_forked_from_it_later(tmp_path):
     async def main():
         ends = []
         ended = asyncio.get_running_loop().create_future()
 
-        def on_end():
-            ends.append(1)
+        def on_end(zygote):
+            ends.append(zygote)
             ended.set_result(None)
 
-        zygote = Zygote(*spawn_zygote(str(tmp_path)), lambda message: None, on_end)
-        zygote.process.kill()
-        zygote.process.wait()  # its end of the socket is closed, and we have not read that yet
-        zygote.send(("fork", 1, {}))
+        process, sock = spawn_zygote(str(tmp_path))
+        zygote = Zygote(process, sock, str(tmp_path / "zygote.log"), lambda *_: None, on_end)
+        process.kill()
+        process.wait()  # its end of the socket is closed, and we have not read that yet
+        zygote.fork(1, {})
         await asyncio.wait_for(ended, 20)
-        zygote.send(("fork", 2, {}))
-        await zygote.close()
-        return ends
+        assert zygote.ended and not zygote.fork(2, {})
+        return len(ends)
 
-    assert asyncio.run(main()) == [1]
+    assert asyncio.run(main()) == 1

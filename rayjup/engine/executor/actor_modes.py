@@ -353,11 +353,13 @@ class AsyncMode(_Coroutines):
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
 
-    def _before_wait(self, may_sleep: bool) -> None:
+    def _before_wait(self, may_sleep: bool) -> bool:
         if self.unflushed:
             self._flush()
         if may_sleep:
             self.executor.settle()
+        # Calls that were here before the loop, or were read by one that waits in `get`.
+        return bool(self.executor.queue and self.active < self.limit) or self.executor.exit_code is not None
 
     def _after_wait(self) -> None:
         if self.executor.queue:

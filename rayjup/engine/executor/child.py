@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from rayjup.base import alias
+from rayjup.engine.executor import environment
 
 _PR_SET_PDEATHSIG = 1
 # Made in the zygote: making it after the fork takes 0.3 MB in every executor.
@@ -32,19 +33,19 @@ def run(config: dict[str, Any]) -> int:
         sys.modules["numpy.random"].seed(int.from_bytes(os.urandom(4), "little"))
     os.environ.update(config["env"])
     job = config["job"]
-    for entry in reversed(job.get("sys_path", ())):
-        if entry not in sys.path:
-            sys.path.insert(0, entry)
-    cwd = job.get("cwd")
-    if cwd and os.path.isdir(cwd):
-        os.chdir(cwd)
+    environment.enter(job, config["environment"])
     if job.get("as_ray"):
         alias.install(in_executor=True)
     from rayjup.base import serialization
     from rayjup.engine.executor.executor import Executor
 
     serialization.learns = True
-    return Executor(config["agent_path"], config["job_id"], job, config["token"]).run()
+    executor = Executor(config["agent_path"], config["job_id"], job, config["token"])
+    if config["environment"] is not None:
+        executor.environment = config["environment"]["key"]
+        if not environment.run_hook(executor, config["environment"]["hook"]):
+            return 1
+    return executor.run()
 
 
 def _redirect(path: str) -> None:

@@ -44,6 +44,7 @@ class Executor:
         global executor
         executor = self
         self.job = job
+        self.environment = ""  # key of the runtime environment
         self.queue: deque[tuple[Peer, Message]] = deque()
         self.functions: dict[Any, Any] = {}
         self.names: dict[Any, str] = {}

@@ -49,13 +49,14 @@ class LaneSelector(selectors.BaseSelector):
     reactor
         Gets the loop's descriptors beside its own.
     before_wait
-        Called before every look at the sockets, with whether the loop may fall asleep in it.
+        Called before every look at the sockets, with whether the loop may fall asleep in it; tells
+        whether it has found something to do, so that it may not.
     after_wait
         Called after it: what has arrived may be started now.
     """
 
     def __init__(
-        self, reactor: Reactor, before_wait: Callable[[bool], None], after_wait: Callable[[], None]
+        self, reactor: Reactor, before_wait: Callable[[bool], bool], after_wait: Callable[[], None]
     ) -> None:
         self._reactor = reactor
         self._before_wait = before_wait
@@ -86,7 +87,8 @@ class LaneSelector(selectors.BaseSelector):
         return item.key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self._before_wait(timeout != 0)
+        if self._before_wait(timeout != 0):
+            timeout = 0.0
         self._reactor.poll(-1 if timeout is None else min(max(timeout, 0.0), _MOST_S))
         self._after_wait()
         if not self._ready:

@@ -7,6 +7,7 @@ import sys
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _set = 1
+fixed = False  # the runtime environment says how many
 
 
 def set_threads(cpus: float) -> None:
@@ -16,7 +17,7 @@ def set_threads(cpus: float) -> None:
     """
     global _set
     count = max(1, int(cpus))
-    if count == _set or os.environ.get("OMP_NUM_THREADS") not in (None, str(_set)):
+    if count == _set or fixed or os.environ.get("OMP_NUM_THREADS") not in (None, str(_set)):
         return
     _set = count
     for name in VARIABLES:

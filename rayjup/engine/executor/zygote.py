@@ -40,15 +40,19 @@ def main(fd: int) -> None:
     wake_read.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.set_wakeup_fd(wake_write.fileno())
+    signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
     children: set[int] = set()
+    own_pid = os.getpid()
     reader = FrameReader()
+    if sys.path[:1] == [os.getcwd()]:
+        del sys.path[0]  # from -m; jobs bring their own directories
     _warm_up()
     gc.collect()
     gc.freeze()
     selector = selectors.DefaultSelector()
     selector.register(sock, selectors.EVENT_READ)
     selector.register(wake_read, selectors.EVENT_READ)
+    sock.sendall(encode([("warm", tuple(sys.version_info[:2]))]))
     while True:
         for key, _ in selector.select():
             if key.fileobj is wake_read:
@@ -65,6 +69,7 @@ def main(fd: int) -> None:
                 os._exit(0)
             for message in reader.feed(memoryview(data)):
                 _, token, config = message
+                config["parent"] = own_pid  # whoever started us may not be our parent
                 pid = os.fork()
                 if pid == 0:
                     selector.close()

@@ -36,6 +36,7 @@ class Node:
     send: Callable[[Message], None]
     sample: dict[str, Any] = field(default_factory=dict)
     jobs_known: set[bytes] = field(default_factory=set)
+    environments: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -99,6 +100,7 @@ class Head:
             "actor_kill": self._actor_kill,
             "actor_info": lambda client, actor_id: views.actor_row(self, self.actors.by_id[actor_id]),
             "snapshot": lambda client: views.snapshot(self),
+            "runtime_envs": lambda client: views.environments(self),
             "kv_put": self._kv_put,
             "kv_get": lambda client, space, key: self.kv.get((space, key)),
             "kv_del": lambda client, space, key: self.kv.pop((space, key), None) is not None,
@@ -274,7 +276,8 @@ class Head:
             self._lease_ended(lease_id)
             self._schedule(ls.Released(lease_id))
 
-    def _on_lease_failed(self, node_id: str, lease_id: str) -> None:
+    def _on_lease_failed(self, node_id: str, lease_id: str, kind: str, why: str) -> None:
+        """An executor was not there in the end; with a ``kind``, there is no use in asking again."""
         lease = self.leases.get(lease_id)
         if lease is None:
             return
@@ -282,6 +285,8 @@ class Head:
         self._lease_ended(lease_id)
         self._schedule(ls.Released(lease_id))
         self.to_client(client, ("grant", pool_id, lease_id, ""))
+        if kind:
+            self.fail_pool(client, pool_id, kind, why)
 
     def _on_executor_ended(self, node_id: str, lease_id: str, code: int | None, why: str) -> None:
         lease = self.leases.get(lease_id)
@@ -400,7 +405,17 @@ class Head:
         job_id = asker.job_id
         self._tell_job(grant.node_id, job_id)
         self.to_node(
-            grant.node_id, ("grant", grant.lease_id, client, pool_id, job_id, grant.gpu_ids, grant.resources)
+            grant.node_id,
+            (
+                "grant",
+                grant.lease_id,
+                client,
+                pool_id,
+                job_id,
+                grant.gpu_ids,
+                grant.resources,
+                grant.shape.env,
+            ),
         )
 
     # -- actors
@@ -625,6 +640,24 @@ class Head:
         job = self.jobs.get(job_id)
         if job is not None and job.get("log_to_driver", True):
             self.to_client(job["client"], ("log", stream, title, lines))
+
+    def _on_actor_start_failed(self, node_id: str, actor_id: bytes, kind: str, why: str) -> None:
+        """No process can be had for the actor; nor could there be for its next life."""
+        actor = self.actors.by_id.get(actor_id)
+        if actor is None:
+            return
+        if actor.state != ad.DEAD:
+            self.actors.die(actor, why)
+            if kind == "env":
+                actor.error = {"environment": why}
+            self._publish(actor)
+            self.groups.owner_gone(actor.id)
+        self._give_up_lease(actor)
+
+    def _on_environments(self, node_id: str, rows: list[dict[str, Any]]) -> None:
+        node = self.nodes.get(node_id)
+        if node is not None:
+            node.environments = rows
 
     def _on_sample(self, node_id: str, sample: dict[str, Any]) -> None:
         node = self.nodes.get(node_id)

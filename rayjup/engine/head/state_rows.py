@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import TYPE_CHECKING, Any
 
 from rayjup.engine.head import actors as ad
+from rayjup.engine.head import views
 
 if TYPE_CHECKING:
     from rayjup.engine.head.head import Head
@@ -52,7 +54,7 @@ def _actor(actor: ad.Actor) -> Row:
         "node_id": actor.node_id or None,
         "pid": actor.pid or actor.last_pid or None,
         "ray_namespace": spec.get("namespace") or "",
-        "serialized_runtime_env": spec.get("runtime_env_text") or "{}",
+        "serialized_runtime_env": shape.get("env") or "{}",
         "required_resources": dict(spec.get("holding") or {}),
         "placement_resources": dict(shape.get("resources") or {}),
         "death_cause": _death_cause(actor),
@@ -99,7 +101,7 @@ def jobs(head: Head) -> list[Row]:
             "node_id": job.get("node_id"),
             "entrypoint": job.get("entrypoint", ""),
             "metadata": dict(job.get("metadata") or {}),
-            "runtime_env": dict(job.get("runtime_env") or {}),
+            "runtime_env": json.loads(job.get("environment") or "{}"),
             "namespace": job.get("namespace", ""),
             "client": job["client"],
             "start": job["started"],
@@ -136,4 +138,10 @@ def placement_groups(head: Head) -> list[Row]:
     return rows
 
 
-TABLES = {"nodes": nodes, "actors": actors, "jobs": jobs, "placement_groups": placement_groups}
+TABLES = {
+    "nodes": nodes,
+    "actors": actors,
+    "jobs": jobs,
+    "placement_groups": placement_groups,
+    "runtime_envs": views.environments,
+}

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from rayjup.engine.node.connection import Connection, Message
+from rayjup.engine.node.environments import Environments
 from rayjup.engine.node.executors import ExecutorProcess, Executors
 from rayjup.engine.node.reports import NodeReports
 from rayjup.engine.node.samples import Sampler
+from rayjup.engine.node.starts import Starts
 
 _SAMPLE_S = 1.0
 _TRIM_S = 2.0  # longest wait for processes to return room
@@ -67,9 +69,15 @@ class NodeAgent:
         self.actors: dict[bytes, ExecutorProcess] = {}
         self.past_tasks: dict[str, list[int]] = {}  # counts of processes that are gone
         self.sampler = Sampler()
+        self.environments = Environments(f"{self.socket_dir}/env", self.log_dir, self._tell_environments)
         self.executors = Executors(
-            self.agent_path, self.log_dir, max(2, int(resources.get("CPU", 1))), self._on_executor_end
+            self.agent_path,
+            self.log_dir,
+            max(2, int(resources.get("CPU", 1))),
+            self.environments,
+            self._on_executor_end,
         )
+        self.starts = Starts(self)
         self._server: asyncio.Server | None = None
         self._sampling: asyncio.Task[None] | None = None
         self._closed = False
@@ -167,6 +175,8 @@ class NodeAgent:
             for process in list(self.executors.all.values()):
                 if process.address == message[1]:
                     self.executors.kill(process, "its call was cancelled by force")
+        elif op in ("hook_done", "hook_failed"):
+            self.starts.on_hook(connection, *message)
         elif op == "log":
             self.to_head(("log", connection.job_id, *message[1:]))
         elif op in self.reports.handlers:
@@ -313,7 +323,7 @@ class NodeAgent:
             return
         connection.job_id = job_id
         connection.post(("welcome", {**self._welcome(), "job_id": job_id}))
-        self.executors.prestart((job_id, ()), min(4, max(1, int(self.resources.get("CPU", 1)))))
+        self.starts.prestart(job_id)
 
     def _head_grant(
         self,
@@ -323,19 +333,16 @@ class NodeAgent:
         job_id: bytes,
         gpus: tuple[tuple[int, float], ...],
         resources: dict[str, float],
+        environment: str,
     ) -> None:
-        process = self.executors.acquire((job_id, tuple(index for index, _ in gpus)))
+        process = self.executors.acquire((job_id, tuple(index for index, _ in gpus), environment))
         process.lease_id = lease_id
         self.leases[lease_id] = process
         lease = {"id": lease_id, "gpus": gpus, "resources": resources}
 
         def ready(future: asyncio.Future[ExecutorProcess]) -> None:
-            if self.leases.get(lease_id) is not process:
-                return
-            if future.exception() is not None:
-                self.leases.pop(lease_id, None)
-                self.to_head(("lease_failed", lease_id))
-                return
+            if future.exception() is not None or self.leases.get(lease_id) is not process:
+                return  # the end of the process is reported on its own
             assert process.connection is not None
             process.connection.post(("lease", lease))
             self._tell_client(client, ("grant", pool_id, lease_id, process.address))
@@ -365,7 +372,7 @@ class NodeAgent:
         gpus: tuple[tuple[int, float], ...],
         resources: dict[str, float],
     ) -> None:
-        key = (job_id, tuple(index for index, _ in gpus))
+        key = (job_id, tuple(index for index, _ in gpus), spec["shape"].get("env", ""))
         process = self.executors.acquire(key)
         process.lease_id = lease_id
         process.actor_id = actor_id
@@ -390,10 +397,7 @@ class NodeAgent:
         if process is None:
             return
         process.expected = why
-        if process.ready.done():
-            self.executors.kill(process, why)
-        else:
-            process.ready.add_done_callback(lambda _: self.executors.kill(process, why))
+        self.executors.kill(process, why)
 
     def _head_to_client(self, client: str, message: Message) -> None:
         self._tell_client(client, message)
@@ -446,6 +450,8 @@ class NodeAgent:
         self.reports.ended(process, code)
         if process.lease_id is not None:
             self.leases.pop(process.lease_id, None)
+        if self.starts.failed(process, code):
+            return
         if process.actor_id is not None:
             self.actors.pop(process.actor_id, None)
             self.to_head(("actor_ended", process.actor_id, process.lease_id, code, process.expected))
@@ -453,6 +459,9 @@ class NodeAgent:
             self.to_head(("executor_ended", process.lease_id, code, process.expected))
         if process.connection is not None:
             process.connection.close()
+
+    def _tell_environments(self) -> None:
+        self.to_head(("environments", self.environments.rows()))
 
     async def _sample_for_ever(self) -> None:
         while True:
@@ -479,6 +488,7 @@ class NodeAgent:
             "executors": len(self.executors.all),
             "tasks": tasks,
             "actor_calls": pending,
+            "environments": {e.key: e.users for e in self.environments.all.values()},
         }
 
 

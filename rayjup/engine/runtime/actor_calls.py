@@ -363,6 +363,8 @@ def _death(info: dict[str, Any]) -> BaseException:
         return error
     if "unschedulable" in info:
         return exceptions.ActorUnschedulableError(info["unschedulable"])
+    if "environment" in info:
+        return exceptions.RuntimeEnvSetupError(info["environment"])
     fields = dict(info)
     cause = fields.pop("cause")
     if cause is not None:

@@ -380,7 +380,7 @@ class Tasks:
         pool = self._pools_by_id.get(pool_id)
         if pool is None:
             return
-        error: BaseException = exceptions.TaskUnschedulableError(why)
+        error: BaseException = _UNSCHEDULABLE.get(kind, exceptions.TaskUnschedulableError)(why)
         with self.lock:
             pool.wanted = 0
             tasks = list(pool.backlog)
@@ -753,6 +753,12 @@ def _crashed(task: Task, lease: Lease) -> exceptions.WorkerCrashedError:
         f"The worker process that ran {task.name}() died: {reason}. "
         "Its log is in the session directory; max_retries=… makes such calls run again."
     )
+
+
+_UNSCHEDULABLE: dict[str, Any] = {
+    "env": exceptions.RuntimeEnvSetupError,
+    "start": exceptions.WorkerCrashedError,
+}
 
 
 def _cancelled_early(task: Task) -> exceptions.TaskCancelledError:

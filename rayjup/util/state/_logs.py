@@ -68,6 +68,8 @@ def _kind(name: str) -> str:
         return {".out": "worker_out", ".err": "worker_err"}.get(os.path.splitext(name)[1], "core_worker")
     if name.startswith("job-driver-"):
         return "driver"
+    if name.startswith("runtime_env_setup-"):
+        return "runtime_env"
     if name == "cluster.log":
         return "gcs_server"
     return "raylet" if name.startswith("node-") else "internal"

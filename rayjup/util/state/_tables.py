@@ -235,10 +235,7 @@ def _objects(source: Source, timeout: float) -> Table:
 
 
 def _runtime_envs(source: Source, timeout: float) -> Table:
-    answer = source.ask_nodes("runtime_envs", {}, timeout)
-    return Table(
-        [{**row, "node_id": node["node_id"]} for node in answer["nodes"] for row in node.get("rows", ())]
-    )
+    return Table(source.rows("runtime_envs", timeout))
 
 
 def _cluster_events(source: Source, timeout: float) -> Table:
