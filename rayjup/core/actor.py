@@ -136,6 +136,7 @@ class ActorClass:
         self._check_order(meta)
         environment = environments.of(session).key(options.runtime_env)
         placement = actor_placement(runtime, options, self.__name__, environment)
+        caller = runtime.tasks.log.caller()
         spec = {
             "class": self._pickled(session),
             "class_name": self.__name__,
@@ -150,6 +151,8 @@ class ActorClass:
             "shape": placement.shape,
             "holding": options.resource_request(),
             "group": placement.group,
+            "parent": caller.hex() if caller else None,
+            "task_events": options.enable_task_events,
         }
         if options.name:
             existing = runtime.link.request("actor_create_named", actor_id, spec)
@@ -204,6 +207,7 @@ class ActorClass:
             "max_pending_calls": given.max_pending_calls,
             "groups": tuple(groups or ()),
             "out_of_order": out_of_order,
+            "task_events": given.enable_task_events,
         }
         return self._described
 
@@ -280,7 +284,10 @@ class ActorMethod:
         count = options.get("num_returns")
         self._num_returns = returns_of(count, options.get("generator", False))
         limit = options.get("_generator_backpressure_num_objects")
-        self._per_call: dict[str, Any] | None = {"backpressure": limit} if limit else None
+        per_call: dict[str, Any] = {"backpressure": limit} if limit else {}
+        if not options.get("enable_task_events", self._meta.get("task_events", True)):
+            per_call["events"] = False
+        self._per_call = per_call or None
         retries = options.get("max_task_retries")
         self._retries = self._meta["max_task_retries"] if retries is None else retries
         self._retry_exceptions = options.get("retry_exceptions") or False
@@ -340,6 +347,8 @@ class ActorMethod:
             per_call["name"] = parsed.name
         if parsed.concurrency_group:
             per_call["concurrency_group"] = parsed.concurrency_group
+        if parsed.enable_task_events is not None:
+            per_call["events"] = parsed.enable_task_events
         if parsed._generator_backpressure_num_objects:
             per_call["backpressure"] = parsed._generator_backpressure_num_objects
         changed._per_call = per_call or None

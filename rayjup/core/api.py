@@ -6,6 +6,7 @@ import atexit
 import copy
 import inspect
 import os
+import shlex
 import sys
 import uuid
 from collections.abc import Sequence
@@ -282,6 +283,7 @@ def _connect(
         "python_path": _listed(os.environ.get("PYTHONPATH", "")),
         "cwd": os.getcwd(),
         "log_to_driver": log_to_driver,
+        "entrypoint": shlex.join(sys.orig_argv),
         "environment": wanted.own_key,
         "eager": wanted.own.get("config", {}).get("eager_install", True),
         "packages": packages_dir(),

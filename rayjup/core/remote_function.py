@@ -58,6 +58,8 @@ class RemoteFunction:
         per_call: dict[str, Any] = {"name": options.name} if options.name else {}
         if options._generator_backpressure_num_objects:
             per_call["backpressure"] = options._generator_backpressure_num_objects
+        if not options.enable_task_events:
+            per_call["events"] = False
         self._per_call = per_call or None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -168,6 +168,7 @@ class ThreadedMode:
     def run(self) -> None:
         """Hand calls out until the actor ends."""
         executor = self.executor
+        executor.runtime.tasks.parent = -1
         waiting = executor.queue
         default = self.default
         groups = self.groups
@@ -345,6 +346,7 @@ class AsyncMode(_Coroutines):
     def run(self) -> None:
         """Run the event loop until the actor ends."""
         reactor = self.executor.runtime.reactor
+        self.executor.runtime.tasks.parent = -1
         with reactor.leading():
             self.loop.run_forever()
             self._flush()

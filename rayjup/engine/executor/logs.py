@@ -42,7 +42,10 @@ class LineStream(io.TextIOBase):
         """Write to the log file and forward the lines that are complete."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        os.write(self._fd, text.encode("utf-8", "replace"))
+        data = text.encode("utf-8", "replace")
+        os.write(self._fd, data)
+        end = os.lseek(self._fd, 0, os.SEEK_CUR)
+        self.executor.events.printed(self.stream, end - len(data), end)
         if "\n" in text:
             *lines, self._rest = (self._rest + text).split("\n")
             self._forward(lines)

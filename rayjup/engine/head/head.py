@@ -20,6 +20,7 @@ from rayjup.engine.head import actors as ad
 from rayjup.engine.head import views
 from rayjup.engine.head.groups import Groups
 from rayjup.engine.head.late import Late
+from rayjup.engine.head.reports import HeadReports
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ class Head:
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
         self._on_group_watch = self.groups.on_watch
+        self.reports = HeadReports(self)
+        self._on_collected = self.reports.on_collected
         self._ops: dict[str, Callable[..., Any]] = {
             "nodes": lambda client: views.nodes(self),
             "cluster_resources": lambda client: self.scheduler.total(),
@@ -105,6 +108,7 @@ class Head:
                 k for s, k in self.kv if s == space and k.startswith(prefix)
             ],
             **self.groups.ops,
+            **self.reports.ops,
         }
 
     # -- nodes
@@ -112,6 +116,7 @@ class Head:
     def node_joined(self, info: dict[str, Any], send: Callable[[Message], None]) -> None:
         """A node's agent has attached and is ready."""
         node_id = info["node_id"]
+        info["joined_at"] = time.time()
         self.nodes[node_id] = Node(node_id, info, send)
         labels = {"ray.io/node-id": node_id, **info.get("labels", {})}
         self._schedule(ls.NodeJoined(node_id, info["resources"], labels))
@@ -121,7 +126,9 @@ class Head:
         node = self.nodes.pop(node_id, None)
         if node is None:
             return
+        node.info["left_at"] = time.time()
         self.dead_nodes.append(node.info)
+        self.reports.node_left(node_id)
         self._schedule(ls.NodeLeft(node_id))
         for actor in list(self.actors.by_id.values()):
             if actor.node_id == node_id and actor.lease_id is not None and actor.state != ad.DEAD:
@@ -155,7 +162,8 @@ class Head:
     def _on_driver(self, node_id: str, client: str, pid: int, config: dict[str, Any] | None) -> None:
         number = next(self._job_numbers)
         job_id = number.to_bytes(4, "big")
-        job = {**(config or {}), "client": client, "started": time.time(), "pid": pid}
+        times = {"started": time.time(), "pid": pid, "node_id": node_id}
+        job = {**(config or {}), "client": client, **times}
         self.jobs[job_id] = job
         self.clients[client] = Client(client, node_id, "driver", pid, job_id)
         self._tell_job(node_id, job_id)
@@ -468,7 +476,8 @@ class Head:
         actor = self.actors.by_id.get(actor_id)
         if actor is None or actor.state == ad.DEAD:
             return
-        actor.pid = pid
+        actor.pid = actor.last_pid = pid
+        actor.placed = time.time()
         actor.address = address
         # Callers may send already: the process keeps their calls until the constructor is done.
         self._publish(actor, ad.ALIVE)
@@ -478,6 +487,7 @@ class Head:
         if actor is None or actor.state == ad.DEAD:
             return
         actor.state = ad.ALIVE
+        actor.ready = time.time()
         if not actor.spec["holding"].get("CPU") and actor.lease_id is not None:
             self._schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
 
@@ -603,6 +613,9 @@ class Head:
         return there
 
     def _on_request(self, node_id: str, client: str, request: int, op: str, payload: tuple[Any, ...]) -> None:
+        if op == "state_ask":  # answered when the nodes have answered
+            self.reports.ask(node_id, client, request, *payload)
+            return
         ok, value = True, None
         try:
             value = self._ops[op](client, *payload)

@@ -18,6 +18,7 @@ from typing import Any
 from rayjup.engine.node.connection import Connection, Message
 from rayjup.engine.node.environments import Environments
 from rayjup.engine.node.executors import ExecutorProcess, Executors
+from rayjup.engine.node.reports import NodeReports
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.starts import Starts
 
@@ -86,6 +87,8 @@ class NodeAgent:
         self.joined = asyncio.Event()  # the head has this node
         self.told_to_end = False  # by the head, which then tidies up after all nodes
         self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
+        self.reports = NodeReports(self)
+        self._head_collect = self.reports.ask
 
     # -- life
 
@@ -176,6 +179,8 @@ class NodeAgent:
             self.starts.on_hook(connection, *message)
         elif op == "log":
             self.to_head(("log", connection.job_id, *message[1:]))
+        elif op in self.reports.handlers:
+            self.reports.handlers[op](connection, *message[1:])
         else:
             self.to_head((op, connection.client, *message[1:]))
 
@@ -190,6 +195,8 @@ class NodeAgent:
     ) -> None:
         connection.kind = kind
         connection.pid = pid
+        connection.worker_id = worker_id
+        connection.since = time.time()
         connection.client = worker_id[:8].hex()
         if kind == "observer":
             self.observers.add(connection)
@@ -225,6 +232,7 @@ class NodeAgent:
         if self.clients.get(connection.client) is not connection:
             return
         del self.clients[connection.client]
+        self.reports.closed(connection)
         for name, counts in connection.stats[0].items():  # what it did stays in the counts
             row = self.past_tasks.setdefault(name, [0, 0, 0, 0])
             row[2] += counts[2]
@@ -439,6 +447,7 @@ class NodeAgent:
     def _on_executor_end(self, process: ExecutorProcess, code: int | None) -> None:
         if self._closed:
             return
+        self.reports.ended(process, code)
         if process.lease_id is not None:
             self.leases.pop(process.lease_id, None)
         if self.starts.failed(process, code):

@@ -32,6 +32,7 @@ from rayjup.engine.runtime import forks
 from rayjup.engine.runtime.actor_calls import ActorCalls
 from rayjup.engine.runtime.groups import GroupCalls
 from rayjup.engine.runtime.link import AgentLink
+from rayjup.engine.runtime.reports import Reports
 from rayjup.engine.runtime.tasks import Tasks
 
 _NEVER = float("inf")
@@ -80,6 +81,7 @@ class Runtime:
         self.address: str = f"{os.path.dirname(agent_path)}/w-{self.worker_id[:8].hex()}.sock"
         self._listener = Listener(self.reactor, self.address, self._accept)
         self.link = AgentLink(self, agent_path)
+        self.reports = Reports(self)
         node = self.link.hello(kind, self.worker_id, job_id, job)
         self.node_id: str = node["node_id"]
         self.session_dir: str = node["session_dir"]
@@ -519,6 +521,8 @@ class Runtime:
         link = self.link
         if link.behind or link.peer.outbox or self.store.has_spares:
             return True
+        if self.reports.events is not None and self.reports.events.behind:
+            return True
         return self.tasks.busy() or bool(self.exports.ended or self.actors.ended)
 
     def _tick(self) -> None:
@@ -528,6 +532,7 @@ class Runtime:
             self.reactor.deliver_postponed()
         if self.tick_hook is not None:
             self.tick_hook()
+        self.tasks.log.tick()
         self.tasks.flush()
         now = time.monotonic()
         if now >= self._next_slow_tick:

@@ -27,6 +27,7 @@ from rayjup.engine.runtime.streams import (
     Stream,
     Streams,
 )
+from rayjup.engine.runtime.submitted import Submitted
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
@@ -149,7 +150,9 @@ class Tasks:
         self.dirty_peers: set[Peer] = set()
         self.functions: list[Function] = []
         self.streams = Streams(runtime)
-        self.parent = 0  # in an executor: the call that its main thread runs
+        self.parent = 0  # in an executor: the call that its main thread runs (-1: it runs several)
+        self.noted = 0  # the parent of the last call, as it was then
+        self.log = Submitted(runtime)
 
     # -- submitting
 
@@ -204,7 +207,9 @@ class Tasks:
         arguments = encode(self.runtime, args, kwargs, f"{function.name}()")
         task = Task(next(self.sequence), function, arguments, pool)
         task.retries = retries
-        task.parent = self.parent
+        parent = task.parent = self.parent
+        if parent != self.noted:
+            self.log.under(task.seq, parent)
         task.retry_exceptions = retry_exceptions
         if options:
             task.options = options
@@ -559,6 +564,7 @@ class Tasks:
     def fail(self, task: Task, error: BaseException) -> None:
         """Resolve a call's refs to ``error``."""
         task.function.failed += 1
+        self.log.failed(task, error)
         refs, task.refs = task.refs or [], None
         if task.stream is not None:
             self.streams.finish(task, error)
@@ -624,18 +630,12 @@ class Tasks:
                     task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force.")
                 )
             elif task.retries or task.seq in unseen:
-                if task.retries > 0 and task.seq not in unseen:
-                    task.retries -= 1
+                if task.seq not in unseen:
+                    self.log.failed(task, _crashed(task, lease), attempt_only=True)
+                    task.retries -= task.retries > 0
                 self.dispatch(task)
             else:
-                reason = lease.doomed or "it was killed or crashed"
-                self.fail(
-                    task,
-                    exceptions.WorkerCrashedError(
-                        f"The worker process that ran {task.name}() died: {reason}. "
-                        "Its log is in the session directory; max_retries=… makes such calls run again."
-                    ),
-                )
+                self.fail(task, _crashed(task, lease))
 
     def fail_all(self, error: BaseException) -> None:
         """The cluster is lost: nothing that waits will be answered."""
@@ -751,6 +751,14 @@ class Tasks:
             row[0] -= 1
             row[1] += 1
         return out
+
+
+def _crashed(task: Task, lease: Lease) -> exceptions.WorkerCrashedError:
+    reason = lease.doomed or "it was killed or crashed"
+    return exceptions.WorkerCrashedError(
+        f"The worker process that ran {task.name}() died: {reason}. "
+        "Its log is in the session directory; max_retries=… makes such calls run again."
+    )
 
 
 _UNSCHEDULABLE: dict[str, Any] = {
