@@ -275,10 +275,11 @@ class Head:
             return
         client, pool_id = lease.client, lease.pool_id
         self._lease_ended(lease_id)
-        self._schedule(ls.Released(lease_id))
-        self.to_client(client, ("grant", pool_id, lease_id, ""))
-        if kind:
+        if kind:  # before its room is free for what else waits in the pool
             self.fail_pool(client, pool_id, kind, why)
+        self._schedule(ls.Released(lease_id))
+        if not kind:
+            self.to_client(client, ("grant", pool_id, lease_id, ""))
 
     def _on_executor_ended(self, node_id: str, lease_id: str, code: int | None, why: str) -> None:
         lease = self.leases.get(lease_id)

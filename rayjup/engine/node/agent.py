@@ -334,6 +334,7 @@ class NodeAgent:
             if future.exception() is not None or self.leases.get(lease_id) is not process:
                 return  # the end of the process is reported on its own
             assert process.connection is not None
+            process.told = True
             process.connection.post(("lease", lease))
             self._tell_client(client, ("grant", pool_id, lease_id, process.address))
 
@@ -373,6 +374,7 @@ class NodeAgent:
             if future.exception() is not None or process.ended:
                 return  # the end of the process is reported on its own
             assert process.connection is not None
+            process.told = True
             lease = {"id": lease_id, "gpus": gpus, "resources": resources}
             process.connection.post(("create", actor_id, spec, payload, lease))
             self.to_head(("actor_placed", actor_id, process.pid, process.address))

@@ -52,9 +52,9 @@ class Starts:
             process.failure = text[0]
 
     def failed(self, process: ExecutorProcess, code: int | None) -> bool:
-        """Whether ``process`` has ended before it was ready; then the head is told here."""
+        """Whether ``process`` has ended before it could be used; then the head is told here."""
         key = process.key
-        if process.connection is not None and not process.failure:
+        if process.told:
             self._failures.pop(key, None)
             return False
         if process.expected or not (process.lease_id or process.actor_id):
