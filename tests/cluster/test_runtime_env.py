@@ -513,8 +513,10 @@ def test_a_zygote_of_an_environment_that_is_killed(ray: ModuleType, eventually: 
         return os.getppid()
 
     zygote = ray.get(parent.remote(), timeout=T)
+    executors = psutil.Process(zygote).children()
     assert zygote != clusters.zygote_pid()
     psutil.Process(zygote).kill()
+    eventually(lambda: not any(executor.is_running() for executor in executors))
     assert ray.get(parent.remote(), timeout=T) != zygote
     assert ray.get(ray.remote(lambda: 1).remote(), timeout=T) == 1
 

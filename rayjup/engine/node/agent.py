@@ -327,6 +327,7 @@ class NodeAgent:
     ) -> None:
         process = self.executors.acquire((job_id, tuple(index for index, _ in gpus), environment))
         process.lease_id = lease_id
+        process.asker = (client, pool_id)
         self.leases[lease_id] = process
         lease = {"id": lease_id, "gpus": gpus, "resources": resources}
 
@@ -351,6 +352,9 @@ class NodeAgent:
     def _head_revoke(self, lease_id: str, reason: str) -> None:
         process = self.leases.pop(lease_id, None)
         if process is not None:
+            if not process.told and process.asker is not None:
+                client, pool_id = process.asker
+                self._tell_client(client, ("grant", pool_id, lease_id, ""))  # there is none, in the end
             self.executors.kill(process, reason)
 
     def _head_actor_start(

@@ -49,6 +49,7 @@ class ExecutorProcess:
         self.began = time.monotonic()
         self.zygote: Zygote | None = None
         self.doomed = False  # it is to be ended as soon as we know what to end
+        self.asker: tuple[str, int] | None = None  # client and pool of the lease
         self.told = False  # whoever asked for it has heard of it
         self.hooked = False  # it runs a setup hook before it is ready
 

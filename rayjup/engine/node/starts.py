@@ -57,10 +57,12 @@ class Starts:
         if process.told:
             self._failures.pop(key, None)
             return False
-        if process.expected or not (process.lease_id or process.actor_id):
+        if not (process.lease_id or process.actor_id) or (process.expected and process.actor_id):
             return False
         kind, why, pause = process.failure_kind, process.failure, 0.0
-        if not why:
+        if process.expected:
+            kind = ""  # we have ended it, but somebody waits for the lease
+        elif not why:
             count, last = self._failures.get(key, (0, 0.0))
             if process.began > last:  # else it failed together with others
                 count += 1
