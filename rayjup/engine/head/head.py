@@ -78,6 +78,7 @@ class Head:
         self.on_driver_change: Callable[[int], None] = lambda drivers: None
         self.on_node_left: Callable[[dict[str, Any]], None] = lambda info: None
         self._outstanding: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+        self._granted_to: dict[tuple[str, int], int] = defaultdict(int)
         self._requests: dict[str, tuple[str, int, ls.Shape]] = {}  # request -> (client, pool, shape)
         self._shapes: dict[tuple[str, ls.Shape], int] = {}
         self._actor_requests: dict[str, bytes] = {}
@@ -197,6 +198,8 @@ class Head:
             self._lease_ended(lease.lease_id)
         for key in [k for k in self._outstanding if k[0] == client]:
             del self._outstanding[key]
+        for key in [k for k in self._granted_to if k[0] == client]:
+            del self._granted_to[key]
         for shape_key in [k for k in self._shapes if k[0] == client]:
             del self._shapes[shape_key]
         for node_id in self.nodes:
@@ -234,7 +237,9 @@ class Head:
         shape: dict[str, Any],
         wanted: int,
         locality: dict[str, int] | None = None,
+        received: int | None = None,
     ) -> None:
+        """A client wants so many leases more than the ``received`` ones, and those on their way count."""
         outstanding = self._outstanding[(client, pool_id)]
         if wanted == 0:
             requests = list(outstanding)
@@ -243,6 +248,8 @@ class Head:
                 self._forget_request(request)
             return
         more = wanted - sum(outstanding.values())
+        if received is not None:  # an executor's environment may take long to build
+            more -= self._granted_to[(client, pool_id)] - received
         if more <= 0 or client not in self.clients:
             return
         typed = views.shape_of(shape)
@@ -283,10 +290,12 @@ class Head:
             return
         client, pool_id = lease.client, lease.pool_id
         self._lease_ended(lease_id)
-        self._schedule(ls.Released(lease_id))
-        self.to_client(client, ("grant", pool_id, lease_id, ""))
-        if kind:
+        if kind:  # before its room is free for what else waits in the pool
+            self._granted_to[(client, pool_id)] -= 1  # it is told that instead
             self.fail_pool(client, pool_id, kind, why)
+        self._schedule(ls.Released(lease_id))
+        if not kind:
+            self.to_client(client, ("grant", pool_id, lease_id, ""))
 
     def _on_executor_ended(self, node_id: str, lease_id: str, code: int | None, why: str) -> None:
         lease = self.leases.get(lease_id)
@@ -398,6 +407,7 @@ class Head:
         else:
             outstanding.pop(grant.request_id, None)
             self._requests.pop(grant.request_id, None)
+        self._granted_to[(client, pool_id)] += 1
         asker = self.clients[client]
         self.leases[grant.lease_id] = Lease(
             grant.lease_id, client, grant.node_id, pool_id, told=asker.node_id == grant.node_id

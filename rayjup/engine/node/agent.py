@@ -337,6 +337,7 @@ class NodeAgent:
     ) -> None:
         process = self.executors.acquire((job_id, tuple(index for index, _ in gpus), environment))
         process.lease_id = lease_id
+        process.asker = (client, pool_id)
         self.leases[lease_id] = process
         lease = {"id": lease_id, "gpus": gpus, "resources": resources}
 
@@ -344,6 +345,7 @@ class NodeAgent:
             if future.exception() is not None or self.leases.get(lease_id) is not process:
                 return  # the end of the process is reported on its own
             assert process.connection is not None
+            process.told = True
             process.connection.post(("lease", lease))
             self._tell_client(client, ("grant", pool_id, lease_id, process.address))
 
@@ -360,6 +362,9 @@ class NodeAgent:
     def _head_revoke(self, lease_id: str, reason: str) -> None:
         process = self.leases.pop(lease_id, None)
         if process is not None:
+            if not process.told and process.asker is not None:
+                client, pool_id = process.asker
+                self._tell_client(client, ("grant", pool_id, lease_id, ""))  # there is none, in the end
             self.executors.kill(process, reason)
 
     def _head_actor_start(
@@ -383,6 +388,7 @@ class NodeAgent:
             if future.exception() is not None or process.ended:
                 return  # the end of the process is reported on its own
             assert process.connection is not None
+            process.told = True
             lease = {"id": lease_id, "gpus": gpus, "resources": resources}
             process.connection.post(("create", actor_id, spec, payload, lease))
             self.to_head(("actor_placed", actor_id, process.pid, process.address))

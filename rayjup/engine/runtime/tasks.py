@@ -108,7 +108,18 @@ class Lease:
 class Pool:
     """Leases of one shape and the calls that wait for one."""
 
-    __slots__ = ("backlog", "contended_until", "dirty", "error", "id", "key", "leases", "shape", "wanted")
+    __slots__ = (
+        "backlog",
+        "contended_until",
+        "dirty",
+        "error",
+        "id",
+        "key",
+        "leases",
+        "received",
+        "shape",
+        "wanted",
+    )
 
     def __init__(self, id: int, key: Any, shape: dict[str, Any]) -> None:
         self.id = id
@@ -117,6 +128,7 @@ class Pool:
         self.leases: list[Lease] = []
         self.backlog: deque[Task] = deque()
         self.wanted = 0  # leases asked for and not granted yet
+        self.received = 0  # grants that have come, also of leases that had ended by then
         self.dirty = False
         self.contended_until = 0.0  # others have asked for leases like ours
         self.error: BaseException | None = None  # why nothing can run here any more
@@ -321,7 +333,7 @@ class Tasks:
             if wanted > pool.wanted or (wanted == 0 and pool.wanted):
                 pool.wanted = wanted
                 locality = self._locality(backlog[0]) if backlog else None
-                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality))
+                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality, pool.received))
 
     def _locality(self, task: Task) -> dict[str, int] | None:
         """Bytes of the call's dependencies in shared memory, by the node they lie on."""
@@ -344,6 +356,7 @@ class Tasks:
             return
         peer = self.runtime.peer_at(address)
         with self.lock:
+            pool.received += 1
             pool.wanted = max(0, pool.wanted - 1)
             if peer is None:  # the executor died meanwhile
                 self.runtime.link.send(("release", lease_id))
