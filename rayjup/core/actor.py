@@ -145,7 +145,7 @@ class ActorClass:
                     f"Could not serialize the actor class {self.__name__}: {error}. It refers to something "
                     "that cannot travel to another process; make that inside __init__ instead."
                 ) from error
-            self._blob = (session, blob_of(packed, session))
+            self._blob = (session, blob_of(packed, session, self._class))
         return self._blob[1]
 
     def _meta(self) -> dict[str, Any]:

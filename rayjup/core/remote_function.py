@@ -132,7 +132,7 @@ class RemoteFunction:
                 "travel to another process (an open file, a lock, a connection); "
                 "rayjup.util.inspect_serializability(function) shows what."
             ) from error
-        return Function(describe(self._function), blob_of(packed, session))
+        return Function(describe(self._function), blob_of(packed, session, self._function))
 
     def __reduce__(self) -> Any:
         return RemoteFunction, (self._function, self._options)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from rayjup.notebook.checks import Checks
     from rayjup.notebook.dashboard import ray_dashboard
+    from rayjup.notebook.debugging import ray_debug
     from rayjup.notebook.displays import ClusterDisplay
     from rayjup.notebook.keeping import attach, forget, keep, kept
     from rayjup.notebook.live_table import LiveTables, TableDisplay
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from rayjup.notebook.running import map_cell, run_cell
     from rayjup.notebook.session import ray_init, ray_shutdown, ray_status
     from rayjup.notebook.table import Column, Table
+    from rayjup.notebook.timeline import ray_timeline
+    from rayjup.notebook.top import ray_top
 
 __all__ = [
     "Checks",
@@ -45,9 +48,12 @@ __all__ = [
     "load_ipython_extension",
     "map_cell",
     "ray_dashboard",
+    "ray_debug",
     "ray_init",
     "ray_shutdown",
     "ray_status",
+    "ray_timeline",
+    "ray_top",
     "render_html",
     "render_text",
     "run_cell",
@@ -67,15 +73,18 @@ _HOMES = {
     "kept": "keeping",
     "map_cell": "running",
     "ray_dashboard": "dashboard",
+    "ray_debug": "debugging",
     "ray_init": "session",
     "ray_shutdown": "session",
     "ray_status": "session",
+    "ray_timeline": "timeline",
+    "ray_top": "top",
     "render_html": "render",
     "render_text": "render",
     "run_cell": "running",
 }
 
-_MAGICS = (("magics", "RayMagics"), ("work_magics", "WorkMagics"))
+_MAGICS = (("magics", "RayMagics"), ("work_magics", "WorkMagics"), ("watch_magics", "WatchMagics"))
 
 
 def __getattr__(name: str) -> Any:

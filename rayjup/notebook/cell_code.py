@@ -7,6 +7,7 @@ import symtable
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rayjup.core.sources import sources_of
 from rayjup.notebook.remote_cell import CellCode
 
 
@@ -52,12 +53,15 @@ def _augmented(code: CellCode) -> set[str]:
 
 
 def variables_for(code: CellCode, notebook: Mapping[str, Any], without: Iterable[str] = ()) -> dict[str, Any]:
-    """The notebook's variables that ``code`` uses."""
+    """The notebook's variables that ``code`` uses; it takes over the source lines behind them."""
     hidden = {"In", "Out", "_ih", "_oh", "_dh", "get_ipython", "exit", "quit", "open", *without}
     used = names_used(code) - hidden
-    return {
-        name: notebook[name] for name in sorted(used) if name in notebook and not _builtin(name, notebook)
-    }
+    known = (name for name in sorted(used) if name in notebook)
+    found = {name: notebook[name] for name in known if not _builtin(name, notebook)}
+    for value in found.values():
+        if callable(value):
+            code.others |= sources_of(value)
+    return found
 
 
 def _builtin(name: str, notebook: Mapping[str, Any]) -> bool:

@@ -6,19 +6,24 @@ Nothing here imports IPython: executors don't have it loaded, and needn't.
 from __future__ import annotations
 
 import ast
-import linecache
 from dataclasses import dataclass, field
 from typing import Any
+
+from rayjup.core.sources import show_sources
 
 _RESULT = "__rayjup_result__"
 
 
 @dataclass(slots=True)
 class CellCode:
-    """A cell's code: its text padded so that line numbers are those of the cell."""
+    """A cell's code: its text padded so that line numbers are those of the cell.
+
+    ``others``: lines of functions from other cells that it uses.
+    """
 
     source: str
     filename: str
+    others: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.compile()  # a syntax error is the author's, and is best seen before anything is sent
@@ -35,8 +40,7 @@ class CellCode:
 
     def show_lines(self) -> None:
         """Let tracebacks and ``inspect`` find the lines, which are in no file."""
-        lines = self.source.splitlines(keepends=True)
-        linecache.cache[self.filename] = (len(self.source), None, lines, self.filename)
+        show_sources({**self.others, self.filename: self.source.splitlines(keepends=True)})
 
     def run(self, namespace: dict[str, Any]) -> Any:
         """Run in ``namespace``; the value of the last expression."""

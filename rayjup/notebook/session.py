@@ -226,11 +226,23 @@ def ray_status(*, interval_s: float = DEFAULT_INTERVAL_S) -> ClusterDisplay:
     ConnectionError
         When this notebook isn't connected to a cluster, or the cluster is gone.
     """
+    _, snapshot = watched()
+    FEED.interval_s = interval_s
+    return ClusterDisplay(FEED, snapshot)
+
+
+def watched() -> tuple[Connection, Any]:
+    """The connection and a snapshot of its cluster, which the displays' feed watches from now on.
+
+    Raises
+    ------
+    ConnectionError
+        When this notebook isn't connected to a cluster.
+    """
     connection = _present_connection()
     if connection is None:
         raise ConnectionError("this notebook is connected to no cluster: run %ray_init first")
-    FEED.interval_s = interval_s
-    return ClusterDisplay(FEED, _watch(connection))
+    return connection, _watch(connection)
 
 
 def ray_shutdown() -> None:

@@ -63,7 +63,7 @@ class Kernel:
         return self.manager.provisioner.process.pid
 
     def send(self, code: str) -> str:
-        return self.client.execute(code, store_history=True)
+        return self.client.execute(code, store_history=True, allow_stdin=False)
 
     def collect(self, message_id: str, timeout_s: float = 60.0) -> Ran:
         """Everything the kernel publishes until this cell has ended."""

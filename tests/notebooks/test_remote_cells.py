@@ -40,6 +40,17 @@ def test_errors_show_the_lines_of_the_cell(connected: Any) -> None:
     assert connected.ok("import sys; print(isinstance(sys.last_value, ZeroDivisionError))").text == "True\n"
 
 
+def test_lines_of_functions_from_other_cells_are_shown(connected: Any) -> None:
+    connected.ok("def helper(x):\n    return 1 / x  # here it breaks")
+    ran = connected.run("%%ray_remote\nhelper(0)")
+    shown = "\n".join(ran.traceback)
+    assert "# here it breaks" in shown and "helper(0)" in shown
+    remote = connected.run("import rayjup as ray\nray.get(ray.remote(helper).remote(0))")
+    assert "# here it breaks" in "\n".join(remote.traceback).rpartition("RayTaskError")[2]
+    source = "import inspect\nprint(ray.get(ray.remote(lambda: inspect.getsource(helper)).remote()))"
+    assert connected.ok(source).text.startswith("def helper(x):\n    return 1 / x")
+
+
 def test_a_syntax_error_is_found_before_anything_runs(connected: Any) -> None:
     ran = connected.run("%%ray_remote\ngood = 1\nbad =\n")
     assert ran.ename == "SyntaxError" and "line 3" in ran.evalue

@@ -19,7 +19,7 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs, streams, threads
+from rayjup.engine.executor import actor_modes, logs, postmortem, streams, threads
 from rayjup.engine.executor.results import encode_error, encode_one, encode_result
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
@@ -201,6 +201,7 @@ class Executor:
         """The answer for a call that raised ``error``."""
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
+        postmortem.note(self.runtime, error)
         actor = None
         if self.actor_spec is not None:
             actor = {"actor_repr": self.title(), "actor_id": self.actor_id.hex()}
@@ -333,8 +334,8 @@ class Executor:
 
     def _on_exit(self) -> None:
         """The agent has more idle executors than it keeps."""
-        if self.runtime.exports.holders or self.runtime.tasks.unfinished():
-            self.runtime.link.send(("still_needed",))  # it owns what others hold or wait for
+        if self.runtime.exports.holders or self.runtime.tasks.unfinished() or postmortem.kept():
+            self.runtime.link.send(("still_needed",))  # it has what others hold, wait for or look at
         else:
             self.exit_code = 0
 
