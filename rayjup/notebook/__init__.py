@@ -6,6 +6,7 @@
 ``keeping``   values under a name that outlive the kernel
 ``displays``  what is shown in a cell: a static snapshot, live while somebody looks at it
 ``live_table``  sortable tables of rows that change; ``table`` is their data and how it looks
+``object_displays``  refs, actors and placement groups as the result of a cell
 ``feed``      the one background thread that keeps the displays of a kernel up to date
 ``render``    a snapshot as HTML and as text (pure functions)
 ``checks``    results a notebook verifies about itself, with a summary table
@@ -105,11 +106,13 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     for module, class_ in _MAGICS:
         shell.register_magics(getattr(import_module(f"{__name__}.{module}"), class_))
     import_module(f"{__name__}.completion").install(shell, _magic_names())
+    import_module(f"{__name__}.object_displays").install(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take the magics away and stop the displays; the connection stays (``%unload_ext rayjup``)."""
     import_module(f"{__name__}.completion").remove(shell, _magic_names())
+    import_module(f"{__name__}.object_displays").remove(shell)
     for name in _magic_names():
         for kind in ("line", "cell"):
             shell.magics_manager.magics[kind].pop(name, None)

@@ -19,6 +19,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 MAX_ROWS = 20
+_GPU_ROWS = 2  # more GPUs of a node than this are a strip instead of rows
 _NAME_WIDTH = 36  # characters of a name in the text form
 
 STYLE = """<style>
@@ -40,6 +41,14 @@ background:var(--jp-layout-color3,rgba(128,128,128,.25))}
 .rayjup-cluster .rj-bar div{height:5px;background:var(--jp-brand-color1,#1976d2)}
 .rayjup-cluster .rj-bar .rj-high{background:var(--jp-warn-color1,#f57c00)}
 .rayjup-cluster .rj-bar .rj-full{background:var(--jp-error-color1,#d32f2f)}
+.rayjup-cluster .rj-strip{display:flex;flex-wrap:wrap;gap:.6em;align-items:flex-end}
+.rayjup-cluster .rj-gpu{display:inline-flex;flex-direction:column;align-items:center;line-height:1.2}
+.rayjup-cluster .rj-load{display:flex;align-items:flex-end;width:1.4em;height:1.6em;border-radius:2px;
+background:var(--jp-layout-color3,rgba(128,128,128,.25))}
+.rayjup-cluster .rj-load i{display:block;width:100%;border-radius:2px;
+background:var(--jp-brand-color1,#1976d2)}
+.rayjup-cluster .rj-load .rj-high{background:var(--jp-warn-color1,#f57c00)}
+.rayjup-cluster .rj-load .rj-full{background:var(--jp-error-color1,#d32f2f)}
 </style>"""
 
 
@@ -141,7 +150,11 @@ def _nodes_html(nodes: Sequence[Row]) -> str:
             f"<td>{_share(node.get('mem_used'), node.get('mem_total'))}</td>"
             f"<td>{store}</td></tr>"
         )
-        for gpu in node.get("gpus") or []:
+        gpus = node.get("gpus") or []
+        if len(gpus) > _GPU_ROWS:
+            body.append(f'<tr><td colspan="4">{_gpu_strip(gpus)}</td></tr>')
+            continue
+        for gpu in gpus:
             gpu_name = escape(_gpu_title(gpu))
             used, total = gpu.get("mem_used"), gpu.get("mem_total")
             load = _number(gpu.get("utilization"))
@@ -151,6 +164,22 @@ def _nodes_html(nodes: Sequence[Row]) -> str:
                 f"<td>{_share(used, total)}</td><td>{escape(_temperature(gpu))}</td></tr>"
             )
     return _table_html(("node", "CPU", "memory", "object store"), body, more, "nodes")
+
+
+def _gpu_strip(gpus: Sequence[Row]) -> str:
+    """Many GPUs side by side: load as the height of a bar, memory as its text, all else in its title."""
+    cells = []
+    for gpu in gpus:
+        load = min(max(_number(gpu.get("utilization")), 0.0), 100.0)
+        share = _ratio(gpu.get("mem_used"), gpu.get("mem_total"))
+        tip = escape(f"{_gpu_title(gpu)}: {_gpu_text(gpu)}")
+        level = "rj-full" if share > 0.95 else "rj-high" if share > 0.8 else ""
+        cells.append(
+            f'<span class="rj-gpu" title="{tip}"><span class="rj-load"><i class="{level}" '
+            f'style="height:{load:.0f}%"></i></span>{_int(gpu.get("index"))}'
+            f"<small>{share * 100:.0f} %</small></span>"
+        )
+    return f'<div class="rj-strip"><small>GPUs: load, memory</small>{"".join(cells)}</div>'
 
 
 def _tasks_html(tasks: Sequence[Row]) -> str:
