@@ -7,6 +7,7 @@
 ``displays``  what is shown in a cell: a static snapshot, live while somebody looks at it
 ``live_table``  sortable tables of rows that change; ``table`` is their data and how it looks
 ``object_displays``  refs, actors and placement groups as the result of a cell
+``redefinition``  what was sent is sent anew when a cell defines it again
 ``feed``      the one background thread that keeps the displays of a kernel up to date
 ``render``    a snapshot as HTML and as text (pure functions)
 ``checks``    results a notebook verifies about itself, with a summary table
@@ -88,6 +89,10 @@ _HOMES = {
 _MAGICS = (("magics", "RayMagics"), ("work_magics", "WorkMagics"), ("watch_magics", "WatchMagics"))
 
 
+_PARTS = ("object_displays", "redefinition")
+"""Modules with ``install`` and ``remove``."""
+
+
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
@@ -106,13 +111,15 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     for module, class_ in _MAGICS:
         shell.register_magics(getattr(import_module(f"{__name__}.{module}"), class_))
     import_module(f"{__name__}.completion").install(shell, _magic_names())
-    import_module(f"{__name__}.object_displays").install(shell)
+    for module in _PARTS:
+        import_module(f"{__name__}.{module}").install(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take the magics away and stop the displays; the connection stays (``%unload_ext rayjup``)."""
     import_module(f"{__name__}.completion").remove(shell, _magic_names())
-    import_module(f"{__name__}.object_displays").remove(shell)
+    for module in _PARTS:
+        import_module(f"{__name__}.{module}").remove(shell)
     for name in _magic_names():
         for kind in ("line", "cell"):
             shell.magics_manager.magics[kind].pop(name, None)

@@ -31,7 +31,8 @@ COLUMNS = [
 
 def row(i: int = 0, **changes: Any) -> dict[str, Any]:
     return {
-        "name": f"trial-{i}", "state": "RUNNING", "loss": 0.123456, "size": 3 << 20, "load": 41.7, "took": 3.2,
+        "name": f"trial-{i}", "state": "RUNNING", "loss": 0.123456, "size": 3 << 20,
+        "load": 41.7, "took": 3.2,
         "curve": [3.0, 2.0, 1.5],
     } | changes  # fmt: skip
 
