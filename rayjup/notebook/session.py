@@ -271,7 +271,8 @@ def _connect(options: InitOptions) -> tuple[Connection, str]:
     global _current
     own_name = _notebook_name()
     address, init = options.address, options.init
-    wanted = address or options.name or own_name
+    # A kernel on the cluster is told which one that is.
+    wanted = address or options.name or os.environ.get("RAYJUP_ADDRESS") or own_name
     descriptor = descriptors.find(wanted) if wanted else None
     if descriptor is not None:
         rayjup.init(address=descriptor.cluster_id, **init)
