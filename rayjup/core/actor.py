@@ -9,11 +9,10 @@ from typing import Any
 
 from rayjup.base.ids import ActorID
 from rayjup.base.options import ActorOptions, MethodOptions
-from rayjup.base.serialization import pack
 from rayjup.core import environments
 from rayjup.core import session as sessions
 from rayjup.core.arguments import accepted
-from rayjup.core.captured import blob_of
+from rayjup.core.captured import blob_of, packed_code, remember
 from rayjup.core.errors import ActorClassInheritanceException
 from rayjup.core.placement import actor_placement
 from rayjup.core.remote_function import dag_module
@@ -167,15 +166,14 @@ class ActorClass:
 
     def _pickled(self, session: sessions.Session) -> bytes:
         if self._blob is None or self._blob[0] is not session:
-            try:
-                packed = pack(self._class)
-            except Exception as error:  # whatever the pickling of captured values raises
-                raise TypeError(
-                    f"Could not serialize the actor class {self.__name__}: {error}. It refers to something "
-                    "that cannot travel to another process; make that inside __init__ instead."
-                ) from error
-            self._blob = (session, blob_of(packed, session))
+            packed = packed_code(self._class, f"the actor class {self.__name__}")
+            remember(self, self._class)
+            self._blob = (session, blob_of(packed, session, self._class))
         return self._blob[1]
+
+    def forget_sent(self) -> None:
+        """Have the class sent anew with the next actor: what it refers to has changed."""
+        self._blob = None
 
     def _meta(self) -> dict[str, Any]:
         """What handles know of the class and its methods; the same for all actors of this class."""

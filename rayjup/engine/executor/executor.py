@@ -20,7 +20,7 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs, retiring, streams, threads
+from rayjup.engine.executor import actor_modes, logs, postmortem, retiring, streams, threads
 from rayjup.engine.executor.events import HANDED_AT_END, Events
 from rayjup.engine.executor.results import as_task_error, encode_one, encode_result
 from rayjup.engine.executor.running import Running, current
@@ -227,6 +227,7 @@ class Executor:
         """The answer for a call that raised ``error``."""
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
+        postmortem.note(self.runtime, error)
         actor = None
         if self.actor_spec is not None:
             actor = {"actor_repr": self.title(), "actor_id": self.actor_id.hex()}
@@ -374,8 +375,9 @@ class Executor:
             self.exit_code = 0
 
     def is_needed(self) -> bool:
-        """Whether this process owns what others hold or wait for."""
-        return bool(self.runtime.exports.holders) or self.runtime.tasks.unfinished()
+        """Whether this process has what others hold, wait for or look at."""
+        has = self.runtime.exports.holders or self.runtime.tasks.unfinished() or postmortem.kept()
+        return bool(has)
 
     def _on_create(
         self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]
