@@ -17,7 +17,7 @@ from rayjup.base.logging_config import LoggingConfig
 from rayjup.base.options import ActorOptions, TaskOptions
 from rayjup.base.runtime_env import RuntimeEnv
 from rayjup.cluster import descriptors, joining, manager
-from rayjup.core import environments
+from rayjup.core import cells, driver_logs, environments
 from rayjup.core import session as sessions
 from rayjup.core.actor import ActorClass, ActorHandle
 from rayjup.core.context import RayContext
@@ -283,6 +283,7 @@ def _connect(
         "python_path": _listed(os.environ.get("PYTHONPATH", "")),
         "cwd": os.getcwd(),
         "log_to_driver": log_to_driver,
+        "log_lines_per_s": cells.lines_per_s,
         "entrypoint": shlex.join(sys.orig_argv),
         "environment": wanted.own_key,
         "eager": wanted.own.get("config", {}).get("eager_install", True),
@@ -303,7 +304,9 @@ def _connect(
     session = sessions.Session(runtime, namespace, cluster, owned, extra={"environments": wanted})
     session.detached = detached
     runtime.reactor.shield()
-    runtime.link.on["log"] = logs.write_to_driver if logging_config is None else logs.write_as_it_is
+    receiver = driver_logs.Receiver(as_they_are=logging_config is not None)
+    runtime.link.on["log"] = session.extra["logs"] = receiver
+    cells.connected(runtime)
     runtime.link.on["warning"] = _warn
     sessions.set_current(session)
     runtime.reactor.start_background()
@@ -344,7 +347,9 @@ def shutdown(_exiting_interpreter: bool = False) -> None:
         sessions.set_current(None)
         return
     sessions.set_current(None)
+    session.runtime.settle_logs()
     session.runtime.close()
+    session.extra["logs"].close()
     environments.of(session).close()
     if session.owned:
         manager.stop(session.cluster)

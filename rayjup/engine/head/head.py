@@ -646,10 +646,10 @@ class Head:
             if other.startswith(store):
                 self.to_node(other, ("store_freed", nbytes))
 
-    def _on_log(self, node_id: str, job_id: bytes, stream: str, title: str, lines: list[str]) -> None:
+    def _on_log(self, node_id: str, job_id: bytes, chunks: list[Any]) -> None:
         job = self.jobs.get(job_id)
         if job is not None and job.get("log_to_driver", True):
-            self.to_client(job["client"], ("log", stream, title, lines))
+            self.to_client(job["client"], ("log", chunks))
 
     def _on_actor_start_failed(self, node_id: str, actor_id: bytes, kind: str, why: str) -> None:
         """No process can be had for the actor; nor could there be for its next life."""

@@ -18,6 +18,7 @@ from typing import Any
 from rayjup.engine.node.connection import Connection, Message
 from rayjup.engine.node.environments import Environments
 from rayjup.engine.node.executors import ExecutorProcess, Executors
+from rayjup.engine.node.last_lines import LastLines
 from rayjup.engine.node.reports import NodeReports
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.starts import Starts
@@ -64,6 +65,7 @@ class NodeAgent:
         self.capacity = int(resources.get("object_store_memory", 0))
         self.store_used = 0
         self.clients: dict[str, Connection] = {}
+        self.last_lines = LastLines()
         self.observers: set[Connection] = set()
         self.leases: dict[str, ExecutorProcess] = {}
         self.actors: dict[bytes, ExecutorProcess] = {}
@@ -177,6 +179,8 @@ class NodeAgent:
                     self.executors.kill(process, "its call was cancelled by force")
         elif op in ("hook_done", "hook_failed"):
             self.starts.on_hook(connection, *message)
+        elif op == "lines_sent":
+            self.last_lines.sent(connection, message[1])
         elif op == "log":
             self.to_head(("log", connection.job_id, *message[1:]))
         elif op in self.reports.handlers:
@@ -220,6 +224,11 @@ class NodeAgent:
         if op == "store_reserve":
             self._reserve(connection, request, *payload)
             return
+        if op == "last_lines":  # the answer comes by way of the head, behind the lines
+            job = [c for c in self.clients.values() if c.kind == "executor" and c.job_id == connection.job_id]
+            through = ("request", connection.client, request, "kv_get", ("", b""))
+            self.last_lines.collect(job, lambda: self.to_head(through))
+            return
         local = self._ops.get(op)
         if local is None:
             client = connection.client if connection.kind != "observer" else f"o{id(connection)}"
@@ -229,6 +238,7 @@ class NodeAgent:
 
     def _on_close(self, connection: Connection) -> None:
         self.observers.discard(connection)
+        self.last_lines.left(connection)
         if self.clients.get(connection.client) is not connection:
             return
         del self.clients[connection.client]

@@ -37,6 +37,7 @@ from rayjup.engine.runtime.tasks import Tasks
 
 _NEVER = float("inf")
 _PUT = b"\x00\x00\x00\x80"  # index of objects made by put, as far from returns as can be
+_LAST_LINES_S = 1.0  # so long the end of a driver waits for what its calls have printed
 
 
 class Runtime:
@@ -65,6 +66,7 @@ class Runtime:
         self.completions = 0
         self.block_hook: Any = None  # an executor lends its CPU while its main thread waits
         self.tick_hook: Callable[[], None] | None = None
+        self.has_lines: Callable[[], bool] | None = None  # in an executor: calls have printed something
         self.on_calls: Callable[[Peer, list[Message]], None] = _refuse_calls
         self._local = threading.local()  # refs completed while others are
         self._requests = itertools.count(1)
@@ -523,6 +525,8 @@ class Runtime:
             return True
         if self.reports.events is not None and self.reports.events.behind:
             return True
+        if self.has_lines is not None and self.has_lines():
+            return True
         return self.tasks.busy() or bool(self.exports.ended or self.actors.ended)
 
     def _tick(self) -> None:
@@ -542,6 +546,14 @@ class Runtime:
             self.exports.release_ended()
             self.store.tick()
             self.link.tick(now)
+
+    def settle_logs(self) -> None:
+        """Wait shortly for lines that calls have printed: they come in the order of our requests."""
+        if not self.closed and not self.link.lost and self.tasks.functions:
+            try:
+                self.link.request("last_lines", timeout=_LAST_LINES_S)
+            except exceptions.RaySystemError:
+                pass  # the cluster is ending: so it is with its lines
 
     def close(self) -> None:
         """Leave: no thread, socket or segment of this process remains."""
