@@ -74,7 +74,7 @@ class _Options:
         for name in kw:
             if name in self.NOT_IN_OPTIONS:
                 raise ValueError(
-                    f"Option `{name}` of {self.WHAT} is fixed when the class is decorated and cannot be "
+                    f"Option `{name}` of {self.WHAT} is fixed by the decorator and cannot be "
                     f"changed by `.options()`: give it to `@remote({name}=...)`."
                 )
         made = replace(self, **self._checked(kw, frozenset()))
@@ -82,8 +82,12 @@ class _Options:
         return made
 
     def given(self) -> dict[str, Any]:
-        """The options that differ from their defaults, by name."""
-        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default}
+        """The options that differ from their defaults and may be given to ``.options()``, by name."""
+        return {
+            f.name: v
+            for f in fields(self)
+            if (v := getattr(self, f.name)) != f.default and f.name not in self.NOT_IN_OPTIONS
+        }
 
     @classmethod
     def _checked(cls, kw: dict[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
@@ -147,6 +151,7 @@ class TaskOptions(_Options):
     """
 
     WHAT: ClassVar[str] = "remote functions"
+    NOT_IN_OPTIONS: ClassVar[frozenset[str]] = frozenset({"max_calls"})
     CHECKS: ClassVar[dict[str, Check]] = {
         **_SHARED,
         "num_returns": checks.optional(checks.returns),

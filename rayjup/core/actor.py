@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from rayjup.base.ids import ActorID
@@ -18,7 +19,7 @@ from rayjup.core.placement import actor_placement
 from rayjup.core.remote_function import dag_module
 from rayjup.core.returns import returns_of
 from rayjup.engine.executor import executor as executing
-from rayjup.engine.executor.actor_modes import ActorExit
+from rayjup.engine.executor.actor_modes import ActorExit, is_async
 from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
 
 _METHOD_OPTIONS = "__rayjup_method_options__"
@@ -27,6 +28,22 @@ _SPECIAL_METHODS = ("__ray_call__", "__ray_ready__", "__ray_terminate__")
 
 def method(*args: Any, **kwargs: Any) -> Any:
     """Decorate an actor method with options, such as ``num_returns``.
+
+    Parameters
+    ----------
+    num_returns
+        How many refs a call gives; ``"streaming"`` or ``"dynamic"`` for generators.
+    concurrency_group
+        The group of the class (its option ``concurrency_groups``) in which the method runs.
+    max_task_retries, retry_exceptions
+        How often a call is made again when the actor dies in it, or raises one of these exceptions.
+    enable_task_events, tensor_transport
+        Accepted as in Ray; values always travel through the object store.
+
+    Raises
+    ------
+    ValueError
+        For an unknown option, or a value outside of its range.
 
     Examples
     --------
@@ -37,9 +54,12 @@ def method(*args: Any, **kwargs: Any) -> Any:
     ...     def both(self):
     ...         return 1, 2
     """
-    if args or not kwargs:
+    if len(args) == 1 and not kwargs and callable(args[0]):
+        return args[0]
+    if args:
         raise ValueError(
-            "@ray.method takes options by keyword and needs at least one, such as @ray.method(num_returns=2)."
+            f"@ray.method was given {args[0]!r}: it takes options by keyword, such as "
+            "@ray.method(num_returns=2), or nothing at all."
         )
     options = MethodOptions.parse(**kwargs)
 
@@ -60,6 +80,7 @@ class ActorClass:
         self._class = class_
         self._options = options
         self._blob: tuple[sessions.Session, bytes] | None = None
+        self._described: dict[str, Any] | None = None
         self.__name__ = class_.__name__
         self.__qualname__ = class_.__qualname__
         self.__module__ = class_.__module__
@@ -111,6 +132,7 @@ class ActorClass:
             raise TypeError(f"{self.__name__}() takes no arguments")
         actor_id = os.urandom(12) + runtime.job_id
         meta = self._meta()
+        self._check_order(meta)
         environment = environments.of(session).key(options.runtime_env)
         placement = actor_placement(runtime, options, self.__name__, environment)
         spec = {
@@ -123,6 +145,7 @@ class ActorClass:
             "detached": options.detached,
             "max_restarts": options.max_restarts,
             "max_concurrency": options.max_concurrency,
+            "groups": options.concurrency_groups,
             "shape": placement.shape,
             "holding": options.resource_request(),
             "group": placement.group,
@@ -151,6 +174,11 @@ class ActorClass:
         return self._blob[1]
 
     def _meta(self) -> dict[str, Any]:
+        """What handles know of the class and its methods; the same for all actors of this class."""
+        if self._described is not None:
+            return self._described
+        given = self._options
+        groups = given.concurrency_groups
         methods: dict[str, dict[str, Any]] = {}
         for name, member in inspect.getmembers(self._class, callable):
             if name.startswith("__") and name not in ("__call__", "__len__", "__getitem__", "__contains__"):
@@ -162,18 +190,28 @@ class ActorClass:
                 "generator": inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member),
             }
             if options is not None:
-                entry |= {
-                    "num_returns": options.num_returns,
-                    "max_task_retries": options.max_task_retries,
-                    "concurrency_group": options.concurrency_group,
-                }
+                _check_group(options.concurrency_group, groups, f"{self.__name__}.{name}")
+                entry |= options.given()
             methods[name] = entry
-        return {
+        out_of_order = given.allow_out_of_order_execution
+        if out_of_order is None:
+            out_of_order = (given.max_concurrency or 1) > 1 or is_async(self._class)
+        self._described = {
             "class_name": self.__name__,
             "methods": methods,
-            "max_task_retries": self._options.max_task_retries,
-            "max_pending_calls": self._options.max_pending_calls,
+            "max_task_retries": given.max_task_retries,
+            "max_pending_calls": given.max_pending_calls,
+            "groups": tuple(groups or ()),
+            "out_of_order": out_of_order,
         }
+        return self._described
+
+    def _check_order(self, meta: dict[str, Any]) -> None:
+        if not meta["out_of_order"] and is_async(self._class):
+            raise ValueError(
+                f"{self.__name__} has coroutine methods, which run side by side, so its calls cannot be kept "
+                "in order: leave out allow_out_of_order_execution=False, or write its methods without async."
+            )
 
     def __repr__(self) -> str:
         return f"ActorClass({self.__name__})"
@@ -240,9 +278,11 @@ class ActorMethod:
         self._arguments = options.get("arguments")
         count = options.get("num_returns")
         self._num_returns = returns_of(count, options.get("generator", False))
-        self._per_call: dict[str, Any] | None = None
+        limit = options.get("_generator_backpressure_num_objects")
+        self._per_call: dict[str, Any] | None = {"backpressure": limit} if limit else None
         retries = options.get("max_task_retries")
         self._retries = self._meta["max_task_retries"] if retries is None else retries
+        self._retry_exceptions = options.get("retry_exceptions") or False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -262,13 +302,13 @@ class ActorMethod:
         count = self._num_returns
         refs = session.runtime.actors.submit(
             self._id,
-            meta["class_name"],
+            meta,
             self._name,
             args,
             kwargs,
             count,
             self._retries,
-            meta["max_pending_calls"],
+            self._retry_exceptions,
             self._per_call,
         )
         if count == 1 or count == DYNAMIC:
@@ -278,18 +318,32 @@ class ActorMethod:
         return refs if count else None
 
     def options(self, **changes: Any) -> ActorMethod:
-        """The same method with other options, such as ``num_returns`` or ``name``."""
-        parsed = MethodOptions.parse(**changes)
+        """The same method with other options, such as ``num_returns`` or ``name``.
+
+        Raises
+        ------
+        ValueError
+            For an unknown option, a value outside of its range, or a group that the class has not got.
+        """
+        parsed = MethodOptions().merged(**changes)
+        meta = self._meta
+        _check_group(parsed.concurrency_group, meta["groups"], f"{meta['class_name']}.{self._name}")
         changed = ActorMethod.__new__(ActorMethod)
         changed.__dict__.update(self.__dict__)
         if parsed.num_returns is not None:
             changed._num_returns = returns_of(parsed.num_returns, False)
-        per_call: dict[str, Any] = {"name": parsed.name} if parsed.name else {}
+        per_call = dict(self._per_call or {})
+        if parsed.name:
+            per_call["name"] = parsed.name
+        if parsed.concurrency_group:
+            per_call["concurrency_group"] = parsed.concurrency_group
         if parsed._generator_backpressure_num_objects:
             per_call["backpressure"] = parsed._generator_backpressure_num_objects
         changed._per_call = per_call or None
         if parsed.max_task_retries is not None:
             changed._retries = parsed.max_task_retries
+        if parsed.retry_exceptions is not None:
+            changed._retry_exceptions = parsed.retry_exceptions
         return changed
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
@@ -301,6 +355,15 @@ class ActorMethod:
 
     def __repr__(self) -> str:
         return f"ActorMethod({self._meta['class_name']}.{self._name})"
+
+
+def _check_group(name: str | None, groups: Iterable[str] | None, method: str) -> None:
+    if name is not None and name not in (groups or ()):
+        known = ", ".join(sorted(groups or ())) or "none"
+        raise ValueError(
+            f"{method} is to run in the concurrency group {name!r}, but its class has no such group "
+            f"(it has: {known}). Declare it: @ray.remote(concurrency_groups={{{name!r}: 2}})."
+        )
 
 
 def exit_actor() -> None:

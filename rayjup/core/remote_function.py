@@ -134,7 +134,8 @@ class RemoteFunction:
                 "travel to another process (an open file, a lock, a connection); "
                 "rayjup.util.inspect_serializability(function) shows what."
             ) from error
-        return Function(describe(self._function), blob_of(packed, session))
+        limit = self._options.calls_per_process
+        return Function(describe(self._function), blob_of(packed, session), limit)
 
     def __reduce__(self) -> Any:
         return RemoteFunction, (self._function, self._options)

@@ -112,6 +112,33 @@ class RuntimeContext:
             raise RuntimeError("current_actor is for code that runs in an actor.")
         return ActorHandle(executor.actor_id, executor.actor_spec["meta"], None)
 
+    def is_canceled(self) -> bool:
+        """Whether the running task was cancelled: long methods of actors ask, to end early.
+
+        Raises
+        ------
+        RuntimeError
+            In a driver, and in asyncio actors (their coroutines get ``asyncio.CancelledError``).
+
+        Examples
+        --------
+        >>> import rayjup as ray
+        >>> @ray.remote
+        ... def is_running():
+        ...     return not ray.get_runtime_context().is_canceled()
+        >>> ray.get(is_running.remote())
+        True
+        """
+        executor = executing.executor
+        if executor is None:
+            raise RuntimeError("is_canceled() is for code that runs in a task or an actor, not for a driver.")
+        if executor.asynchronous:
+            raise RuntimeError(
+                "is_canceled() is not for asyncio actors: a cancelled coroutine gets asyncio.CancelledError "
+                "where it awaits."
+            )
+        return executor.is_cancelled()
+
     def get_assigned_resources(self) -> dict[str, float]:
         """What the running task or actor holds."""
         executor = executing.executor

@@ -143,7 +143,7 @@ def test_nothing_is_left_after_the_end():
         graph.teardown()
         assert channel_files() == []
     assert ray.get(worker.descriptors.remote()) == open_there
-    assert len(os.listdir("/proc/self/fd")) == open_here
+    assert len(os.listdir("/proc/self/fd")) <= open_here  # what earlier tests left may go meanwhile
 
 
 def test_a_graph_that_is_forgotten_ends():

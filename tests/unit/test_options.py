@@ -361,7 +361,5 @@ def test_every_unknown_option_lists_the_valid_ones():
 
 def test_concurrency_groups_belong_to_the_class():
     assert ActorOptions.parse(concurrency_groups={"io": 2}).concurrency_groups == {"io": 2}
-    with pytest.raises(
-        ValueError, match="`concurrency_groups` of actors is fixed when the class is decorated"
-    ):
+    with pytest.raises(ValueError, match="`concurrency_groups` of actors is fixed by the decorator"):
         ActorOptions.parse().merged(concurrency_groups={"io": 2})

@@ -338,6 +338,7 @@ def test_an_interrupt_while_waiting_comes_at_once_and_leaves_a_working_reactor(s
         assert not shielding._lead.locked() and shielding._leader == 0 and shielding._wanted == 0
         first.send((number,))
         assert shielding.lead(lambda: len(received) > number, time.monotonic() + 5)  # noqa: B023
+    shielding.lower_shield()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     close(first, second)
 
@@ -393,5 +394,22 @@ def test_an_interrupt_at_any_line_of_lead_leaves_nothing_locked(shielding):
         assert caught, f"the interrupt at line event {target} of lead() got lost"
         state = (shielding._lead.locked(), shielding._leader, shielding._wanted, shielding._waiters)
         assert state == (False, 0, 0, []), f"after an interrupt at line event {target} of lead()"
+        shielding.lower_shield()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert target > 10
+
+
+def test_a_handler_set_between_two_waits_is_the_one_that_is_called_and_stays(shielding):
+    called = []
+    for _ in range(2):
+        assert not shielding.lead(lambda: False, time.monotonic() + 0.002)
+    previous = signal.signal(signal.SIGINT, lambda *_: called.append(1))
+    timer = interrupt_once(lambda: shielding._leader == threading.main_thread().ident)
+    assert shielding.lead(lambda: bool(called), time.monotonic() + 5)
+    timer.join()
+    shielding.lower_shield()
+    signal.raise_signal(signal.SIGINT)
+    assert called == [1, 1]
+    signal.signal(signal.SIGINT, previous)
+    shielding.lower_shield()
+    signal.signal(signal.SIGINT, signal.default_int_handler)

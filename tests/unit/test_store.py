@@ -347,3 +347,12 @@ def test_what_a_dead_writer_could_not_announce_is_removed_and_nothing_else(make_
     owning.writer_died([known.path, lost])
     assert files(owning) == [os.path.basename(known.path)]
     assert read(owning, known.descriptor).size == MB
+
+
+def test_objects_take_no_file_descriptors(make_store):
+    writer, reader = make_store("w"), make_store("r")
+    before = len(os.listdir("/proc/self/fd"))
+    segments = [writer.write(pack(np.full(20_000, i))) for i in range(50)]
+    read = [unpack(*reader.buffers(segment.descriptor)) for segment in segments]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert [int(array[-1]) for array in read] == list(range(50))

@@ -2,7 +2,8 @@
 
 One at a time is the executor's own loop. With ``max_concurrency`` above one, calls run on a pool
 of threads. A class with a coroutine method runs them all on one event loop in the main thread,
-which watches the lane's sockets itself.
+which watches the lane's sockets itself. Concurrency groups have threads or event loops of their
+own each; the main thread only hands out calls then.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base.exceptions import ActorDiedError, TaskCancelledError
 from rayjup.base.exceptions import ActorDiedErrorContext as Death
 from rayjup.engine.executor import streams
+from rayjup.engine.executor.loop import LaneSelector
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
@@ -46,10 +49,14 @@ def is_async(class_: type) -> bool:
 def prepare(executor: Executor, class_: type, spec: dict[str, Any]) -> Callable[[], None] | None:
     """What runs instead of the executor's own loop, if anything."""
     limit = spec.get("max_concurrency")
-    if is_async(class_):
+    asynchronous = executor.asynchronous = is_async(class_)
+    if spec.get("groups"):
+        lane = Loop if asynchronous else Threads
+        return ThreadedMode(executor, lane, limit or (1000 if asynchronous else 1), spec).run
+    if asynchronous:
         return AsyncMode(executor, limit or 1000).run
     if limit and limit > 1:
-        return ThreadedMode(executor, limit).run
+        return ThreadedMode(executor, Threads, limit, spec).run
     return None
 
 
@@ -114,46 +121,92 @@ def died(executor: Executor, reason: str) -> ActorDiedError:
 
 
 def cancel(executor: Executor, peer: Peer, seq: int) -> None:
-    """Cancel a call that runs as a coroutine (threads can't be interrupted, as in Ray)."""
+    """Cancel a call that is not in the executor's own queue and loop, if it is not finished.
+
+    Coroutines are cancelled. Threads can't be: such a call may ask whether it is cancelled, and its
+    result is dropped.
+    """
     running = executor.coroutines.get((peer, seq))
     if running is not None:
-        running.cancel()
+        executor._cancelled.add((peer, seq))
+        running.get_loop().call_soon_threadsafe(running.cancel)
+    elif executor.threaded is not None and (peer, seq) in executor.threaded.unfinished:
+        executor._cancelled.add((peer, seq))
+
+
+def cancelled_anyway(executor: Executor, peer: Peer, seq: int) -> TaskCancelledError | None:
+    """The answer of a call that was cancelled while it ran, whatever it returned."""
+    if (peer, seq) not in executor._cancelled:
+        return None
+    executor._cancelled.discard((peer, seq))
+    return TaskCancelledError(error_message="the call was cancelled while it ran")
 
 
 class ThreadedMode:
-    """Calls run on up to ``limit`` threads; the main thread goes on reading."""
+    """Calls run on threads or event loops beside the main thread, which goes on reading.
 
-    def __init__(self, executor: Executor, limit: int) -> None:
+    Parameters
+    ----------
+    kind
+        What calls run on, :class:`Threads` or :class:`Loop`; each concurrency group has its own.
+    limit
+        How many calls outside of the groups run at once.
+    """
+
+    def __init__(
+        self, executor: Executor, kind: type[Threads] | type[Loop], limit: int, spec: dict[str, Any]
+    ) -> None:
         self.executor = executor
-        self.limit = limit
-        self.calls: queue.SimpleQueue[tuple[Peer, Message] | None] = queue.SimpleQueue()
-        self.threads: list[threading.Thread] = []
-        self.unfinished = 0  # calls handed over and not answered: as many threads as that are needed
-        self.lock = threading.Lock()
-        self.waiting: set[tuple[Peer, int]] = set()  # calls that no thread has begun
+        self.unfinished: set[tuple[Peer, int]] = set()
+        self.default = kind(self, "default", limit)
+        groups = spec.get("groups") or {}
+        self.groups = {name: kind(self, name, size) for name, size in groups.items()}
+        methods = spec["meta"]["methods"].items() if groups else ()
+        self.group_of = {name: entry.get("concurrency_group") for name, entry in methods}
         executor.threaded = self
 
     def run(self) -> None:
-        """Hand calls to threads until the actor ends."""
+        """Hand calls out until the actor ends."""
         executor = self.executor
         waiting = executor.queue
+        default = self.default
+        groups = self.groups
         while executor.exit_code is None:
             executor.settle()
             executor.runtime.reactor.lead(executor._has_work)
             while waiting:
                 peer, message = waiting.popleft()
-                self.waiting.add((peer, message[1]))
-                with self.lock:
-                    self.unfinished += 1
-                self.calls.put((peer, message))
-                if self.unfinished > len(self.threads) and len(self.threads) < self.limit:
-                    thread = threading.Thread(target=self._run_calls, name="rayjup-actor", daemon=True)
-                    self.threads.append(thread)
-                    thread.start()
+                self.unfinished.add((peer, message[1]))
+                lane = default
+                if groups:
+                    name = (message[5] or {}).get("concurrency_group") or self.group_of.get(message[2])
+                    lane = groups.get(name, default)
+                lane.put(peer, message)
 
-    def waits(self, peer: Peer, seq: int) -> bool:
-        """Whether a call is here that no thread has begun."""
-        return (peer, seq) in self.waiting
+
+class Threads:
+    """Runs calls on up to ``limit`` threads, in the order in which they come."""
+
+    def __init__(self, mode: ThreadedMode, name: str, limit: int) -> None:
+        self.mode = mode
+        self.executor = mode.executor
+        self.name = name
+        self.limit = limit
+        self.calls: queue.SimpleQueue[tuple[Peer, Message] | None] = queue.SimpleQueue()
+        self.threads: list[threading.Thread] = []
+        self.open = 0  # calls handed over and not answered: as many threads as that are needed
+        self.lock = threading.Lock()
+
+    def put(self, peer: Peer, message: Message) -> None:
+        """Have a call run; only the main thread calls this."""
+        with self.lock:
+            self.open += 1
+        self.calls.put((peer, message))
+        if self.open > len(self.threads) and len(self.threads) < self.limit:
+            name = f"rayjup-actor-{self.name}"
+            thread = threading.Thread(target=self._run_calls, name=name, daemon=True)
+            self.threads.append(thread)
+            thread.start()
 
     def _run_calls(self) -> None:
         while True:
@@ -162,7 +215,7 @@ class ThreadedMode:
                 self._one(*item)
                 del item
                 with self.lock:
-                    self.unfinished -= 1
+                    self.open -= 1
 
     def _one(self, peer: Peer, message: Message) -> None:
         executor = self.executor
@@ -172,7 +225,6 @@ class ThreadedMode:
         current.set(Running(peer, seq, executor.name_of(target), options))
         fresh: list[Any] = []
         try:
-            self.waiting.discard((peer, seq))
             if executor._cancelled:
                 executor.check_cancelled(peer, seq)
             function = executor.functions.get(target) or executor.function(target)
@@ -184,6 +236,9 @@ class ThreadedMode:
             value = None
         else:
             problem = None
+        self.mode.unfinished.discard((peer, seq))
+        if executor._cancelled:
+            problem = cancelled_anyway(executor, peer, seq) or problem
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
@@ -197,41 +252,27 @@ class ThreadedMode:
             executor.runtime.reactor.kick()
 
 
-class AsyncMode:
-    """Calls run as coroutines on one loop in the main thread, at most ``limit`` at a time."""
+class _Coroutines:
+    """Runs calls as coroutines on a loop, at most ``limit`` at a time, in the order in which they come."""
 
-    def __init__(self, executor: Executor, limit: int) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        limit: int,
+        calls: deque[tuple[Peer, Message]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.executor = executor
         self.limit = limit
+        self.calls = calls
         self.active = 0
-        self.loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(self.loop)
+        self.loop = loop
         self.unflushed: set[Peer] = set()
 
-    def run(self) -> None:
-        """Run the event loop until the actor ends."""
-        reactor = self.executor.runtime.reactor
-        with reactor.leading():
-            self.loop.add_reader(reactor.fileno, self._on_events)
-            self.loop.call_soon(self._on_events)
-            self.loop.run_forever()
-            self.loop.remove_reader(reactor.fileno)
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-
-    def _on_events(self) -> None:
-        executor = self.executor
-        executor.runtime.reactor.poll(0)
-        self._start_calls()
-        executor.settle()
-        if executor.exit_code is not None:
-            self._flush()
-            self.loop.stop()
-
     def _start_calls(self) -> None:
-        queue = self.executor.queue
-        while queue and self.active < self.limit:
-            peer, message = queue.popleft()
+        calls = self.calls
+        while calls and self.active < self.limit:
+            peer, message = calls.popleft()
             self.active += 1
             task = self.loop.create_task(self._one(peer, message))
             self.executor.coroutines[(peer, message[1])] = task
@@ -266,24 +307,102 @@ class AsyncMode:
             value = None
         else:
             problem = None
+        executor.coroutines.pop((peer, seq), None)
+        if executor._cancelled:
+            problem = cancelled_anyway(executor, peer, seq) or problem
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
         del value, problem  # its traceback refers to this frame, and so to the arguments
-        executor.coroutines.pop((peer, seq), None)
         self.active -= 1
-        if not self.unflushed:
-            self.loop.call_soon(self._flush)
-        self.unflushed.add(peer)
-        if executor.queue:
+        self._answered(peer)
+        if self.calls:
             self._start_calls()
         if executor.exit_code is not None:
-            self.loop.call_soon(self._on_events)
+            self._end()
+
+    def _answered(self, peer: Peer) -> None:
+        """See to it that the answer which ``peer`` is to get will be sent."""
+        self.unflushed.add(peer)
 
     def _flush(self) -> None:
         peers, self.unflushed = self.unflushed, set()
         for peer in peers:
             peer.flush()
+
+    def _end(self) -> None:
+        """The actor is to end."""
+
+
+class AsyncMode(_Coroutines):
+    """Calls run as coroutines on one loop in the main thread, which waits in the lane's reactor itself."""
+
+    def __init__(self, executor: Executor, limit: int) -> None:
+        selector = LaneSelector(executor.runtime.reactor, self._before_wait, self._after_wait)
+        super().__init__(executor, limit, executor.queue, asyncio.SelectorEventLoop(selector))
+        asyncio.set_event_loop(self.loop)
+
+    def run(self) -> None:
+        """Run the event loop until the actor ends."""
+        reactor = self.executor.runtime.reactor
+        with reactor.leading():
+            self.loop.run_forever()
+            self._flush()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+
+    def _before_wait(self, may_sleep: bool) -> bool:
+        if self.unflushed:
+            self._flush()
+        if may_sleep:
+            self.executor.settle()
+        # Calls that were here before the loop, or were read by one that waits in `get`.
+        return bool(self.executor.queue and self.active < self.limit) or self.executor.exit_code is not None
+
+    def _after_wait(self) -> None:
+        if self.executor.queue:
+            self._start_calls()
+        if self.executor.exit_code is not None:
+            self.loop.stop()
+
+    def _end(self) -> None:
+        self.loop.stop()
+
+
+class Loop(_Coroutines):
+    """Runs the calls of a concurrency group as coroutines, on a loop and thread of its own.
+
+    A method that blocks its loop holds up its own group only.
+    """
+
+    def __init__(self, mode: ThreadedMode, name: str, limit: int) -> None:
+        super().__init__(mode.executor, limit, deque(), asyncio.new_event_loop())
+        self.mode = mode
+        thread = threading.Thread(target=self._run, name=f"rayjup-actor-{name}", daemon=True)
+        thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def put(self, peer: Peer, message: Message) -> None:
+        """Have a call run."""
+        self.calls.append((peer, message))
+        self.loop.call_soon_threadsafe(self._start_calls)
+
+    async def _one(self, peer: Peer, message: Message) -> None:
+        # Until here it was among the waiting ones, from here on it is found as a coroutine.
+        self.mode.unfinished.discard((peer, message[1]))
+        await super()._one(peer, message)
+
+    def _answered(self, peer: Peer) -> None:
+        if not self.unflushed:
+            self.loop.call_soon(self._flush)
+        self.unflushed.add(peer)
+
+    def _end(self) -> None:
+        self._flush()
+        self.executor.runtime.reactor.kick()
 
 
 def _hold(executor: Executor, fresh: list[Any], peer: Peer) -> None:

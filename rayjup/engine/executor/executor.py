@@ -8,6 +8,7 @@ gives back calls that were queued behind the long one, and cancels.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import pickle
 import signal
@@ -19,7 +20,7 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs, streams, threads
+from rayjup.engine.executor import actor_modes, logs, retiring, streams, threads
 from rayjup.engine.executor.results import encode_error, encode_one, encode_result
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
@@ -59,10 +60,12 @@ class Executor:
         self._main = threading.get_ident()
         self._replied: Peer | None = None  # has answers that are not flushed yet
         self._last_flush = 0.0
-        self._creation: tuple[dict[str, Any], bytes] | None = None
+        self.limits: dict[Any, int] = {}  # functions after so many calls of which the process ends
+        self.errand: Callable[[], None] | None = None  # what the main thread is to do before its next call
         self.home: tuple[bytes, bool] | None = None  # the placement group of the actor
         self.coroutines: dict[Any, Any] = {}
         self.threaded: actor_modes.ThreadedMode | None = None
+        self.asynchronous = False  # runs the calls of an actor as coroutines
         self.consumed: dict[tuple[Peer, int], int] = {}  # items taken, of generators that wait for that
         self.runtime = Runtime("executor", agent_path, job_id, {"token": token})
         self.runtime.on_calls = self.on_calls
@@ -85,9 +88,9 @@ class Executor:
         queue = self.queue
         reactor = runtime.reactor
         while self.exit_code is None:
-            if self._creation is not None:
-                creation, self._creation = self._creation, None
-                self._create(*creation)
+            if self.errand is not None:
+                errand, self.errand = self.errand, None
+                errand()
                 continue
             if not queue:
                 self.settle()
@@ -105,7 +108,7 @@ class Executor:
         return self.exit_code
 
     def _has_work(self) -> bool:
-        return bool(self.queue) or self.exit_code is not None or self._creation is not None
+        return bool(self.queue) or self.exit_code is not None or self.errand is not None
 
     def settle(self) -> None:
         """Before going idle: send what is still to be said."""
@@ -163,8 +166,10 @@ class Executor:
             held = self.runtime.exports.register_held(fresh, peer)
         now = time.perf_counter()
         self.running = None
-        if self._cancelled:
-            self._cancelled.discard((peer, seq))  # it came too late
+        if self._cancelled and (peer, seq) in self._cancelled:
+            self._cancelled.discard((peer, seq))
+            if self.actor_spec is not None:  # actors are not interrupted, but nobody gets the result
+                status, data = self.error_reply(KeyboardInterrupt(), target, peer)
         if self._replied is not peer:
             if self._replied is not None:
                 self._replied.flush()
@@ -173,6 +178,11 @@ class Executor:
         if not self.queue or now - self._last_flush > _BATCH_S:
             self._last_flush = now
             peer.flush()
+
+    def is_cancelled(self) -> bool:
+        """Whether the call in which the asking thread is was cancelled."""
+        running = self.context()
+        return running is not None and (running.peer, running.seq) in self._cancelled
 
     def check_cancelled(self, peer: Peer, seq: int) -> None:
         """Raise for a call that was cancelled before it started."""
@@ -220,6 +230,8 @@ class Executor:
                     "a call names a function this process has not got; this is a bug in rayjup"
                 )
             method = pickle.loads(blob)
+            if target in self.limits:
+                method = retiring.Limited(self, method, self.limits[target])
         self.functions[target] = method
         return method
 
@@ -248,6 +260,8 @@ class Executor:
             elif kind == m.DEFINE:
                 self.functions[(message[1],)] = message[2]
                 self.names[message[1]] = message[3]
+                if message[4]:
+                    self.limits[message[1]] = message[4]
             elif kind == m.CONSUMED:
                 self.consumed[(peer, message[1])] = message[2]
             elif kind == m.CANCEL:
@@ -262,20 +276,21 @@ class Executor:
         running = self.running
         if running is not None and running[0] is peer and running[1][1] == seq:
             self._cancelled.add((peer, seq))
+            if self.actor_spec is not None:
+                if recursive:
+                    self.runtime.tasks.cancel_children(seq)
+                return
             if recursive:
                 self._cancel_children.add(seq)
             if self._interruptible == seq:
                 signal.pthread_kill(self._main, signal.SIGUSR1)
-        elif self.threaded is not None and self.threaded.waits(peer, seq):
-            self._cancelled.add((peer, seq))
         else:
             actor_modes.cancel(self, peer, seq)
 
     def _on_signal(self, *_: Any) -> None:
         seq, running = self._interruptible, self.running
         if seq and running is not None and (running[0], seq) in self._cancelled:
-            self._cancelled.discard((running[0], seq))
-            self._interruptible = 0
+            self._interruptible = 0  # it is interrupted once, but counts as cancelled to its end
             raise KeyboardInterrupt
 
     # -- while a call runs for long
@@ -334,10 +349,14 @@ class Executor:
 
     def _on_exit(self) -> None:
         """The agent has more idle executors than it keeps."""
-        if self.runtime.exports.holders or self.runtime.tasks.unfinished():
-            self.runtime.link.send(("still_needed",))  # it owns what others hold or wait for
+        if self.is_needed():
+            self.runtime.link.send(("still_needed",))
         else:
             self.exit_code = 0
+
+    def is_needed(self) -> bool:
+        """Whether this process owns what others hold or wait for."""
+        return bool(self.runtime.exports.holders) or self.runtime.tasks.unfinished()
 
     def _on_create(
         self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]
@@ -345,7 +364,7 @@ class Executor:
         self.actor_id = actor_id
         self.lease = lease
         threads.set_threads(lease["resources"].get("CPU", 1.0))
-        self._creation = (spec, payload)
+        self.errand = functools.partial(self._create, spec, payload)
 
     def _create(self, spec: dict[str, Any], payload: bytes) -> None:
         """Make the actor; its constructor's arguments stay alive with it."""

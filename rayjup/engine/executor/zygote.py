@@ -6,6 +6,7 @@ socket to the node agent; when that ends, the zygote ends and its children with 
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -15,6 +16,7 @@ import socket
 import sys
 from typing import Any
 
+from rayjup.base import alias
 from rayjup.engine.executor import child
 from rayjup.engine.lane.frames import FrameReader, encode
 
@@ -22,7 +24,7 @@ _WARM = (
     "concurrent.futures.thread",
     "logging",
     "random",
-    "numpy",
+    "numpy.random",  # importing it after the fork would cost every executor 20 ms and 4 MB
     # By name, not by import: the engine does not build on the layers above it. It only has in memory
     # what the tasks of most programs are going to import.
     "rayjup.core.api",
@@ -38,7 +40,7 @@ def main(fd: int) -> None:
     wake_read.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.set_wakeup_fd(wake_write.fileno())
+    signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
     children: set[int] = set()
     own_pid = os.getpid()
     reader = FrameReader()
@@ -112,6 +114,8 @@ def _warm_up() -> None:
     """Import what most tasks need; forked processes share these pages."""
     for name in _WARM:
         importlib.import_module(name)
+    alias.prepare()
+    faulthandler.enable()  # writes to standard error, wherever that leads in the executor
 
 
 if __name__ == "__main__":

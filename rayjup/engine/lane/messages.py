@@ -5,7 +5,7 @@ Each message is a tuple ``(KIND, …)``; the fields are listed beside the kind.
 
 HELLO = 0  # worker_id, prefix, address
 CALL = 1  # seq, function_id, payload, n_returns, options | None
-DEFINE = 2  # function_id, pickled function, name
+DEFINE = 2  # function_id, pickled function, name, calls after which the process ends (0: none)
 REPLY = 3  # seq, status, value, microseconds, held refs | None
 BOUNCE = 4  # [seq, …]: not started here; run them elsewhere
 CANCEL = 5  # seq, recursive
@@ -16,6 +16,7 @@ BORROW_ACK = 9  # request
 SYNC = 10  # request: answer BORROW_ACK when everything before this was handled
 ITEM = 12  # seq, index, status, value: a generator has yielded
 CONSUMED = 13  # seq, count: so many items of the generator have been taken
+RETIRED = 14  # the sender runs no call any more: what it has not answered goes elsewhere
 RECYCLE = 11  # path, reusable: the owner is done with a segment that the receiver wrote
 
 # How a value is carried (status of REPLY, VALUE and of dependencies).

@@ -79,6 +79,11 @@ class Peer:
         self.outbox.append(message)
         self.flush()
 
+    @property
+    def unsent(self) -> bool:
+        """Whether something is still to be written."""
+        return not self.closed and bool(self._unsent is not None or self.outbox)
+
     def flush(self) -> None:
         """Write what is queued. What the socket does not take now is sent by the reactor."""
         outbox = self.outbox

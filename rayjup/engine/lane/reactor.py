@@ -12,6 +12,7 @@ from __future__ import annotations
 # The wrappers in `signal` turn numbers into enums, which costs ten times the call.
 import _signal  # type: ignore[import-not-found]  # typeshed knows the wrappers only
 import contextlib
+import mmap
 import os
 import select
 import threading
@@ -51,7 +52,7 @@ class Reactor:
     """
 
     def __init__(self, on_tick: Callable[[], None], busy: Callable[[], bool]) -> None:
-        self.buffer = memoryview(bytearray(256 * 1024))
+        self.buffer = memoryview(mmap.mmap(-1, 256 * 1024))  # takes memory only as far as it is used
         self.on_tick = on_tick
         self.busy = busy
         self.closed = False
@@ -69,6 +70,8 @@ class Reactor:
         self.interrupted: Callable[[], Any] | None = None  # a signal that came meanwhile
         self._sheltered = False  # the main thread is in lead(): interrupts wait for a safe moment
         self.shield_interrupts = False  # set in drivers: Ctrl-C must not cut a handler in two
+        self._shield: Any = None  # the handler that shields, while it is installed
+        self._beneath: Any = None  # the one it has replaced
         self._main = threading.main_thread().ident or 0
         self._parked = False
         self._wake = threading.Lock()
@@ -77,10 +80,15 @@ class Reactor:
 
     # -- what is watched
 
-    def add(self, item: Watched) -> None:
-        """Watch ``item`` for something to read."""
+    def add(self, item: Watched, read: bool = True, write: bool = False) -> None:
+        """Watch ``item``: for something to read, unless told otherwise."""
         self._watched[item.fileno()] = item
-        self._epoll.register(item.fileno(), _READ)
+        self._epoll.register(item.fileno(), _READ * read | _WRITE * write)
+
+    def change(self, item: Watched, read: bool, write: bool) -> None:
+        """Watch ``item`` for something else from now on."""
+        if self._watched.get(item.fileno()) is item:
+            self._epoll.modify(item.fileno(), _READ * read | _WRITE * write)
 
     def remove(self, item: Watched) -> None:
         """Watch ``item`` no more (before its descriptor is closed)."""
@@ -91,8 +99,7 @@ class Reactor:
 
     def watch_writes(self, item: Watched, on: bool) -> None:
         """Watch ``item`` for room to write as well, or no longer."""
-        if self._watched.get(item.fileno()) is item:
-            self._epoll.modify(item.fileno(), _READ | _WRITE if on else _READ)
+        self.change(item, read=True, write=on)
 
     # -- leading
 
@@ -144,6 +151,22 @@ class Reactor:
 
         return on_signal
 
+    def _raise_shield(self) -> None:
+        # It stays up between two waits, where it does what the handler beneath it does: taking it
+        # down and up again would cost every wait two system calls.
+        beneath = _signal.getsignal(_SIGINT)
+        if callable(beneath):
+            self._beneath = beneath
+            self._shield = self.shielded(beneath)
+            _signal.signal(_SIGINT, self._shield)
+
+    def lower_shield(self) -> None:
+        """Put back the handler of interrupts that was there before; in the main thread only."""
+        if self._shield is not None and threading.get_ident() == self._main:
+            if _signal.getsignal(_SIGINT) is self._shield:
+                _signal.signal(_SIGINT, self._beneath)
+            self._shield = self._beneath = None
+
     def lead(self, done: Callable[[], bool], deadline: float | None = None) -> bool:
         """Block until ``done()``; the calling thread reads the sockets itself where it can.
 
@@ -153,16 +176,13 @@ class Reactor:
         me = threading.get_ident()
         if self._leader == me:  # a handler, or user code run by the leader, waits
             return self._lead_nested(done, deadline)
-        restore = None
         main = me == self._main
         if main:
             # From here to the end an interrupt only leaves a note, which is looked at where no lock
             # is held and no count is off: raised between any two lines, it could stop all waiting.
             self._sheltered = True
-            if self.shield_interrupts:
-                restore = _signal.getsignal(_SIGINT)
-                if callable(restore):
-                    _signal.signal(_SIGINT, self.shielded(restore))
+            if self.shield_interrupts and _signal.getsignal(_SIGINT) is not self._shield:
+                self._raise_shield()
         try:
             self._wanted += 1
             while not done():
@@ -192,8 +212,6 @@ class Reactor:
             if self._waiters:
                 self._wake_waiters()
             if main:
-                if callable(restore):
-                    _signal.signal(_SIGINT, restore)
                 self._sheltered = False
                 if self.interrupted is not None:
                     self._interrupt()
@@ -314,6 +332,7 @@ class Reactor:
     def close(self) -> None:
         """Stop the background thread and close the descriptors."""
         self.closed = True
+        self.lower_shield()
         self.kick()
         self.unpark()
         thread = self._thread

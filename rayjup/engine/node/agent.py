@@ -166,6 +166,8 @@ class NodeAgent:
             self._trimmed(connection, message[1])
         elif op == "stats":
             connection.stats = (message[1], message[2])
+        elif op == "retired":
+            self.executors.retire(connection.executor)
         elif op == "kill_executor":
             for process in list(self.executors.all.values()):
                 if process.address == message[1]:

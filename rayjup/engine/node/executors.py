@@ -51,6 +51,7 @@ class ExecutorProcess:
         self.doomed = False  # it is to be ended as soon as we know what to end
         self.asker: tuple[str, int] | None = None  # client and pool of the lease
         self.told = False  # whoever asked for it has heard of it
+        self.retired = False  # it may be given no more calls
         self.hooked = False  # it runs a setup hook before it is ready
 
 
@@ -234,12 +235,21 @@ class Executors:
     def give_back(self, process: ExecutorProcess) -> None:
         """A lease ended: the executor is idle again."""
         process.lease_id = None
-        if process.ended:
+        if process.ended or process.retired:
             return
         process.idle_since = time.monotonic()
         self._idle.setdefault(process.key, []).append(process)
         if sum(map(len, self._idle.values())) > self.keep + _MOST_IDLE:
             self._end_oldest(1)
+
+    def retire(self, process: ExecutorProcess | None) -> None:
+        """An executor has run its function as often as it may: nobody gets it any more."""
+        if process is not None:
+            process.retired = True
+            process.expected = "its function may be called no more often (max_calls)"
+            idle = self._idle.get(process.key, [])
+            if process in idle:
+                idle.remove(process)
 
     def _end_oldest(self, count: int, idle_before: float = float("inf")) -> None:
         idle = sorted(

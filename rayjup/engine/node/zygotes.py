@@ -23,6 +23,9 @@ _END_S = 3.0
 class Zygote:
     """One zygote, as the node sees it.
 
+    Nothing here waits for it: it answers every fork, and a few hundred small messages fill a socket.
+    An agent that waited for room while the zygote waits for it to read would wait for ever.
+
     Parameters
     ----------
     process, sock
@@ -51,6 +54,7 @@ class Zygote:
         self.python: tuple[int, ...] = ()
         self._sock: socket.socket | None = sock
         self._reader = FrameReader()
+        self._unsent = bytearray()
         self._on_message = on_message
         self._on_end = on_end
         sock.setblocking(False)
@@ -62,17 +66,28 @@ class Zygote:
         return self._sock is None
 
     def fork(self, token: int, config: dict[str, Any]) -> bool:
-        """Ask for an executor; False when the zygote has just died."""
+        """Ask for an executor; False when the zygote is known to have died."""
         if self._sock is None:
             return False
-        self._sock.setblocking(True)
-        try:
-            self._sock.sendall(encode([("fork", token, config)]))
-        except OSError:
-            return False  # its end is read in a moment
-        finally:
-            self._sock.setblocking(False)
+        waiting = bool(self._unsent)
+        self._unsent += encode([("fork", token, config)])
+        if not waiting:
+            self._write()
+            if self._unsent:
+                asyncio.get_running_loop().add_writer(self._sock.fileno(), self._write)
         return True
+
+    def _write(self) -> None:
+        assert self._sock is not None
+        try:
+            sent = self._sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self._unsent)  # its end is read in a moment
+        del self._unsent[:sent]
+        if not self._unsent:
+            asyncio.get_running_loop().remove_writer(self._sock.fileno())
 
     def _read(self) -> None:
         assert self._sock is not None
@@ -96,6 +111,7 @@ class Zygote:
     def _close(self) -> None:
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            asyncio.get_running_loop().remove_writer(self._sock.fileno())
             self._sock.close()
             self._sock = None
 

@@ -23,6 +23,7 @@ from rayjup.base.exceptions import ObjectLostError, ObjectStoreFullError
 from rayjup.base.serialization import Packed
 from rayjup.engine.lane.messages import RECYCLE
 from rayjup.engine.objects.copying import copy
+from rayjup.engine.objects.mapping import map_file
 
 Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
 """path, bytes in all, length of the pickle, (offset, length) of each buffer, id of the host."""
@@ -134,7 +135,7 @@ class Store:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 os.ftruncate(fd, capacity)
-                mapped = mmap.mmap(fd, capacity)
+                mapped = map_file(fd, capacity, writable=True)
             except OSError:
                 os.unlink(path)
                 raise
@@ -221,7 +222,7 @@ class Store:
                 "as it is needed."
             ) from error
         try:
-            mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)
+            mapped = map_file(fd, size, writable=False)
         finally:
             os.close(fd)
         with self._lock:

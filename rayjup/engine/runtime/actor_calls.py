@@ -40,7 +40,7 @@ class ActorScope:
 class ActorClient:
     """What one process knows of one actor, and its calls there."""
 
-    __slots__ = ("actor_id", "creation", "error", "inflight", "peer", "queue", "state")
+    __slots__ = ("actor_id", "creation", "error", "inflight", "late", "peer", "queue", "state")
 
     def __init__(self, actor_id: bytes) -> None:
         self.actor_id = actor_id
@@ -48,8 +48,15 @@ class ActorClient:
         self.peer: Peer | None = None
         self.queue: deque[Task] = deque()  # not sent yet, in order
         self.inflight: dict[int, Task] = {}
+        self.late: dict[int, Task] = {}  # wait for arguments and hold nothing back; answered ones, too
         self.error: BaseException | None = None
         self.creation: Any = None  # keeps the constructor's arguments alive
+
+    def open(self) -> int:
+        """How many calls are not answered."""
+        for seq in [seq for seq, task in self.late.items() if task.refs is None]:
+            del self.late[seq]  # cancelled
+        return len(self.queue) + len(self.inflight) + len(self.late)
 
     def on_progress(self, tasks: Any) -> None:
         """Some calls were answered: send what has gathered meanwhile."""
@@ -128,19 +135,21 @@ class ActorCalls:
     def submit(
         self,
         actor_id: bytes,
-        class_name: str,
+        meta: dict[str, Any],
         method: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         n_returns: int,
         retries: int,
-        max_pending: int,
+        retry_exceptions: Any = False,
         options: dict[str, Any] | None = None,
     ) -> list[ObjectRef]:
-        """Call a method; the refs of what it returns."""
+        """Call a method; the refs of what it returns. ``meta`` is what the actor's handles know."""
         client = self.clients.get(actor_id) or self.client(actor_id)
+        class_name = meta["class_name"]
         function = self.methods.get(f"{class_name}.{method}") or self._method(class_name, method)
-        if max_pending > 0 and len(client.queue) + len(client.inflight) >= max_pending:
+        max_pending = meta["max_pending_calls"]
+        if max_pending > 0 and client.open() >= max_pending:
             raise exceptions.PendingCallsLimitExceeded(
                 f"the actor {class_name} has {max_pending} unfinished calls from this process, "
                 "as many as its max_pending_calls allows. Wait for some of them first."
@@ -149,17 +158,43 @@ class ActorCalls:
         tasks = self.runtime.tasks
         task = Task(next(tasks.sequence), function, arguments, None)
         task.retries = retries
+        task.retry_exceptions = retry_exceptions
+        task.parent = tasks.parent
         task.options = options
         refs = tasks.new_refs(task, n_returns)
         function.submitted += 1
         if type(arguments) is Arguments and arguments.dependencies:
             unresolved = arguments.unresolved()
             if unresolved:
-                with self.lock:
-                    tasks.waiting[task.seq] = task  # before others can find it in the queue
-                    client.queue.append(task)
-                tasks.wait_for(task, unresolved, lambda task: self._pump(client))
+                self._submit_waiting(client, task, unresolved, meta["out_of_order"])
                 return refs
+        self._dispatch(client, task)
+        return refs
+
+    def _submit_waiting(
+        self, client: ActorClient, task: Task, unresolved: list[ObjectRef], out_of_order: bool
+    ) -> None:
+        """Call once the arguments are there; later calls wait with it where order is kept."""
+        tasks = self.runtime.tasks
+
+        def arrived(task: Task) -> None:
+            client.late.pop(task.seq, None)
+            self._dispatch(client, task)
+
+        if out_of_order:
+            with self.lock:
+                client.late[task.seq] = task
+            tasks.wait_for(task, unresolved, arrived)
+            if client.state == DEAD:
+                self._pump(client)
+            return
+        with self.lock:
+            tasks.waiting[task.seq] = task  # before others can find it in the queue
+            client.queue.append(task)
+        tasks.wait_for(task, unresolved, lambda task: self._pump(client))
+
+    def _dispatch(self, client: ActorClient, task: Task) -> None:
+        """Send a call whose arguments are there, or queue it behind those that wait."""
         with self.lock:
             peer = client.peer
             if client.queue or peer is None:
@@ -170,7 +205,10 @@ class ActorCalls:
                 self._send(client, peer, task)
         if late:
             self._pump(client)
-        return refs
+
+    def again(self, task: Task) -> None:
+        """Make a call once more whose method raised."""
+        self._dispatch(task.lease, task)
 
     def _send(self, client: ActorClient, peer: Peer, task: Task) -> None:
         arguments = task.arguments
@@ -205,8 +243,9 @@ class ActorCalls:
         failed: list[Task] = []
         with self.lock:
             if client.state == DEAD:
-                failed = list(client.queue)
+                failed = [*client.queue, *client.late.values()]
                 client.queue.clear()
+                client.late.clear()
                 for task in failed:
                     self.runtime.tasks.waiting.pop(task.seq, None)
             while client.queue and client.peer is not None:
@@ -290,7 +329,7 @@ class ActorCalls:
         while self.ended:
             actor_id = self.ended.popleft()
             client = self.clients.get(actor_id)
-            if client is not None and (client.queue or client.inflight) and client.state != DEAD:
+            if client is not None and client.state != DEAD and client.open():
                 again.append(actor_id)
             else:
                 if client is not None and client.state == DEAD:
@@ -301,9 +340,9 @@ class ActorCalls:
     def pending(self) -> dict[bytes, int]:
         """Unfinished calls of this process by actor."""
         return {
-            client.actor_id: len(client.queue) + len(client.inflight)
+            client.actor_id: client.open()
             for client in list(self.clients.values())
-            if client.queue or client.inflight
+            if client.queue or client.inflight or client.late
         }
 
 

@@ -13,15 +13,30 @@ class Function:
     """A function as it is sent to executors, with the statistics that steer its calls.
 
     ``depth`` is how many calls one executor may be given at once: 1 until the length of a call is
-    known, then as many as fill a few milliseconds.
+    known, then as many as fill a few milliseconds. ``max_calls`` is how often one process may run
+    it before it ends (0: as often as it likes).
     """
 
-    __slots__ = ("_mean_us", "blob", "depth", "failed", "finished", "id", "name", "submitted")
+    __slots__ = (
+        "_mean_us",
+        "_most",
+        "blob",
+        "depth",
+        "failed",
+        "finished",
+        "id",
+        "max_calls",
+        "name",
+        "submitted",
+    )
 
-    def __init__(self, name: str, blob: bytes) -> None:
+    def __init__(self, name: str, blob: bytes, max_calls: int = 0) -> None:
         self.name = name
         self.blob = blob
-        self.id = hashlib.blake2b(blob, digest_size=12, person=b"rayjup-function"[:16]).digest()
+        self.max_calls = max_calls
+        salt = max_calls.to_bytes(8, "little")
+        self.id = hashlib.blake2b(blob, digest_size=12, salt=salt, person=b"rayjup-function"[:16]).digest()
+        self._most = min(max_calls or _MAX_DEPTH, _MAX_DEPTH)
         self.depth = 1
         self.submitted = 0
         self.finished = 0
@@ -39,7 +54,7 @@ class Function:
             mean += (micros - mean) * 0.1
         self._mean_us = mean
         depth = int(_PIPELINE_US / (mean + 1.0))
-        self.depth = 1 if depth < 1 else min(depth, _MAX_DEPTH)
+        self.depth = 1 if depth < 1 else min(depth, self._most)
 
 
 def describe(callable_: Any) -> str:

@@ -148,6 +148,8 @@ class Runtime:
             self.tasks.on_item(peer, message)
         elif kind == m.BOUNCE:
             self.tasks.on_bounce(peer, message[1])
+        elif kind == m.RETIRED:
+            self.tasks.on_retired(peer)
         elif kind == m.FETCH:
             self.exports.on_fetch(peer, message[1], message[2])
         elif kind == m.VALUE:

@@ -294,7 +294,7 @@ class Tasks:
         function = task.function
         if function.id not in peer.defined:
             peer.defined.add(function.id)
-            peer.outbox.append((m.DEFINE, function.id, function.blob, function.name))
+            peer.outbox.append((m.DEFINE, function.id, function.blob, function.name, function.max_calls))
         arguments = task.arguments
         payload = arguments if type(arguments) is tuple else arguments.wire(self.runtime)
         peer.outbox.append((m.CALL, task.seq, function.id, payload, task.n_returns, task.options))
@@ -547,7 +547,7 @@ class Tasks:
             self.runtime.completions += 1
 
     def _retry_after_error(self, task: Task, value: Any) -> bool:
-        if not task.retry_exceptions or not task.retries or task.cancelled or task.pool is None:
+        if not task.retry_exceptions or not task.retries or task.cancelled:
             return False
         error = self.runtime.load_error(value)
         if isinstance(error, exceptions.TaskCancelledError):
@@ -557,7 +557,10 @@ class Tasks:
             return False
         if task.retries > 0:
             task.retries -= 1
-        self.dispatch(task)
+        if task.pool is None:
+            self.runtime.actors.again(task)
+        else:
+            self.dispatch(task)
         return True
 
     def fail(self, task: Task, error: BaseException) -> None:
@@ -594,6 +597,18 @@ class Tasks:
             self._ask_for_leases()
         for task in cancelled:
             self.fail(task, _cancelled_early(task))
+
+    def on_retired(self, peer: Peer) -> None:
+        """An executor runs nothing any more: what it has not answered goes elsewhere."""
+        lease = peer.state
+        if isinstance(lease, Lease):
+            with self.lock:
+                if lease in lease.pool.leases:
+                    self._release(lease)
+                if lease.pool.backlog and not lease.pool.dirty:
+                    lease.pool.dirty = True
+                    self._dirty_pools.append(lease.pool)
+                self.on_bounce(peer, list(lease.inflight))
 
     def on_peer_closed(self, peer: Peer) -> None:
         """An executor is gone: its calls are retried or fail."""
@@ -676,6 +691,7 @@ class Tasks:
         with self.lock:
             tasks = list(self.inflight.values()) + list(self.waiting.values())
             tasks += [task for pool in self.pools.values() for task in pool.backlog]
+            tasks += [task for client in self.runtime.actors.clients.values() for task in client.queue]
         for task in tasks:
             if task.parent == parent and task.refs:
                 self.cancel(task.refs[0], False, True)
