@@ -169,7 +169,7 @@ class Executors:
             else:
                 self._fork(process, future.result())
 
-        self.environments.build(key[2], packages).add_done_callback(ready)
+        self.environments.build(key[2], packages, key[0]).add_done_callback(ready)
         self.environments.use(key[2])
         return process
 
