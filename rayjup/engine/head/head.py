@@ -273,9 +273,10 @@ class Head:
             self._forget_request(request)
         self.to_client(client, ("unschedulable", pool_id, kind, why))
 
-    def _on_release(self, node_id: str, client: str, lease_id: str) -> None:
+    def _on_release(self, node_id: str, client: str, lease_id: str, broken: bool = False) -> None:
+        """A client gives a lease back; ``broken``: its executor does not answer any more."""
         if lease_id in self.leases:
-            self._lease_ended(lease_id)
+            self._lease_ended(lease_id, broken)
             self._schedule(ls.Released(lease_id))
 
     def _on_lease_failed(self, node_id: str, lease_id: str, kind: str, why: str) -> None:
@@ -308,10 +309,10 @@ class Head:
         if lease_id in self.leases:
             self._schedule(ls.Unblocked(lease_id))
 
-    def _lease_ended(self, lease_id: str) -> None:
+    def _lease_ended(self, lease_id: str, broken: bool = False) -> None:
         lease = self.leases.pop(lease_id, None)
         if lease is not None:
-            self.to_node(lease.node_id, ("released", lease_id))
+            self.to_node(lease.node_id, ("released", lease_id, broken))
 
     def _schedule(self, event: ls.Event) -> None:
         for instruction in self.scheduler.handle(event):
