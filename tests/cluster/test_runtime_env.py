@@ -217,6 +217,22 @@ def test_the_setup_timeout_of_the_environment(ray: ModuleType, site: Site) -> No
         ray.get(ray.remote(lambda: 1).options(runtime_env=env).remote(), timeout=T)
 
 
+def test_a_long_building_is_told(
+    own: ModuleType, site: Site, eventually: Eventually, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = site.put("long", module="")
+    site.open.clear()
+    own.init(num_cpus=1)
+    ref = own.remote(lambda: 1).options(runtime_env={"working_dir": uri}).remote()
+    said: list[str] = []
+    eventually(
+        lambda: said.append(capsys.readouterr().err) or "runtime environment (working_dir)" in "".join(said)
+    )
+    site.open.set()
+    assert own.get(ref, timeout=T) == 1
+    assert "".join(said).count("calls wait for") == 1
+
+
 def test_cancelling_while_it_is_built(ray: ModuleType, site: Site, eventually: Eventually) -> None:
     uri = site.put("cancelled", module="")
     site.open.clear()

@@ -18,6 +18,7 @@ from typing import Any
 from rayjup.engine import leases as ls
 from rayjup.engine.head import actors as ad
 from rayjup.engine.head import views
+from rayjup.engine.head.environments import Environments
 from rayjup.engine.head.groups import Groups
 from rayjup.engine.head.late import Late
 from rayjup.engine.head.reports import HeadReports
@@ -36,7 +37,6 @@ class Node:
     send: Callable[[Message], None]
     sample: dict[str, Any] = field(default_factory=dict)
     jobs_known: set[bytes] = field(default_factory=set)
-    environments: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -86,6 +86,8 @@ class Head:
         self._job_numbers = itertools.count(1)
         self.late = Late()
         self.groups = Groups(self, self._schedule)
+        self.environments = Environments(self)
+        self._on_environments = self.environments.on_rows
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
         self._on_group_watch = self.groups.on_watch
@@ -101,7 +103,6 @@ class Head:
             "actor_kill": self._actor_kill,
             "actor_info": lambda client, actor_id: views.actor_row(self, self.actors.by_id[actor_id]),
             "snapshot": lambda client: views.snapshot(self),
-            "runtime_envs": lambda client: views.environments(self),
             "kv_put": self._kv_put,
             "kv_get": lambda client, space, key: self.kv.get((space, key)),
             "kv_del": lambda client, space, key: self.kv.pop((space, key), None) is not None,
@@ -110,6 +111,7 @@ class Head:
             ],
             **self.groups.ops,
             **self.reports.ops,
+            **self.environments.ops,
         }
 
     # -- nodes
@@ -130,6 +132,7 @@ class Head:
         node.info["left_at"] = time.time()
         self.dead_nodes.append(node.info)
         self.reports.node_left(node_id)
+        self.environments.node_left(node_id)
         self._schedule(ls.NodeLeft(node_id))
         for actor in list(self.actors.by_id.values()):
             if actor.node_id == node_id and actor.lease_id is not None and actor.state != ad.DEAD:
@@ -278,9 +281,10 @@ class Head:
             self._forget_request(request)
         self.to_client(client, ("unschedulable", pool_id, kind, why))
 
-    def _on_release(self, node_id: str, client: str, lease_id: str) -> None:
+    def _on_release(self, node_id: str, client: str, lease_id: str, broken: bool = False) -> None:
+        """A client gives a lease back; ``broken``: its executor does not answer any more."""
         if lease_id in self.leases:
-            self._lease_ended(lease_id)
+            self._lease_ended(lease_id, broken)
             self._schedule(ls.Released(lease_id))
 
     def _on_lease_failed(self, node_id: str, lease_id: str, kind: str, why: str) -> None:
@@ -313,10 +317,10 @@ class Head:
         if lease_id in self.leases:
             self._schedule(ls.Unblocked(lease_id))
 
-    def _lease_ended(self, lease_id: str) -> None:
+    def _lease_ended(self, lease_id: str, broken: bool = False) -> None:
         lease = self.leases.pop(lease_id, None)
         if lease is not None:
-            self.to_node(lease.node_id, ("released", lease_id))
+            self.to_node(lease.node_id, ("released", lease_id, broken))
 
     def _schedule(self, event: ls.Event) -> None:
         for instruction in self.scheduler.handle(event):
@@ -664,16 +668,14 @@ class Head:
             self.groups.owner_gone(actor.id)
         self._give_up_lease(actor)
 
-    def _on_environments(self, node_id: str, rows: list[dict[str, Any]]) -> None:
-        node = self.nodes.get(node_id)
-        if node is not None:
-            node.environments = rows
-
     def _on_sample(self, node_id: str, sample: dict[str, Any]) -> None:
         node = self.nodes.get(node_id)
         if node is not None:
             node.sample = sample
         self._warn_of_late()
+        for job_id, text in self.environments.late():
+            if job_id in self.jobs:
+                self.to_client(self.jobs[job_id]["client"], ("warning", text))
 
     def shutdown_nodes(self) -> None:
         """Tell all nodes to end."""

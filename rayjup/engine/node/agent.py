@@ -364,9 +364,14 @@ class NodeAgent:
         else:
             process.ready.add_done_callback(ready)
 
-    def _head_released(self, lease_id: str) -> None:
+    def _head_released(self, lease_id: str, broken: bool) -> None:
         process = self.leases.pop(lease_id, None)
-        if process is not None and process.actor_id is None:
+        if process is None or process.actor_id is not None:
+            return
+        if broken:  # it is dying, though we have not heard of it yet: nobody may get it
+            process.lease_id = None
+            self.executors.lost(process)
+        else:
             self.executors.give_back(process)
 
     def _head_revoke(self, lease_id: str, reason: str) -> None:

@@ -27,8 +27,9 @@ BUILDING, READY, FAILED = "BUILDING", "READY", "FAILED"
 class Environment:
     """One environment on this node."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, job_id: bytes = b"") -> None:
         self.key = key
+        self.job_id = job_id  # of who asked first
         self.spec: dict[str, Any] = json.loads(key) if key else {}
         self.state = BUILDING
         self.since = time.time()
@@ -45,6 +46,7 @@ class Environment:
         """For lists of environments."""
         return {
             "runtime_env": self.spec,
+            "job_id": self.job_id.hex(),
             "state": self.state,
             "success": None if self.state == BUILDING else self.state == READY,
             "since": self.since,
@@ -94,7 +96,7 @@ class Environments:
         self.on_change()
         return environment.built
 
-    def build(self, key: str, packages: str) -> asyncio.Future[Built]:
+    def build(self, key: str, packages: str, job_id: bytes) -> asyncio.Future[Built]:
         """Build it, or wait for whoever does; fails with the reason as text.
 
         ``packages`` is a directory of this machine in which the driver may have put packages.
@@ -103,7 +105,7 @@ class Environments:
         if known is not None and known.state == BUILDING:
             assert known.future is not None
             return known.future
-        environment = Environment(key)
+        environment = Environment(key, job_id)
         environment.users = known.users if known is not None else 0
         environment.directory = f"{self.directory}/{digest(key)[:16]}-{next(self._numbers)}"
         self.all[key] = environment

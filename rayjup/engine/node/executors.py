@@ -50,9 +50,9 @@ class ExecutorProcess:
         self.began = time.monotonic()
         self.zygote: Zygote | None = None
         self.doomed = False  # it is to be ended as soon as we know what to end
-        self.retired = False  # it may be given no more calls
         self.asker: tuple[str, int] | None = None  # client and pool of the lease
         self.told = False  # whoever asked for it has heard of it
+        self.retired = False  # it may be given no more calls
         self.hooked = False  # it runs a setup hook before it is ready
 
 
@@ -170,7 +170,7 @@ class Executors:
             else:
                 self._fork(process, future.result())
 
-        self.environments.build(key[2], packages).add_done_callback(ready)
+        self.environments.build(key[2], packages, key[0]).add_done_callback(ready)
         self.environments.use(key[2])
         return process
 

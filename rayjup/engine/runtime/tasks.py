@@ -669,7 +669,7 @@ class Tasks:
         with self.lock:
             if lease in lease.pool.leases:
                 lease.pool.leases.remove(lease)
-                self.runtime.link.send(("release", lease.id))
+                self.runtime.link.send(("release", lease.id, True))
             unseen = {msg[1] for msg in (*peer.undelivered, *peer.outbox) if msg[0] == m.CALL}
             lost = list(lease.inflight.values())
             lease.inflight.clear()
