@@ -30,6 +30,7 @@ _WHERE = {
         "rayjup.core.api",
     ),
     "method": "rayjup.core.actor",
+    "timeline": "rayjup.observe.timeline",
     "get_runtime_context": "rayjup.core.runtime_context",
     "get_gpu_ids": "rayjup.core.runtime_context",
     "ObjectRef": "rayjup.engine.ownership.object_ref",

@@ -350,6 +350,9 @@ def shutdown(_exiting_interpreter: bool = False) -> None:
     session.runtime.settle_logs()
     session.runtime.close()
     session.extra["logs"].close()
+    view = session.extra.pop("view", None)
+    if view is not None:
+        view.close()
     environments.of(session).close()
     if session.owned:
         manager.stop(session.cluster)

@@ -1,17 +1,20 @@
 """Numbers that a program counts and measures (mirrors ``ray.util.metrics``).
 
 A metric is recorded in the process that calls ``inc``, ``set`` or ``observe``;
-:func:`prometheus_text` gives all of a process in the format that Prometheus reads.
+:func:`prometheus_text` gives all of a process in the format that Prometheus reads, and
+:func:`rayjup.observe.metrics_text` all of a cluster.
 """
 
 from __future__ import annotations
 
 import bisect
-import math
 import re
 import threading
 import warnings
 from typing import Any
+
+from rayjup.engine.runtime.reports import TOPICS
+from rayjup.util.metrics_text import Family, render
 
 Number = int | float
 _Tags = tuple[tuple[str, str], ...]
@@ -77,6 +80,7 @@ class Metric:
             )
             self._recorded = _Series(self._KIND, description, boundaries)
             return
+        TOPICS["metrics"] = lambda runtime, options: _recorded()  # from now on the cluster may ask
         with _lock:
             known = _series.setdefault(name, _Series(self._KIND, description, boundaries))
         if known.kind != self._KIND or known.boundaries != boundaries:
@@ -243,44 +247,28 @@ def prometheus_text(prefix: str = "ray_") -> str:
     >>> "ray_temperature 21.5" in prometheus_text()
     True
     """
-    lines: list[str] = []
+    families = []
+    for name, series in sorted(_recorded().items()):
+        family = Family(prefix + name, series["kind"], series["description"])
+        family.add_series(series)
+        families.append(family)
+    return render(families)
+
+
+def _recorded() -> dict[str, dict[str, Any]]:
+    """What this process has recorded, by name, in plain values."""
     with _lock:
-        for name, series in sorted(_series.items()):
-            if not series.values:
-                continue
-            full = prefix + name
-            lines.append(f"# HELP {full} {_escaped(series.description)}")
-            lines.append(f"# TYPE {full} {series.kind}")
-            for tags, value in series.values.items():
-                if series.kind == "histogram":
-                    total = 0
-                    limits = [*series.boundaries, math.inf]
-                    for limit, count in zip(limits, series.buckets[tags], strict=True):
-                        total += count
-                        lines.append(f"{full}_bucket{_labels(tags, limit)} {total}")
-                    lines.append(f"{full}_sum{_labels(tags)} {_number(value)}")
-                    lines.append(f"{full}_count{_labels(tags)} {total}")
-                else:
-                    lines.append(f"{full}{_labels(tags)} {_number(value)}")
-    return "".join(line + "\n" for line in lines)
-
-
-def _labels(tags: _Tags, limit: float | None = None) -> str:
-    parts = [f'{key}="{_escaped(value, quote=True)}"' for key, value in tags]
-    if limit is not None:
-        parts.append(f'le="{_number(limit)}"')
-    return "{" + ",".join(parts) + "}" if parts else ""
-
-
-def _number(value: float) -> str:
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    return "NaN" if math.isnan(value) else repr(float(value))
-
-
-def _escaped(text: str, quote: bool = False) -> str:
-    text = text.replace("\\", r"\\").replace("\n", r"\n")
-    return text.replace('"', r"\"") if quote else text
+        return {
+            name: {
+                "kind": series.kind,
+                "description": series.description,
+                "boundaries": series.boundaries,
+                "values": dict(series.values),
+                "buckets": {tags: list(counts) for tags, counts in series.buckets.items()},
+            }
+            for name, series in _series.items()
+            if series.values
+        }
 
 
 def _check_number(value: Any) -> None:

@@ -92,10 +92,10 @@ class Events:
         actor = None
         if spec is not None:
             actor = (executor.actor_id, spec["class_name"], spec.get("holding") or {})
-        name_of = executor.name_of
+        name_of = self._name_of
         return {
             "finished": [
-                (prefix, seq, name_of(target), _shown(options), ended, micros, status == m.ERROR, marks)
+                (prefix, seq, name_of(target), _own(target, options), ended, micros, status == m.ERROR, marks)
                 for prefix, seq, target, options, ended, micros, status, marks in entries
                 if not _hidden(options)
             ],
@@ -104,7 +104,7 @@ class Events:
             "failures": failures,
             "running": self._running(),
             "queued": [
-                (peer.prefix, message[1], name_of(message[2]), _shown(message[5]))
+                (peer.prefix, message[1], name_of(message[2]), _own(message[2], message[5]))
                 for peer, message in list(executor.queue)
                 if not _hidden(message[5])
             ],
@@ -115,6 +115,12 @@ class Events:
             "prints": [tuple(entry) for entry in list(self.prints)],
         }
 
+    def _name_of(self, target: Any) -> str:
+        """As the executor's, but it may have run functions before it became an actor."""
+        if type(target) is bytes:
+            return self.executor.names.get(target, "task")
+        return self.executor.name_of(target)
+
     def _running(self) -> list[tuple[Any, ...]]:
         executor = self.executor
         running = executor.running
@@ -124,7 +130,7 @@ class Events:
             calls.append((peer, message[1], message[2], message[5], executor.started))
         calls += [(peer, seq, *rest) for (peer, seq), rest in list(self.active.items())]
         return [
-            (peer.prefix, seq, executor.name_of(target), _shown(options), started)
+            (peer.prefix, seq, self._name_of(target), _own(target, options), started)
             for peer, seq, target, options, started in calls
             if not _hidden(options)
         ]
@@ -166,12 +172,13 @@ def _hidden(options: Any) -> bool:
     return bool(options) and options.get("events") is False
 
 
-def _shown(options: Any) -> Any:
-    """The call's own name and the placement group in which it runs; None for neither."""
+def _own(target: Any, options: Any) -> tuple[bool, str | None, bytes | None] | None:
+    """Whether it is a method, the call's own name and its placement group; None for the common case."""
+    is_method = type(target) is str
     if not options:
-        return None
+        return (True, None, None) if is_method else None
     group = options.get("group")
-    return options.get("name"), group[0] if group else None
+    return is_method, options.get("name"), group[0] if group else None
 
 
 def _log_path() -> str | None:

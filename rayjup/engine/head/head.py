@@ -123,6 +123,7 @@ class Head:
         self.nodes[node_id] = Node(node_id, info, send)
         labels = {"ray.io/node-id": node_id, **info.get("labels", {})}
         self._schedule(ls.NodeJoined(node_id, info["resources"], labels))
+        self.reports.event("INFO", "GCS", f"node {info['name']} has joined", node_id=node_id)
 
     def node_left(self, node_id: str) -> None:
         """A node is gone, with its processes."""
@@ -133,6 +134,7 @@ class Head:
         self.dead_nodes.append(node.info)
         self.reports.node_left(node_id)
         self.environments.node_left(node_id)
+        self.reports.event("WARNING", "GCS", f"node {node.info['name']} has left", node_id=node_id)
         self._schedule(ls.NodeLeft(node_id))
         for actor in list(self.actors.by_id.values()):
             if actor.node_id == node_id and actor.lease_id is not None and actor.state != ad.DEAD:
@@ -169,6 +171,7 @@ class Head:
         times = {"started": time.time(), "pid": pid, "node_id": node_id}
         job = {**(config or {}), "client": client, **times}
         self.jobs[job_id] = job
+        self.reports.event("INFO", "JOBS", f"job {job_id.hex()} has begun", job_id=job_id.hex(), pid=pid)
         self.clients[client] = Client(client, node_id, "driver", pid, job_id)
         self._tell_job(node_id, job_id)
         self.to_node(node_id, ("driver_welcome", client, job_id))
@@ -226,6 +229,7 @@ class Head:
         job = self.jobs.get(job_id)
         if job is not None:
             job["ended"] = time.time()
+            self.reports.event("INFO", "JOBS", f"job {job_id.hex()} has ended", job_id=job_id.hex())
         self.groups.owner_gone()
         for node in self.nodes.values():
             node.send(("end_job", job_id, spare))
@@ -532,6 +536,7 @@ class Head:
             return
         self._give_up_lease(actor)
         again = self.actors.process_ended(actor, why)
+        self.reports.actor_ended(actor, why, again)
         self._publish(actor)
         if again:
             self._place(actor, None)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rayjup.engine.head import state_rows
 
 if TYPE_CHECKING:
+    from rayjup.engine.head.actors import Actor
     from rayjup.engine.head.head import Head
 
 _KEPT_EVENTS = 1000
@@ -68,6 +69,17 @@ class HeadReports:
                 "event_id": uuid.uuid4().hex,
                 "custom_fields": fields,
             }
+        )
+
+    def actor_ended(self, actor: Actor, why: str, again: bool) -> None:
+        """The process of an actor is gone, and nobody had asked for that."""
+        then = "is made again" if again else "is dead"
+        self.event(
+            "WARNING" if again else "ERROR",
+            "GCS",
+            f"the actor {actor.spec['class_name']} {then}: {why}",
+            actor_id=actor.id.hex(),
+            job_id=actor.job_id.hex(),
         )
 
     # -- questions to nodes

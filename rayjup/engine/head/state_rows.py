@@ -7,7 +7,6 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from rayjup.engine.head import actors as ad
-from rayjup.engine.head import views
 
 if TYPE_CHECKING:
     from rayjup.engine.head.head import Head
@@ -138,10 +137,15 @@ def placement_groups(head: Head) -> list[Row]:
     return rows
 
 
+def environments(head: Head) -> list[dict[str, Any]]:
+    """The runtime environments of all nodes."""
+    return head.environments.rows()
+
+
 TABLES = {
     "nodes": nodes,
     "actors": actors,
     "jobs": jobs,
     "placement_groups": placement_groups,
-    "runtime_envs": views.environments,
+    "runtime_envs": environments,
 }

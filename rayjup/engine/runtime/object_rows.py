@@ -17,15 +17,9 @@ from rayjup.engine.runtime.submitted import used_by
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
 
-RECORD_VARIABLE = "RAY_record_ref_creation_sites"
 _OWN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 # Who refers to a ref while rows are made: the list of all refs, the loop, and getrefcount itself.
 _HERE = 3
-
-
-def records_sites() -> bool:
-    """Whether processes note where refs are made."""
-    return os.environ.get(RECORD_VARIABLE, "0").lower() in ("1", "true")
 
 
 class Sites:
@@ -51,10 +45,9 @@ class Sites:
             self.by_id = {id: site for id, site in self.by_id.items() if id in ids}
 
 
-def install(runtime: Runtime) -> None:
+def record_sites(runtime: Runtime) -> Sites:
     """Have the runtime note where refs are made (costs nothing where this is not called)."""
     sites = Sites()
-    runtime.reports.sites = sites
     tasks = runtime.tasks
     of_task, of_put = tasks.new_refs, runtime.new_ref
 
@@ -70,6 +63,7 @@ def install(runtime: Runtime) -> None:
 
     tasks.new_refs = new_refs  # type: ignore[method-assign]
     runtime.new_ref = new_ref  # type: ignore[method-assign]
+    return sites
 
 
 def report(runtime: Runtime, limit: int) -> dict[str, Any]:
@@ -80,7 +74,8 @@ def report(runtime: Runtime, limit: int) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     left_out = 0
     for ref in refs:
-        kind = _reference_type(ref, needed, held, sys.getrefcount(ref))
+        count = sys.getrefcount(ref)  # apart from the next line, which refers to it as well
+        kind = _reference_type(ref, needed, held, count)
         if kind is None:
             continue
         if len(rows) == limit:

@@ -6,6 +6,7 @@ a process whose main thread is busy does. Layers above add topics to ``TOPICS``.
 
 from __future__ import annotations
 
+import os
 import pickle
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
+
+RECORD_VARIABLE = "RAY_record_ref_creation_sites"
+"""Set to 1, it has all processes of a cluster note where refs are made."""
 
 Topic = Callable[["Runtime", dict[str, Any]], Any]
 
@@ -49,6 +53,10 @@ class Reports:
         self.events: Any = None  # an executor's, see rayjup.engine.executor.events
         self.sites: Any = None  # where refs were made, see object_rows
         runtime.link.on["collect"] = self._on_collect
+        if os.environ.get(RECORD_VARIABLE, "0").lower() in ("1", "true"):
+            from rayjup.engine.runtime import object_rows
+
+            self.sites = object_rows.record_sites(runtime)
 
     def head(self) -> dict[str, Any]:
         """Who reports, and how its clock relates to the time of day."""

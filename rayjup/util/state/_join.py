@@ -124,7 +124,7 @@ class Tasks:
                     "start": process.wall(start),
                     "end": process.wall(ended),
                     "marks": _marks(process, start, ended, marks),
-                    "required_resources": _resources_at(executed, start),
+                    "required_resources": _resources_at(executed, own, start),
                     **process.where(),
                 }
                 if error:
@@ -164,7 +164,7 @@ class Tasks:
             for prefix, seq, name, own, started in process.executed.get("running", ()):
                 row = self._row(process, prefix, seq, name, own)
                 row |= {"state": "RUNNING", "start": process.wall(started), "runs": True, **process.where()}
-                row["required_resources"] = _resources_at(process.executed, started)
+                row["required_resources"] = _resources_at(process.executed, own, started)
                 row["task_log_info"] = _log_info(process.executed, row["task_id"])
                 self._under_way[(prefix, seq)] = row
 
@@ -193,8 +193,8 @@ class Tasks:
 
     def _row(self, process: _Process, prefix: bytes, seq: int, name: str, own: Any) -> Row:
         """What an executor can say of a call, and its submitter if that still lives."""
-        actor = process.executed.get("actor")
-        own_name, group = own or (None, None)
+        is_method, own_name, group = own or (False, None, None)
+        actor = process.executed.get("actor") if is_method else None
         return {
             **self._identity(prefix, seq),
             "name": own_name or _short(name),
@@ -234,8 +234,13 @@ class Tasks:
             "job_id": job_id,
             "parent_task_id": parent or "",
             "created": submitter.created(seq) if submitter is not None else None,
-            "submitter": submitter.where() if submitter is not None else None,
+            "submitter": self._submitter(submitter),
         }
+
+    def _submitter(self, process: _Process | None) -> Row | None:
+        if process is None:
+            return None
+        return {**process.where(), "is_driver": process.worker_id[:16] in self._drivers}
 
     def _creations(self) -> list[Row]:
         """The calls of constructors, from what the head knows of actors."""
@@ -356,9 +361,9 @@ def _marks(process: _Process, start: float, ended: float, marks: Any) -> list[tu
     return [(name, process.wall(a) or 0.0, process.wall(b) or 0.0) for name, a, b in shown]
 
 
-def _resources_at(executed: Row, when: float) -> dict[str, float]:
-    """What the executor held: its actor's resources, or those of the lease of that time."""
-    if executed.get("actor"):
+def _resources_at(executed: Row, own: Any, when: float) -> dict[str, float]:
+    """What a task held: the lease of that time. Methods need nothing but what their actor has."""
+    if own is not None and own[0]:
         return {}
     held: dict[str, float] = {}
     for since, resources in executed.get("leases", ()):

@@ -13,6 +13,7 @@ from rayjup.cluster import descriptors
 from rayjup.cluster.observer import Observer
 from rayjup.core import session as sessions
 from rayjup.engine.executor import executor as executing
+from rayjup.engine.runtime.runtime import Runtime
 from rayjup.util.state.exception import ServerUnavailable
 
 PROCESSES_S = 2.0
@@ -109,9 +110,18 @@ def find(address: str | None = None) -> Source:
         cluster = session.cluster
         own = cluster is not None and address in _names(cluster)
         if address in (None, "", "auto") or own:
-            return Source(session.runtime.link.request)
+            return Source(_through(session.runtime))
     observer = Observer(_descriptor(address), timeout_s=5.0)
     return Source(observer.request, observer.close)
+
+
+def _through(runtime: Runtime) -> Callable[..., Any]:
+    def request(op: str, *payload: Any, timeout: float) -> Any:
+        if runtime.closed:
+            raise ConnectionError("this process has disconnected from it.")
+        return runtime.link.request(op, *payload, timeout=timeout)
+
+    return request
 
 
 def _names(cluster: descriptors.Descriptor) -> tuple[str, ...]:
