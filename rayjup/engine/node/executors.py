@@ -146,6 +146,8 @@ class Executors:
         self._sock.setblocking(True)
         try:
             self._sock.sendall(encode([("fork", process.token, config)]))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the zygote has just died: when we read that, this executor ends with the others
         finally:
             self._sock.setblocking(False)
         return process
