@@ -379,3 +379,26 @@ def test_thousands_of_results_grow_nothing(ray, freed):
     grown = {p: psutil.Process(p).memory_info().rss - b for p, b in before.items() if psutil.pid_exists(p)}
     assert max(grown.values()) < 150 << 20, grown  # segments kept for reuse count as resident
     freed()
+
+
+def test_a_ref_inside_the_exception_of_a_constructor(ray, freed):
+    class Carries(Exception):
+        def __init__(self, refs):
+            super().__init__(refs)
+            self.refs = refs
+
+    @ray.remote
+    class Fails:
+        def __init__(self, refs):
+            raise Carries(refs)
+
+        def f(self):
+            return 1
+
+    ref = ray.put(np.ones(N, np.uint8))
+    actor = Fails.remote([ref])
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        ray.get(actor.f.remote(), timeout=T)
+    assert ray.get(ref, timeout=T).sum() == N
+    del ref, actor
+    freed()
