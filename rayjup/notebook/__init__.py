@@ -5,7 +5,7 @@
 ``running``   cells as tasks and actors (``%%ray_remote``, ``%%ray_map``)
 ``keeping``   values under a name that outlive the kernel
 ``displays``  what is shown in a cell: a static snapshot, live while somebody looks at it
-``live_table``  sortable tables of rows that change; ``table`` is their data and how it looks
+``table_displays``  sortable tables of rows that change; ``table`` is their data and how it looks
 ``object_displays``  refs, actors and placement groups as the result of a cell
 ``redefinition``  what was sent is sent anew when a cell defines it again
 ``feed``      the one background thread that keeps the displays of a kernel up to date
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from rayjup.notebook.debugging import ray_debug
     from rayjup.notebook.displays import ClusterDisplay
     from rayjup.notebook.keeping import attach, forget, keep, kept
-    from rayjup.notebook.live_table import LiveTables, TableDisplay
     from rayjup.notebook.render import render_html, render_text
     from rayjup.notebook.running import map_cell, run_cell
     from rayjup.notebook.session import ray_init, ray_shutdown, ray_status
     from rayjup.notebook.table import Column, Table
+    from rayjup.notebook.table_displays import LiveTables, TableDisplay, live_table
     from rayjup.notebook.timeline import ray_timeline
     from rayjup.notebook.top import ray_top
 
@@ -47,6 +47,7 @@ __all__ = [
     "forget",
     "keep",
     "kept",
+    "live_table",
     "load_ipython_extension",
     "map_cell",
     "ray_dashboard",
@@ -66,13 +67,14 @@ _HOMES = {
     "Checks": "checks",
     "ClusterDisplay": "displays",
     "Column": "table",
-    "LiveTables": "live_table",
+    "LiveTables": "table_displays",
     "Table": "table",
-    "TableDisplay": "live_table",
+    "TableDisplay": "table_displays",
     "attach": "keeping",
     "forget": "keeping",
     "keep": "keeping",
     "kept": "keeping",
+    "live_table": "table_displays",
     "map_cell": "running",
     "ray_dashboard": "dashboard",
     "ray_debug": "debugging",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import rayjup
 from rayjup.notebook.keeper import Keeper
-from rayjup.notebook.live_table import TableDisplay
 from rayjup.notebook.table import Column, Table
+from rayjup.notebook.table_displays import TableDisplay
 
 if TYPE_CHECKING:
     from rayjup.engine.ownership.object_ref import ObjectRef

@@ -12,7 +12,7 @@ from rayjup.notebook.processes import Meter
 from rayjup.notebook.table import Column, Table
 
 if TYPE_CHECKING:
-    from rayjup.notebook.live_table import LiveTables
+    from rayjup.notebook.table_displays import LiveTables
 
 _TASKS = (
     Column("name", "task"),
@@ -118,7 +118,7 @@ def ray_top(*, sort: str | None = None) -> LiveTables:
         When this notebook isn't connected to a cluster.
     """
     from rayjup.notebook import session
-    from rayjup.notebook.live_table import LiveTables
+    from rayjup.notebook.table_displays import LiveTables
 
     connection, snapshot = session.watched()
     extra = connection.descriptor.extra if connection.descriptor is not None else {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayjup.notebook.displays import LiveDisplay
 from rayjup.notebook.feed import FEED
-from rayjup.notebook.table import Table, render_table_html, render_table_text, wrap_html
+from rayjup.notebook.table import Column, Table, render_table_html, render_table_text, wrap_html
 
 if TYPE_CHECKING:
     from rayjup.notebook.feed import Feed
@@ -106,3 +106,42 @@ class LiveTables(LiveDisplay):
         parts = [f'<div class="rj-bad">{escape(note)}</div>'] if note else []
         parts += [render_table_html(table) for table in self._tables]
         return wrap_html(parts, stamp_of)
+
+
+def live_table(
+    columns: Sequence[Column],
+    rows: Callable[[], Sequence[Mapping[str, Any]]],
+    *,
+    title: str = "",
+    sort: str | None = None,
+    descending: bool = False,
+) -> LiveTables:
+    """A table of whatever ``rows`` returns, kept up to date until the connection ends.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        Keys of the rows, titles and kinds.
+    rows : callable
+        Returns the rows (mappings); called about once a second in another thread, so it has to be quick.
+    title, sort, descending
+        Title, and the key of the column to sort by at first.
+
+    Raises
+    ------
+    ConnectionError
+        When this notebook isn't connected to a cluster.
+
+    Examples
+    --------
+    >>> trials = []
+    >>> live_table([Column("loss", "loss", kind="number")], lambda: trials)  # doctest: +SKIP
+    """
+    from rayjup.notebook import session
+
+    _, snapshot = session.watched()
+
+    def source(_: Mapping[str, Any]) -> list[Table]:
+        return [Table(columns, list(rows()), title=title, sort=sort, descending=descending)]
+
+    return LiveTables(source, snapshot)
