@@ -49,11 +49,12 @@ def run(config: dict[str, Any]) -> int:
 
 
 def _redirect(path: str) -> None:
-    """Send standard output and error to the executor's log file, and read nothing."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
-    os.close(fd)
+    """Send standard output and error to the executor's log files, and read nothing."""
+    for ending, target in ((".out", 1), (".err", 2)):
+        name = path.removesuffix(".log") + ending
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(fd, target)
+        os.close(fd)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

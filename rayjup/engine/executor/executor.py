@@ -20,8 +20,9 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs, retiring, streams, threads
-from rayjup.engine.executor.results import encode_error, encode_one, encode_result
+from rayjup.engine.executor import actor_modes, logs, postmortem, retiring, streams, threads
+from rayjup.engine.executor.events import HANDED_AT_END, Events
+from rayjup.engine.executor.results import as_task_error, encode_one, encode_result
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
@@ -53,6 +54,7 @@ class Executor:
         self.actor_id = b""
         self.running: tuple[Peer, Message] | None = None
         self.started = 0.0
+        self._decoded = 0.0  # when the arguments of the running call were there
         self.exit_code: int | None = None
         self._interruptible = 0  # seq of the call that a signal may interrupt
         self._cancelled: set[tuple[Peer, int]] = set()  # callers number their calls each for itself
@@ -68,14 +70,21 @@ class Executor:
         self.asynchronous = False  # runs the calls of an actor as coroutines
         self.consumed: dict[tuple[Peer, int], int] = {}  # items taken, of generators that wait for that
         self.runtime = Runtime("executor", agent_path, job_id, {"token": token})
+        self.events = Events(self)
+        self._remember = self.events.finished.append
+        self.runtime.reports.events = self.events
+        self.runtime.tasks.log.caller = self._caller_id
+        self.runtime.tasks.cell_of_caller = self.cell
         self.runtime.on_calls = self.on_calls
         self.runtime.block_hook = self
         self.runtime.tick_hook = self.on_tick
         self.runtime.link.on["lease"] = self._on_lease
         self.runtime.link.on["create"] = self._on_create
         self.runtime.link.on["exit"] = self._on_exit
+        self.runtime.link.on["send_lines"] = self._on_send_lines
         self.runtime.link.on_lost = lambda: os._exit(1)
         signal.signal(signal.SIGUSR1, self.runtime.reactor.shielded(self._on_signal))
+        self.lines: logs.LineBuffer
         logs.install(self)
 
     # -- the loop
@@ -104,6 +113,7 @@ class Executor:
                 continue  # given back by the background thread
             self.execute(peer, message)
         self.settle()
+        self.events.hand_over(HANDED_AT_END)
         runtime.close()
         return self.exit_code
 
@@ -112,6 +122,7 @@ class Executor:
 
     def settle(self) -> None:
         """Before going idle: send what is still to be said."""
+        self.send_lines()  # ahead of the answers, after which a driver may end
         if self._replied is not None:
             self._replied.flush()
             self._replied = None
@@ -124,15 +135,31 @@ class Executor:
         if runtime.link.peer.outbox:
             runtime.link.peer.flush()
 
+    def send_lines(self) -> None:
+        """Send to the driver what calls have printed."""
+        chunks = self.lines.take()
+        if chunks:
+            self.runtime.link.send(("log", chunks))
+
+    def _on_send_lines(self, number: int) -> None:
+        self.send_lines()
+        self.runtime.link.send(("lines_sent", number))
+
     def execute(self, peer: Peer, message: Message) -> None:
         """Run one call in this thread and answer it."""
         _, seq, target, payload, count, options = message
         self.running = (peer, message)
         self.runtime.tasks.parent = seq
-        self.runtime.group = options.get("group") if options else self.home
+        if options:
+            self.runtime.group = options.get("group", self.home)
+            self.runtime.tasks.cell = options.get("cell")
+        else:
+            self.runtime.group = self.home
+            self.runtime.tasks.cell = None
         started = self.started = time.perf_counter()
         fresh: list[Any] = []
         held = None
+        marks: Any = None  # times of phases, where there is something to measure
         try:
             function = self.functions.get(target) or self.function(target)
             self._interruptible = seq  # before the look: a cancellation is either seen or interrupts
@@ -142,12 +169,14 @@ class Executor:
                 value = function(*payload)
             else:
                 value = self._call(function, payload, fresh)
+                marks = self._decoded
             if count < 0:
                 value = streams.send_items(self, peer, seq, value, options, self.name_of(target))
             self._interruptible = 0
             if is_plain(value) and (count == 1 or count < 0):
                 status, data = m.PLAIN, value
             else:
+                marks = (self._decoded if marks else started, time.perf_counter())
                 status, data = encode_result(self.runtime, value, count, peer, self.name_of(target))
                 value = None
         except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
@@ -161,7 +190,7 @@ class Executor:
                     self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called")),
                 )
             else:
-                status, data = self.error_reply(error, target, peer)
+                status, data = self.error_reply(error, target, peer, seq)
         if fresh:
             held = self.runtime.exports.register_held(fresh, peer)
         now = time.perf_counter()
@@ -174,7 +203,9 @@ class Executor:
             if self._replied is not None:
                 self._replied.flush()
             self._replied = peer
-        peer.outbox.append((m.REPLY, seq, status, data, int((now - started) * 1e6), held))
+        micros = (now - started) * 1e6
+        self._remember((peer.prefix, seq, target, options, now, micros, status, marks))
+        peer.outbox.append((m.REPLY, seq, status, data, micros, held))
         if not self.queue or now - self._last_flush > _BATCH_S:
             self._last_flush = now
             peer.flush()
@@ -193,6 +224,7 @@ class Executor:
     def _call(self, function: Callable[..., Any], payload: Any, fresh: list[Any]) -> Any:
         # In a frame of its own, so that nothing keeps the arguments alive afterwards.
         args, kwargs = decode(self.runtime, payload, fresh)
+        self._decoded = time.perf_counter()
         return function(*args, **kwargs)
 
     def _ends_process(self, error: BaseException) -> bool:
@@ -208,14 +240,19 @@ class Executor:
         self.runtime.link.send(("actor_exiting", self.actor_id, reason))
         self.exit_code = 0
 
-    def error_reply(self, error: BaseException, target: Any, caller: Peer | None = None) -> tuple[int, Any]:
+    def error_reply(
+        self, error: BaseException, target: Any, caller: Peer | None = None, seq: int = 0
+    ) -> tuple[int, Any]:
         """The answer for a call that raised ``error``."""
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
+        postmortem.note(self.runtime, error)
         actor = None
         if self.actor_spec is not None:
             actor = {"actor_repr": self.title(), "actor_id": self.actor_id.hex()}
-        return encode_error(self.runtime, error, self.name_of(target), actor, caller)
+        error = as_task_error(error, self.name_of(target), actor)
+        self.events.failed(caller.prefix if caller is not None else b"", seq, error)
+        return m.ERROR, self.runtime.pack_error(error, caller)
 
     # -- what is called
 
@@ -248,6 +285,13 @@ class Executor:
         running = self.running
         name = self.name_of(running[1][2]) if running is not None else "task"
         return f"{name} pid={os.getpid()}"
+
+    def cell(self) -> int | None:
+        """The notebook cell that the call comes from, in the thread or coroutine that asks."""
+        running = self.context()
+        if running is not None:
+            return (running.options or {}).get("cell")
+        return (self.actor_spec or {}).get("cell")  # it is being made
 
     # -- messages from callers (run by whoever leads the reactor)
 
@@ -296,7 +340,9 @@ class Executor:
     # -- while a call runs for long
 
     def on_tick(self) -> None:
-        """Called by the background thread while the main thread is busy."""
+        """Called by the background thread, a few hundred times a second while something is going on."""
+        self.send_lines()
+        self.events.tick(time.monotonic())
         if self.running is None or time.perf_counter() - self.started < _LONG_S:
             return
         if self._replied is not None:
@@ -345,6 +391,7 @@ class Executor:
 
     def _on_lease(self, lease: dict[str, Any]) -> None:
         self.lease = lease
+        self.events.leases.append((time.perf_counter(), lease["resources"]))
         threads.set_threads(lease["resources"].get("CPU", 1.0))
 
     def _on_exit(self) -> None:
@@ -355,8 +402,9 @@ class Executor:
             self.exit_code = 0
 
     def is_needed(self) -> bool:
-        """Whether this process owns what others hold or wait for."""
-        return bool(self.runtime.exports.holders) or self.runtime.tasks.unfinished()
+        """Whether this process has what others hold, wait for or look at."""
+        has = self.runtime.exports.holders or self.runtime.tasks.unfinished() or postmortem.kept()
+        return bool(has)
 
     def _on_create(
         self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]
@@ -371,6 +419,7 @@ class Executor:
         self.actor_spec = spec
         self.home = self.runtime.group = spec.get("group")
         link = self.runtime.link
+        began = time.perf_counter()
         try:
             class_ = pickle.loads(spec["class"])
             args, kwargs = decode(self.runtime, pickle.loads(payload), [])
@@ -380,13 +429,20 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - the constructor's error is what callers get
             _, data = self.error_reply(error, "__init__")
             link.send(("actor_failed", self.actor_id, data, isinstance(error, SystemExit)))
+            self.events.creation = (began, time.perf_counter(), True)
             self.exit_code = 0
             return
+        self.events.creation = (began, time.perf_counter(), False)
         link.send(("actor_ready", self.actor_id))
         if mode is not None:
             mode()
 
-    # -- for runtime contexts
+    # -- for runtime contexts and the log of what is submitted here
+
+    def _caller_id(self) -> bytes | None:
+        """Id of the call that runs here, 24 bytes."""
+        running = self.context()
+        return running.task_id if running is not None else None
 
     def context(self) -> Running | None:
         """The call in which the asking thread or coroutine is."""
@@ -398,7 +454,9 @@ class Executor:
 
     def reply_later(self, peer: Peer, message: Message, started: float) -> Callable[[Any, Any], None]:
         """A function that answers the call, from any thread: ``answer(value, error)``."""
-        _, seq, target, _, count, _ = message
+        _, seq, target, _, count, options = message
+        key = (peer, seq)
+        self.events.active[key] = (target, options, started)
 
         def answer(value: Any, error: BaseException | None) -> None:
             if error is None:
@@ -417,8 +475,11 @@ class Executor:
                     data = self.runtime.pack_error(actor_modes.died(self, "exit_actor() was called"))
                     status = m.ERROR
                 else:
-                    status, data = self.error_reply(error, target, peer)
-            micros = int((time.perf_counter() - started) * 1e6)
+                    status, data = self.error_reply(error, target, peer, seq)
+            now = time.perf_counter()
+            micros = (now - started) * 1e6
+            self.events.active.pop(key, None)
+            self._remember((peer.prefix, seq, target, options, now, micros, status, None))
             peer.outbox.append((m.REPLY, seq, status, data, micros, None))
 
         return answer

@@ -50,10 +50,8 @@ def encode_result(runtime: Runtime, value: Any, count: int, caller: Peer, name: 
     return m.MANY, [encode_one(runtime, item, caller) for item in values]
 
 
-def encode_error(
-    runtime: Runtime, error: BaseException, name: str, actor: Any = None, caller: Peer | None = None
-) -> tuple[int, Any]:
-    """What a call raised, with its traceback, for the wire."""
+def as_task_error(error: BaseException, name: str, actor: Any = None) -> BaseException:
+    """What a call raised, as its caller sees it: with its traceback, unless it is ours already."""
     if isinstance(error, RayTaskError) or not isinstance(error, RayError):
-        error = RayTaskError.from_exception(error, name, **(actor or {}))
-    return m.ERROR, runtime.pack_error(error, caller)
+        return RayTaskError.from_exception(error, name, **(actor or {}))
+    return error

@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from rayjup.base.exceptions import RayTaskError, TaskCancelledError
-from rayjup.engine.executor.results import encode_error, encode_one
+from rayjup.base.exceptions import TaskCancelledError
+from rayjup.engine.executor.results import as_task_error, encode_one
 from rayjup.engine.lane import messages as m
 
 if TYPE_CHECKING:
@@ -36,11 +36,10 @@ class _Sender:
         self._post(status, value)
 
     def fail(self, error: BaseException) -> None:
-        if isinstance(error, RayTaskError):
-            status, value = m.ERROR, self.executor.runtime.pack_error(error, self.peer)
-        else:
-            status, value = encode_error(self.executor.runtime, error, self.name, None, self.peer)
-        self._post(status, value)
+        runtime = self.executor.runtime
+        error = as_task_error(error, self.name)
+        self.executor.events.failed(self.peer.prefix, self.seq, error)
+        self._post(m.ERROR, runtime.pack_error(error, self.peer))
 
     def _post(self, status: int, value: Any) -> None:
         peer = self.peer

@@ -5,6 +5,7 @@ States are Ray's: PENDING_CREATION, ALIVE, RESTARTING, DEAD.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,11 @@ class Actor:
     error: dict[str, Any] | None = None
     exiting: str = ""  # the reason, once it is to end and not to come back
     death_cause: str = ""
+    last_pid: int = 0
+    created: float = field(default_factory=time.time)
+    placed: float = 0.0  # these three: the last time, 0 for not yet
+    ready: float = 0.0
+    ended: float = 0.0
 
     @property
     def detached(self) -> bool:
@@ -100,6 +106,7 @@ class ActorDirectory:
         never_started = actor.state == PENDING_CREATION
         actor.state = DEAD
         actor.death_cause = why
+        actor.ended = time.time()
         self.names = {key: id for key, id in self.names.items() if id != actor.id}
         # The cause stays pickled: the head need not have the classes of users' programs.
         actor.error = {

@@ -21,6 +21,7 @@ from rayjup.engine.head import views
 from rayjup.engine.head.environments import Environments
 from rayjup.engine.head.groups import Groups
 from rayjup.engine.head.late import Late
+from rayjup.engine.head.reports import HeadReports
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,8 @@ class Head:
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
         self._on_group_watch = self.groups.on_watch
+        self.reports = HeadReports(self)
+        self._on_collected = self.reports.on_collected
         self._ops: dict[str, Callable[..., Any]] = {
             "nodes": lambda client: views.nodes(self),
             "cluster_resources": lambda client: self.scheduler.total(),
@@ -108,6 +111,7 @@ class Head:
             ],
             **self.groups.ops,
             **self.environments.ops,
+            **self.reports.ops,
         }
 
     # -- nodes
@@ -115,6 +119,7 @@ class Head:
     def node_joined(self, info: dict[str, Any], send: Callable[[Message], None]) -> None:
         """A node's agent has attached and is ready."""
         node_id = info["node_id"]
+        info["joined_at"] = time.time()
         self.nodes[node_id] = Node(node_id, info, send)
         labels = {"ray.io/node-id": node_id, **info.get("labels", {})}
         self._schedule(ls.NodeJoined(node_id, info["resources"], labels))
@@ -124,8 +129,10 @@ class Head:
         node = self.nodes.pop(node_id, None)
         if node is None:
             return
+        node.info["left_at"] = time.time()
         self.dead_nodes.append(node.info)
         self.environments.node_left(node_id)
+        self.reports.node_left(node_id)
         self._schedule(ls.NodeLeft(node_id))
         for actor in list(self.actors.by_id.values()):
             if actor.node_id == node_id and actor.lease_id is not None and actor.state != ad.DEAD:
@@ -159,7 +166,8 @@ class Head:
     def _on_driver(self, node_id: str, client: str, pid: int, config: dict[str, Any] | None) -> None:
         number = next(self._job_numbers)
         job_id = number.to_bytes(4, "big")
-        job = {**(config or {}), "client": client, "started": time.time(), "pid": pid}
+        times = {"started": time.time(), "pid": pid, "node_id": node_id}
+        job = {**(config or {}), "client": client, **times}
         self.jobs[job_id] = job
         self.clients[client] = Client(client, node_id, "driver", pid, job_id)
         self._tell_job(node_id, job_id)
@@ -482,7 +490,8 @@ class Head:
         actor = self.actors.by_id.get(actor_id)
         if actor is None or actor.state == ad.DEAD:
             return
-        actor.pid = pid
+        actor.pid = actor.last_pid = pid
+        actor.placed = time.time()
         actor.address = address
         # Callers may send already: the process keeps their calls until the constructor is done.
         self._publish(actor, ad.ALIVE)
@@ -492,6 +501,7 @@ class Head:
         if actor is None or actor.state == ad.DEAD:
             return
         actor.state = ad.ALIVE
+        actor.ready = time.time()
         if not actor.spec["holding"].get("CPU") and actor.lease_id is not None:
             self._schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
 
@@ -617,6 +627,9 @@ class Head:
         return there
 
     def _on_request(self, node_id: str, client: str, request: int, op: str, payload: tuple[Any, ...]) -> None:
+        if op == "state_ask":  # answered when the nodes have answered
+            self.reports.ask(node_id, client, request, *payload)
+            return
         ok, value = True, None
         try:
             value = self._ops[op](client, *payload)
@@ -637,10 +650,10 @@ class Head:
             if other.startswith(store):
                 self.to_node(other, ("store_freed", nbytes))
 
-    def _on_log(self, node_id: str, job_id: bytes, stream: str, title: str, lines: list[str]) -> None:
+    def _on_log(self, node_id: str, job_id: bytes, chunks: list[Any]) -> None:
         job = self.jobs.get(job_id)
         if job is not None and job.get("log_to_driver", True):
-            self.to_client(job["client"], ("log", stream, title, lines))
+            self.to_client(job["client"], ("log", chunks))
 
     def _on_actor_start_failed(self, node_id: str, actor_id: bytes, kind: str, why: str) -> None:
         """No process can be had for the actor; nor could there be for its next life."""

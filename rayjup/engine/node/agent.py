@@ -18,6 +18,8 @@ from typing import Any
 from rayjup.engine.node.connection import Connection, Message
 from rayjup.engine.node.environments import Environments
 from rayjup.engine.node.executors import ExecutorProcess, Executors
+from rayjup.engine.node.last_lines import LastLines
+from rayjup.engine.node.reports import NodeReports
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.starts import Starts
 
@@ -63,6 +65,7 @@ class NodeAgent:
         self.capacity = int(resources.get("object_store_memory", 0))
         self.store_used = 0
         self.clients: dict[str, Connection] = {}
+        self.last_lines = LastLines()
         self.observers: set[Connection] = set()
         self.leases: dict[str, ExecutorProcess] = {}
         self.actors: dict[bytes, ExecutorProcess] = {}
@@ -86,6 +89,8 @@ class NodeAgent:
         self.joined = asyncio.Event()  # the head has this node
         self.told_to_end = False  # by the head, which then tidies up after all nodes
         self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
+        self.reports = NodeReports(self)
+        self._head_collect = self.reports.ask
 
     # -- life
 
@@ -174,8 +179,12 @@ class NodeAgent:
                     self.executors.kill(process, "its call was cancelled by force")
         elif op in ("hook_done", "hook_failed"):
             self.starts.on_hook(connection, *message)
+        elif op == "lines_sent":
+            self.last_lines.sent(connection, message[1])
         elif op == "log":
             self.to_head(("log", connection.job_id, *message[1:]))
+        elif op in self.reports.handlers:
+            self.reports.handlers[op](connection, *message[1:])
         else:
             self.to_head((op, connection.client, *message[1:]))
 
@@ -190,6 +199,8 @@ class NodeAgent:
     ) -> None:
         connection.kind = kind
         connection.pid = pid
+        connection.worker_id = worker_id
+        connection.since = time.time()
         connection.client = worker_id[:8].hex()
         if kind == "observer":
             self.observers.add(connection)
@@ -213,6 +224,11 @@ class NodeAgent:
         if op == "store_reserve":
             self._reserve(connection, request, *payload)
             return
+        if op == "last_lines":  # the answer comes by way of the head, behind the lines
+            job = [c for c in self.clients.values() if c.kind == "executor" and c.job_id == connection.job_id]
+            through = ("request", connection.client, request, "kv_get", ("", b""))
+            self.last_lines.collect(job, lambda: self.to_head(through))
+            return
         local = self._ops.get(op)
         if local is None:
             client = connection.client if connection.kind != "observer" else f"o{id(connection)}"
@@ -222,9 +238,11 @@ class NodeAgent:
 
     def _on_close(self, connection: Connection) -> None:
         self.observers.discard(connection)
+        self.last_lines.left(connection)
         if self.clients.get(connection.client) is not connection:
             return
         del self.clients[connection.client]
+        self.reports.closed(connection)
         for name, counts in connection.stats[0].items():  # what it did stays in the counts
             row = self.past_tasks.setdefault(name, [0, 0, 0, 0])
             row[2] += counts[2]
@@ -450,6 +468,7 @@ class NodeAgent:
     def _on_executor_end(self, process: ExecutorProcess, code: int | None) -> None:
         if self._closed:
             return
+        self.reports.ended(process, code)
         if process.lease_id is not None:
             self.leases.pop(process.lease_id, None)
         if self.starts.failed(process, code):

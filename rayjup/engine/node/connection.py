@@ -34,6 +34,8 @@ class Connection(asyncio.Protocol):
         self.client = ""  # hex of the first 8 bytes of its worker id
         self.job_id = b""
         self.pid = 0
+        self.worker_id = b""
+        self.since = 0.0
         self.executor: ExecutorProcess | None = None
         self.stats: tuple[dict[str, list[int]], dict[bytes, int]] = ({}, {})
 

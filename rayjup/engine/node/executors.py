@@ -36,6 +36,7 @@ class ExecutorProcess:
         self.key = key
         self.token = token
         self.pid = 0
+        self.forked = time.time()
         self.address = ""
         self.connection: Connection | None = None
         self.ready: asyncio.Future[ExecutorProcess] = asyncio.get_running_loop().create_future()

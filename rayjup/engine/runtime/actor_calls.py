@@ -94,6 +94,7 @@ class ActorCalls:
                 arguments,
                 None,
             )
+            holder.lease = client  # by which it is known whose constructor it stands for
             self.runtime.tasks.wait_for(holder, unresolved, lambda task: self._send_create(client, spec))
         else:
             self._send_create(client, spec)
@@ -160,7 +161,10 @@ class ActorCalls:
         task.retries = retries
         task.retry_exceptions = retry_exceptions
         task.parent = tasks.parent
-        task.options = options
+        task.options = options if tasks.cell is None else tasks.with_cell(options)
+        task.lease = client  # it is with the actor from the start, also while it cannot be sent
+        if tasks.parent != tasks.noted:
+            tasks.log.under(task.seq, tasks.parent)
         refs = tasks.new_refs(task, n_returns)
         function.submitted += 1
         if type(arguments) is Arguments and arguments.dependencies:
@@ -220,7 +224,6 @@ class ActorCalls:
                 self.runtime.tasks.fail(task, error)
                 return
             payload = arguments.wire(self.runtime)
-        task.lease = client
         tasks = self.runtime.tasks
         tasks.inflight[task.seq] = client.inflight[task.seq] = task
         peer.outbox.append(
@@ -285,6 +288,13 @@ class ActorCalls:
                     self.runtime.tasks.inflight.pop(task.seq, None)
                 again = [t for t in lost if state == RESTARTING and t.retries]
                 for task in reversed(again):
+                    self.runtime.tasks.log.failed(
+                        task,
+                        exceptions.ActorUnavailableError(
+                            f"The actor died while it ran {task.function.name}()", actor_id
+                        ),
+                        attempt_only=True,
+                    )
                     if task.retries > 0:
                         task.retries -= 1
                     client.queue.appendleft(task)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base import exceptions
@@ -20,7 +21,14 @@ from rayjup.engine.objects.store import Segment, node_of
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime.arguments import Arguments, encode
 from rayjup.engine.runtime.functions import Function
-from rayjup.engine.runtime.streams import DYNAMIC, DynamicRefs, ObjectRefGenerator, Stream, Streams
+from rayjup.engine.runtime.streams import (
+    DYNAMIC,
+    DynamicObjectRefGenerator,
+    ObjectRefGenerator,
+    Stream,
+    Streams,
+)
+from rayjup.engine.runtime.submitted import Submitted
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
@@ -30,6 +38,8 @@ _LINGER_S = 0.25  # an idle lease is kept this long
 _CONTENDED_S = 0.5  # so long after others have asked, idle leases are not kept at all
 _MIN_HOLD_S = 0.05  # a lease somebody else waits for is kept at least this long
 _MAX_WANTED = 4096
+_MOST_CELLED = 1000  # options with a cell that are kept
+ASK = -1  # for Tasks.cell: it depends on the thread or coroutine
 _INDEX = [i.to_bytes(4, "little") for i in range(256)]
 
 
@@ -155,7 +165,12 @@ class Tasks:
         self.dirty_peers: set[Peer] = set()
         self.functions: list[Function] = []
         self.streams = Streams(runtime)
-        self.parent = 0  # in an executor: the call that its main thread runs
+        self.parent = 0  # in an executor: the call that its main thread runs (-1: it runs several)
+        self.cell: int | None = None  # the notebook cell from which calls come now, or ASK
+        self.cell_of_caller: Callable[[], int | None] = lambda: None
+        self._celled: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}
+        self.noted = 0  # the parent of the last call, as it was then
+        self.log = Submitted(runtime)
 
     # -- submitting
 
@@ -207,10 +222,14 @@ class Tasks:
         options: dict[str, Any] | None = None,
     ) -> list[ObjectRef]:
         """Run ``function`` on some executor of ``pool``; the refs of what it returns."""
+        if self.cell is not None:
+            options = self.with_cell(options)
         arguments = encode(self.runtime, args, kwargs, f"{function.name}()")
         task = Task(next(self.sequence), function, arguments, pool)
         task.retries = retries
-        task.parent = self.parent
+        parent = task.parent = self.parent
+        if parent != self.noted:
+            self.log.under(task.seq, parent)
         task.retry_exceptions = retry_exceptions
         if options:
             task.options = options
@@ -226,6 +245,36 @@ class Tasks:
                 return refs
         self.dispatch(task)
         return refs
+
+    def with_cell(self, options: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Options that also name the notebook cell from which the call comes.
+
+        All calls with the same options from one cell get the same dict: it is pickled once per frame.
+        """
+        cell = self.cell_of_caller() if self.cell == ASK else self.cell
+        if cell is None:
+            return options
+        original, celled = self._celled.get((cell, id(options)), (None, None))
+        if celled is None or original is not options:
+            if len(self._celled) > _MOST_CELLED:
+                self._celled.clear()
+            celled = {**(options or {}), "cell": cell}
+            self._celled[(cell, id(options))] = (options, celled)
+        return celled
+
+    def of_cell(self, cell: int) -> list[Task]:
+        """The unfinished calls that a notebook cell has made."""
+        return [task for task in self._all() if (task.options or {}).get("cell") == cell]
+
+    def _all(self) -> list[Task]:
+        """All unfinished calls of this process."""
+        with self.lock:
+            tasks = {**self.inflight, **self.waiting}  # one may be in two places
+            for pool in self.pools.values():
+                tasks.update((task.seq, task) for task in pool.backlog)
+            for client in self.runtime.actors.clients.values():
+                tasks.update((task.seq, task) for task in client.queue)
+        return list(tasks.values())
 
     def generator(self, ref: ObjectRef, options: dict[str, Any] | None) -> ObjectRefGenerator:
         """What iterates over the items of the generator call that ``ref`` stands for."""
@@ -532,7 +581,7 @@ class Tasks:
         ref._task = None
         self.streams.finish(task)
         if task.n_returns == DYNAMIC:
-            packed = pack(DynamicRefs(list(stream.items)))
+            packed = pack(DynamicObjectRefGenerator(stream.items))
             kind, data = self.runtime.store_packed(packed)
             self.runtime.complete(ref, kind, data, packed.refs)
         else:
@@ -566,6 +615,7 @@ class Tasks:
     def fail(self, task: Task, error: BaseException) -> None:
         """Resolve a call's refs to ``error``."""
         task.function.failed += 1
+        self.log.failed(task, error)
         refs, task.refs = task.refs or [], None
         if task.stream is not None:
             self.streams.finish(task, error)
@@ -631,18 +681,12 @@ class Tasks:
                     task, exceptions.TaskCancelledError(error_message=f"{task.name} was cancelled by force.")
                 )
             elif task.retries or task.seq in unseen:
-                if task.retries > 0 and task.seq not in unseen:
-                    task.retries -= 1
+                if task.seq not in unseen:
+                    self.log.failed(task, _crashed(task, lease), attempt_only=True)
+                    task.retries -= task.retries > 0
                 self.dispatch(task)
             else:
-                reason = lease.doomed or "it was killed or crashed"
-                self.fail(
-                    task,
-                    exceptions.WorkerCrashedError(
-                        f"The worker process that ran {task.name}() died: {reason}. "
-                        "Its log is in the session directory; max_retries=… makes such calls run again."
-                    ),
-                )
+                self.fail(task, _crashed(task, lease))
 
     def fail_all(self, error: BaseException) -> None:
         """The cluster is lost: nothing that waits will be answered."""
@@ -688,11 +732,7 @@ class Tasks:
 
     def cancel_children(self, parent: int) -> None:
         """Cancel what the call ``parent`` of this process submitted and is not answered."""
-        with self.lock:
-            tasks = list(self.inflight.values()) + list(self.waiting.values())
-            tasks += [task for pool in self.pools.values() for task in pool.backlog]
-            tasks += [task for client in self.runtime.actors.clients.values() for task in client.queue]
-        for task in tasks:
+        for task in self._all():
             if task.parent == parent and task.refs:
                 self.cancel(task.refs[0], False, True)
 
@@ -758,6 +798,14 @@ class Tasks:
             row[0] -= 1
             row[1] += 1
         return out
+
+
+def _crashed(task: Task, lease: Lease) -> exceptions.WorkerCrashedError:
+    reason = lease.doomed or "it was killed or crashed"
+    return exceptions.WorkerCrashedError(
+        f"The worker process that ran {task.name}() died: {reason}. "
+        "Its log is in the session directory; max_retries=… makes such calls run again."
+    )
 
 
 _UNSCHEDULABLE: dict[str, Any] = {
