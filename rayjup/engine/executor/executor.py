@@ -391,6 +391,7 @@ class Executor:
 
     def _on_lease(self, lease: dict[str, Any]) -> None:
         self.lease = lease
+        self.runtime.tasks.own_lease = lease["id"]
         self.events.leases.append((time.perf_counter(), lease["resources"]))
         threads.set_threads(lease["resources"].get("CPU", 1.0))
 

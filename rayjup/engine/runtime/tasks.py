@@ -166,6 +166,7 @@ class Tasks:
         self.functions: list[Function] = []
         self.streams = Streams(runtime)
         self.parent = 0  # in an executor: the call that its main thread runs (-1: it runs several)
+        self.own_lease = ""  # in an executor of tasks: the lease under which they run
         self.cell: int | None = None  # the notebook cell from which calls come now, or ASK
         self.cell_of_caller: Callable[[], int | None] = lambda: None
         self._celled: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}
@@ -371,7 +372,8 @@ class Tasks:
             if wanted > pool.wanted or (wanted == 0 and pool.wanted):
                 pool.wanted = wanted
                 locality = self._locality(backlog[0]) if backlog else None
-                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality, pool.received))
+                wish = ("lease", pool.id, pool.shape, wanted, locality, pool.received, self.own_lease)
+                self.runtime.link.send(wish)
 
     def _locality(self, task: Task) -> dict[str, int] | None:
         """Bytes of the call's dependencies in shared memory, by the node they lie on."""
