@@ -62,7 +62,7 @@ class Family:
         self._turn = 0
 
     def push(self, request: Request) -> None:
-        level = self._levels.setdefault(request.depth, OrderedDict())
+        level: OrderedDict[str, deque[Request]] = self._levels.setdefault(request.depth, OrderedDict())
         level.setdefault(request.client, deque()).append(request)
         heapq.heappush(self._by_age, (request.seq, request))
         self.remaining += request.remaining
@@ -81,8 +81,8 @@ class Family:
     def granted(self, request: Request) -> None:
         self._turn += 1
         self.tidy(request)
-        level = self._levels.get(request.depth, {})
-        if request.client in level:
+        level = self._levels.get(request.depth)
+        if level is not None and request.client in level:
             level.move_to_end(request.client)
 
     def tidy(self, request: Request) -> None:
