@@ -45,16 +45,18 @@ def interrupted(ray):
         stop = threading.Event()
         deadline = time.monotonic() + T
         thread = interrupt_now_and_then(stop)
-        while caught < count and time.monotonic() < deadline:
-            try:
-                armed = True
-                while time.monotonic() < deadline:
-                    results.append(action())
-            except KeyboardInterrupt:
-                caught += 1
-        armed = False
-        stop.set()
-        thread.join()
+        try:
+            while caught < count and time.monotonic() < deadline:
+                try:
+                    armed = True
+                    while time.monotonic() < deadline:
+                        results.append(action())
+                except KeyboardInterrupt:
+                    caught += 1
+        finally:
+            armed = False
+            stop.set()
+            thread.join()
         assert caught >= count
         return results
 
