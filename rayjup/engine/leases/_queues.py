@@ -3,8 +3,8 @@
 Tasks that call tasks form trees, and a process is taken up by every parent that waits for its children.
 Taking the clients of a tree in turn would open its whole breadth before anything is finished, a process
 for each node. So a tree (a *family*) takes its turn as one client does, and within it the deepest calls come
-first: then about as many processes are taken up as the tree is deep. Every eighth time its oldest request
-comes first, so that a branch without end does not hold up the others for ever.
+first: then about as many processes are taken up as the tree is deep. Every sixty-fourth time its oldest
+request comes first, so that a branch without end does not hold up the others for ever.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from rayjup.engine.leases._resources import Amounts, Pool, from_units, to_units
 from rayjup.engine.leases._shapes import Conditions, Labels, NodeAffinity, Shape
 
-_OLDEST_EVERY = 8
+_OLDEST_EVERY = 64
 
 Place = tuple[str, object] | None  # where a queue waits: at a node, at a group, or (None) anywhere
 
@@ -68,7 +68,7 @@ class Family:
         self.remaining += request.remaining
 
     def next(self) -> Request:
-        """The request whose turn it is: of the deepest level, or every eighth time the oldest."""
+        """The request whose turn it is: of the deepest level, or now and then the oldest."""
         if len(self._levels) > 1 and self._turn % _OLDEST_EVERY == _OLDEST_EVERY - 1:
             while not self._by_age[0][1].remaining:
                 heapq.heappop(self._by_age)
