@@ -63,6 +63,8 @@ bench: $(VENV)/.demo  ## rayjup's column of the core benchmark
 	@mkdir -p out
 	$(BIN)/python -m rayjup.as_ray benchmarks/core.py --json out/core_rayjup.json
 	$(BIN)/python benchmarks/report.py --rayjup out/core_rayjup.json
+	$(BIN)/python -m rayjup.as_ray benchmarks/scale.py --json out/scale_rayjup.json
+	$(BIN)/python benchmarks/report.py --title Scale --rayjup out/scale_rayjup.json
 
 $(VENV)-ray/.made: Makefile
 	$(PYTHON) -m venv $(VENV)-ray 2>/dev/null \
@@ -78,6 +80,10 @@ bench-peers: $(VENV)/.demo $(VENV)-ray/.made  ## the same benchmark on Ray and o
 	$(BIN)/python -m rayjup.as_ray benchmarks/core.py --json out/core_rayjup.json
 	$(BIN)/python benchmarks/report.py --ray out/core_ray.json --rayjup out/core_rayjup.json \
 	    --out benchmarks/results/core.md
+	$(VENV)-ray/bin/python benchmarks/scale.py --most 20000 --json out/scale_ray.json
+	$(BIN)/python -m rayjup.as_ray benchmarks/scale.py --json out/scale_rayjup.json
+	$(BIN)/python benchmarks/report.py --title Scale --ray out/scale_ray.json \
+	    --rayjup out/scale_rayjup.json --out benchmarks/results/scale.md
 
 conformance-ray: $(VENV)-ray/.made  ## the conformance tests against Ray itself
 	RAYJUP_CONFORMANCE_ENGINE=ray $(VENV)-ray/bin/python -m pytest tests/conformance -W default

@@ -34,6 +34,7 @@ SHARED_DATA = {
     "extension/rayjup_lab/labextension": "share/jupyter/labextensions/@rayjup/lab",
     f"{SERVER_CONFIG}/rayjup_lab.json": "etc/jupyter/jupyter_server_config.d/rayjup_lab.json",
     "kernels/kernelspec": "share/jupyter/kernels/rayjup",
+    "kernels/clusterspec": "share/jupyter/kernels/rayjup-cluster",
 }
 
 

@@ -63,16 +63,16 @@ def row(nodes: int, most: int, decisions: int) -> str:
     leases: list[str] = []
     asked = 0
     start = time.perf_counter()
-    waiting = 0
-    while waiting < 1000:
-        shape = draw.choice(SHAPES)
+    waiting: dict[Shape, int] = dict.fromkeys(SHAPES, 0)
+    while len(leases) < most and (open_ := [s for s in SHAPES if waiting[s] < 250]):
+        shape = draw.choice(open_)  # until so many wait that none of its kind fits any more
         client = f"client{draw.randrange(50)}"
         near = f"node{draw.randrange(nodes)}"
         out = scheduler.handle(Requested(f"r{asked}", client, near, shape))
         asked += 1
         granted = [i.lease_id for i in out if isinstance(i, Grant)]
         leases += granted
-        waiting += not granted
+        waiting[shape] += not granted
     filled = time.perf_counter() - start
     held = len(leases)
 

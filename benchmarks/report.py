@@ -1,7 +1,7 @@
-"""Put two results of ``core.py`` side by side as a Markdown table.
+"""Put two results of ``core.py`` or ``scale.py`` side by side as a Markdown table.
 
 ``python benchmarks/report.py --ray ray.json --rayjup rayjup.json [--out core.md]``; with one of the
-two, that column alone.
+two, that column alone. A third column shows what Ray has published of its releases.
 """
 
 from __future__ import annotations
@@ -24,9 +24,23 @@ YARDSTICKS = {
     "multi client put gigabytes": bare.COPY,
 }
 
+# Ray's release tests run the same lines on a machine of 64 cores; where it has published a figure
+# for a single client, it stands beside ours. Per second.
+PUBLISHED = {
+    "single client tasks sync": 981,
+    "single client tasks async": 8041,
+    "1:1 actor calls sync": 2012,
+    "1:1 actor calls async": 8664,
+    "single client put calls (Plasma Store)": 5173,
+    "single client get calls (Plasma Store)": 10_620,
+    "placement group create/removal": 765,
+    "single client get object containing 10k refs": 13,
+    "single client wait 1k refs": 5,
+}
+
 
 class Result:
-    """One JSON file of ``core.py``."""
+    """One JSON file of a benchmark."""
 
     def __init__(self, path: Path) -> None:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -68,7 +82,7 @@ def yardstick(name: str, result: Result) -> str:
     return f"{line.value / bare_line.value:.0%}"
 
 
-def heading(results: list[Result]) -> list[str]:
+def heading(results: list[Result], title: str) -> list[str]:
     machine = results[-1].machine
     same = {k: v for k, v in machine.items() if k != "python"}
     for other in results[:-1]:
@@ -76,12 +90,12 @@ def heading(results: list[Result]) -> list[str]:
             raise SystemExit("The two results are from different machines: measure both on one.")
     dates = " and ".join(sorted({r.date for r in results}))
     lines = [
-        "# Core benchmark",
+        f"# {title} benchmark",
         "",
         f"{' and '.join(r.title for r in results)}; {dates}; {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['memory_gb']} GB, {machine['system']}, Python {machine['python']}.",
         "",
-        "Median of the repeats ± half of their range. Names and definitions of the lines are those of "
+        "Median of the repeats ± half of their range. Lines per second are named and defined as in "
         "Ray's own microbenchmark; *bare*, start-up, memory and seconds are ours. Of seconds and MB less is "
         "better; the ratio always says how many times better rayjup is.",
         "",
@@ -97,14 +111,22 @@ def table(ray: Result | None, rayjup: Result | None) -> list[str]:
     head = ["line", "unit", *(r.title for r in results)]
     if ray and rayjup:
         head.append("ratio")
-    head.append("of bare")
+    published = any(name in PUBLISHED for name in names)
+    if published:
+        head.append("Ray, published, 64 cores")
+    bare_known = any(name in YARDSTICKS for name in names)
+    if bare_known:
+        head.append("of bare")
     rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     for name in names:
         line = next(r.lines[name] for r in results if name in r.lines)
         row = [name, line.unit, *(r.cell(name) for r in results)]
         if ray and rayjup:
             row.append(ratio(name, ray, rayjup))
-        row.append(yardstick(name, results[-1]))
+        if published:
+            row.append(harness.number(PUBLISHED[name]) if name in PUBLISHED else "")
+        if bare_known:
+            row.append(yardstick(name, results[-1]))
         rows.append(row)
     return ["| " + " | ".join(row) + " |" for row in rows]
 
@@ -114,13 +136,14 @@ def main() -> int:
     parser.add_argument("--ray", type=Path, help="result on Ray")
     parser.add_argument("--rayjup", type=Path, help="result on rayjup")
     parser.add_argument("--out", type=Path, help="write the table here as well")
+    parser.add_argument("--title", default="Core", help="what was measured")
     arguments = parser.parse_args()
     ray = Result(arguments.ray) if arguments.ray else None
     rayjup = Result(arguments.rayjup) if arguments.rayjup else None
     results = [r for r in (ray, rayjup) if r is not None]
     if not results:
         parser.error("give --ray, --rayjup or both")
-    text = "\n".join([*heading(results), *table(ray, rayjup)]) + "\n"
+    text = "\n".join([*heading(results, arguments.title), *table(ray, rayjup)]) + "\n"
     print(text, end="")
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")

@@ -34,10 +34,16 @@ _WHERE = {
     "get_runtime_context": "rayjup.core.runtime_context",
     "get_gpu_ids": "rayjup.core.runtime_context",
     "ObjectRef": "rayjup.engine.ownership.object_ref",
+    "LoggingConfig": "rayjup.base.logging_config",
+    "Language": "rayjup.core.language",
+    "java_function": "rayjup.cross_language",
+    "java_actor_class": "rayjup.cross_language",
+    "cpp_function": "rayjup.cross_language",
+    "client": "rayjup.client_builder",
+    "DynamicObjectRefGenerator": "rayjup.engine.runtime.streams",
     "ObjectRefGenerator": "rayjup.engine.runtime.streams",
     **dict.fromkeys(
         (
-            "ObjectID",
             "TaskID",
             "ActorID",
             "ActorClassID",
@@ -63,21 +69,29 @@ _MODULES = {
     "util",
     "dag",
     "experimental",
+    "internal",
+    "job_config",
+    "remote_function",
+    "types",
+    "widgets",
+    "workflow",
 }
 
 SCRIPT_MODE = 0
 WORKER_MODE = 1
 
-__all__ = [*_WHERE, "SCRIPT_MODE", "WORKER_MODE", "__version__"]
+__all__ = [*_WHERE, "ObjectID", "SCRIPT_MODE", "WORKER_MODE", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     where = _WHERE.get(name)
     if where is not None:
         module = importlib.import_module(where)
-        value = module.ObjectRef if name == "ObjectID" else getattr(module, name)
+        value = getattr(module, name)
         globals()[name] = value
         return value
+    if name == "ObjectID":  # what refs were called before Ray 2
+        return __getattr__("ObjectRef")
     if name in _MODULES:
         return importlib.import_module(f"rayjup.{name}")
     raise AttributeError(f"module 'rayjup' has no attribute {name!r}")

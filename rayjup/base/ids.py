@@ -11,12 +11,18 @@ makes it and ends with the index of the return value::
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 _Self = TypeVar("_Self", bound="BaseID")
 
 _set = object.__setattr__
+
+
+def hash_of(binary: bytes) -> int:
+    """A number of 64 bits made from the bytes of an id, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(binary, digest_size=8).digest(), "little")
 
 
 class BaseID:
@@ -83,6 +89,10 @@ class BaseID:
     def hex(self) -> str:
         """The id as lower-case hexadecimal digits."""
         return self._binary.hex()
+
+    def redis_shard_hash(self) -> int:
+        """A number of 64 bits made from the id, the same in every process."""
+        return hash_of(self._binary)
 
     def is_nil(self) -> bool:
         """True for the id that ``nil()`` gives."""
@@ -217,6 +227,11 @@ class TaskID(BaseID):
     def for_driver_task(cls, job_id: JobID) -> TaskID:
         """The id under which the driver of a job itself runs."""
         return cls(b"\x00" * 8 + b"\xff" * 12 + job_id.binary())
+
+    @classmethod
+    def for_fake_task(cls, job_id: JobID) -> TaskID:
+        """A new id, for a job, of a task that never runs."""
+        return cls.for_normal_task(job_id)
 
     @classmethod
     def from_random(cls) -> TaskID:

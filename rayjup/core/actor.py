@@ -9,17 +9,17 @@ from typing import Any
 
 from rayjup.base.ids import ActorID
 from rayjup.base.options import ActorOptions, MethodOptions
-from rayjup.base.serialization import pack
 from rayjup.core import environments
 from rayjup.core import session as sessions
 from rayjup.core.arguments import accepted
-from rayjup.core.captured import blob_of
+from rayjup.core.captured import blob_of, packed_code, remember
 from rayjup.core.errors import ActorClassInheritanceException
 from rayjup.core.placement import actor_placement
 from rayjup.core.remote_function import dag_module
 from rayjup.core.returns import returns_of
 from rayjup.engine.executor import executor as executing
 from rayjup.engine.executor.actor_modes import ActorExit, is_async
+from rayjup.engine.lane import reactor
 from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
 
 _METHOD_OPTIONS = "__rayjup_method_options__"
@@ -143,7 +143,7 @@ class ActorClass:
             "name": options.name,
             "namespace": options.namespace or session.namespace,
             "get_if_exists": options.get_if_exists,
-            "detached": options.detached,
+            "detached": options.detached or (session.detached and options.lifetime is None),
             "max_restarts": options.max_restarts,
             "max_concurrency": options.max_concurrency,
             "groups": options.concurrency_groups,
@@ -166,15 +166,14 @@ class ActorClass:
 
     def _pickled(self, session: sessions.Session) -> bytes:
         if self._blob is None or self._blob[0] is not session:
-            try:
-                packed = pack(self._class)
-            except Exception as error:  # whatever the pickling of captured values raises
-                raise TypeError(
-                    f"Could not serialize the actor class {self.__name__}: {error}. It refers to something "
-                    "that cannot travel to another process; make that inside __init__ instead."
-                ) from error
-            self._blob = (session, blob_of(packed, session))
+            packed = packed_code(self._class, f"the actor class {self.__name__}")
+            remember(self, self._class)
+            self._blob = (session, blob_of(packed, session, self._class))
         return self._blob[1]
+
+    def forget_sent(self) -> None:
+        """Have the class sent anew with the next actor: what it refers to has changed."""
+        self._blob = None
 
     def _meta(self) -> dict[str, Any]:
         """What handles know of the class and its methods; the same for all actors of this class."""
@@ -318,6 +317,8 @@ class ActorMethod:
             self._retry_exceptions,
             self._per_call,
         )
+        if reactor.postponed:
+            reactor.deliver()
         if count == 1 or count == DYNAMIC:
             return refs[0]
         if count == STREAMING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import inspect
 import os
 import shlex
@@ -12,17 +13,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from rayjup.base import checks
+from rayjup.base.logging_config import LoggingConfig
 from rayjup.base.options import ActorOptions, TaskOptions
 from rayjup.base.runtime_env import RuntimeEnv
 from rayjup.cluster import descriptors, joining, manager
-from rayjup.core import environments
+from rayjup.core import cells, driver_logs, environments
 from rayjup.core import session as sessions
 from rayjup.core.actor import ActorClass, ActorHandle
 from rayjup.core.context import RayContext
 from rayjup.core.environments import Environments
+from rayjup.core.job_config import JobConfig
 from rayjup.core.remote_function import RemoteFunction
 from rayjup.engine.executor import executor as executing
 from rayjup.engine.executor import logs
+from rayjup.engine.lane import reactor
 from rayjup.engine.node.environment_cache import packages_dir
 from rayjup.engine.ownership.object_ref import ObjectRef
 from rayjup.engine.runtime.runtime import Runtime
@@ -67,6 +71,11 @@ def init(
         Labels of the new cluster's node, for the option ``label_selector``.
     ignore_reinit_error
         Do nothing, instead of raising, when this process is connected already.
+    job_config
+        A :class:`rayjup.job_config.JobConfig` (or a dict for its ``from_json``): namespace, runtime
+        environment, import paths and the default lifetime of actors. What is given here as well wins.
+    logging_config
+        A :class:`rayjup.LoggingConfig`: how this process and all tasks and actors log.
     namespace
         For named actors; a new one where None.
     log_to_driver
@@ -82,7 +91,7 @@ def init(
     Raises
     ------
     RuntimeError
-        Connected already (and not ``ignore_reinit_error``).
+        Connected already (and not ``ignore_reinit_error``); or ``local_mode``, which Ray has no more.
     ConnectionError
         There is no such cluster.
     ValueError
@@ -110,8 +119,14 @@ def init(
     ):
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"init({name}=…) must be a {kind.__name__}, not {type(value).__name__}")
-    wanted = environments.for_job(runtime_env)
-    session = sessions.current()
+    if local_mode:
+        raise RuntimeError(
+            "init(local_mode=True) is gone from Ray, and rayjup has not got it either. To debug a function "
+            "in this process, keep the plain one and call it: write remote = ray.remote(function) beside it."
+        )
+    job = _job_config(job_config, logging_config)
+    wanted = environments.for_job(runtime_env if runtime_env is not None else job.runtime_env)
+    session = sessions.own()
     if session is not None and not session.runtime.closed:
         if ignore_reinit_error:
             return RayContext(session)
@@ -119,6 +134,10 @@ def init(
             "ray.init() was called twice: this process is connected already. Call ray.shutdown() first, or "
             "pass ignore_reinit_error=True to keep the connection there is."
         )
+    if job.py_logging_config is not None:
+        job.py_logging_config.apply(_log_context)
+    namespace = namespace or job.ray_namespace
+    runtime_env = runtime_env if runtime_env is not None else job.runtime_env or None
     given = (
         address if address is not None else os.environ.get("RAYJUP_ADDRESS") or os.environ.get("RAY_ADDRESS")
     )
@@ -154,7 +173,7 @@ def init(
         assert given is not None
         cluster = _find(given)
     try:
-        session = _connect(cluster, owned, namespace, log_to_driver, wanted)
+        session = _connect(cluster, owned, namespace, log_to_driver, wanted, job)
     except BaseException:
         if owned:
             manager.stop(cluster)
@@ -169,6 +188,28 @@ _LATER = {
     "system_reserved_memory",
     "proxy_server_url",
 }
+
+
+def _job_config(job_config: Any, logging_config: Any) -> JobConfig:
+    if isinstance(job_config, dict):
+        job_config = JobConfig.from_json(job_config)
+    for name, value, kind in (
+        ("job_config", job_config, JobConfig),
+        ("logging_config", logging_config, LoggingConfig),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"init({name}=…) must be a {kind.__name__}, not {type(value).__name__}")
+    job = copy.copy(job_config) if job_config is not None else JobConfig()
+    if logging_config is not None:
+        job.set_py_logging_config(logging_config)
+    return job
+
+
+def _log_context() -> dict[str, str]:
+    session = sessions._session
+    if session is None or session.runtime.closed:
+        return {}
+    return logs.process_context(session.runtime)
 
 
 def _check_resources(resources: Any) -> None:
@@ -227,21 +268,32 @@ def _is_host_port(address: str) -> bool:
 
 
 def _connect(
-    cluster: Any, owned: bool, namespace: str | None, log_to_driver: bool, wanted: Environments
+    cluster: Any,
+    owned: bool,
+    namespace: str | None,
+    log_to_driver: bool,
+    wanted: Environments,
+    config: JobConfig,
 ) -> sessions.Session:
     namespace = namespace or str(uuid.uuid4())
     job = {
         "namespace": namespace,
         "as_ray": "rayjup.as_ray" in sys.modules,
-        "sys_path": _paths(),
+        "sys_path": list(dict.fromkeys([*config.import_paths(), *_paths()])),
         "python_path": _listed(os.environ.get("PYTHONPATH", "")),
         "cwd": os.getcwd(),
         "log_to_driver": log_to_driver,
+        "log_lines_per_s": cells.lines_per_s,
         "entrypoint": shlex.join(sys.orig_argv),
         "environment": wanted.own_key,
         "eager": wanted.own.get("config", {}).get("eager_install", True),
         "packages": packages_dir(),
     }
+    detached = config.default_actor_lifetime == "detached"
+    job |= {"metadata": config.metadata, "detached": detached}
+    logging_config = config.py_logging_config
+    if logging_config is not None:
+        job["logging"] = logging_config.to_dict()
     try:
         runtime = Runtime("driver", cluster.agent_socket, b"\0\0\0\0", job)
     except OSError as error:
@@ -250,8 +302,11 @@ def _connect(
             "It may just have ended; rayjup.init() without an address starts a new one."
         ) from error
     session = sessions.Session(runtime, namespace, cluster, owned, extra={"environments": wanted})
-    runtime.reactor.shield_interrupts = True
-    runtime.link.on["log"] = logs.write_to_driver
+    session.detached = detached
+    runtime.reactor.shield()
+    receiver = driver_logs.Receiver(as_they_are=logging_config is not None)
+    runtime.link.on["log"] = session.extra["logs"] = receiver
+    cells.connected(runtime)
     runtime.link.on["warning"] = _warn
     sessions.set_current(session)
     runtime.reactor.start_background()
@@ -292,10 +347,12 @@ def shutdown(_exiting_interpreter: bool = False) -> None:
         sessions.set_current(None)
         return
     sessions.set_current(None)
+    session.runtime.settle_logs()
     session.runtime.close()
     view = session.extra.pop("view", None)
     if view is not None:
         view.close()
+    session.extra["logs"].close()
     environments.of(session).close()
     if session.owned:
         manager.stop(session.cluster)
@@ -306,9 +363,10 @@ atexit.register(shutdown, True)
 
 def is_initialized() -> bool:
     """Whether this process is connected to a cluster."""
-    session = sessions.current()
+    session = sessions.own()
     if session is None:
-        return executing.executor is not None
+        running = executing.executor
+        return running is not None and running.runtime.pid == os.getpid()
     return not session.runtime.closed
 
 
@@ -429,7 +487,10 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: str = "object_stor
             "put() was given an ObjectRef, whose value is stored already: pass the ref itself on, or put a "
             "list that holds it."
         )
-    return session.runtime.put(value)
+    ref = session.runtime.put(value)
+    if reactor.postponed:
+        reactor.deliver()
+    return ref
 
 
 def wait(

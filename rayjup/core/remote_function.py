@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from rayjup.base.options import TaskOptions
-from rayjup.base.serialization import pack
 from rayjup.core import environments
 from rayjup.core import session as sessions
-from rayjup.core.captured import blob_of
+from rayjup.core.captured import blob_of, packed_code, remember
 from rayjup.core.placement import task_placement
 from rayjup.core.returns import returns_of
+from rayjup.engine.lane import reactor
 from rayjup.engine.runtime.functions import Function, describe
 from rayjup.engine.runtime.runtime import Runtime
 from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
@@ -97,6 +97,8 @@ class RemoteFunction:
         refs = runtime.tasks.submit(
             function, pool, args, kwargs, count, options.max_retries, options.retry_exceptions, self._per_call
         )
+        if reactor.postponed:
+            reactor.deliver()
         if count == 1 or count == DYNAMIC:
             return refs[0]
         if count == STREAMING:
@@ -128,16 +130,14 @@ class RemoteFunction:
         return self._prepared
 
     def _pack(self, session: sessions.Session) -> Function:
-        try:
-            packed = pack(self._function)
-        except Exception as error:  # whatever the pickling of captured values raises
-            raise TypeError(
-                f"Could not serialize the function {self._name}: {error}. It refers to something that cannot "
-                "travel to another process (an open file, a lock, a connection); "
-                "rayjup.util.inspect_serializability(function) shows what."
-            ) from error
+        packed = packed_code(self._function, f"the function {self._name}")
+        remember(self, self._function)
         limit = self._options.calls_per_process
-        return Function(describe(self._function), blob_of(packed, session), limit)
+        return Function(describe(self._function), blob_of(packed, session, self._function), limit)
+
+    def forget_sent(self) -> None:
+        """Have the function sent anew with the next call: what it refers to has changed."""
+        self._packed = self._prepared = None
 
     def __reduce__(self) -> Any:
         return RemoteFunction, (self._function, self._options)

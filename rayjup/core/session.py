@@ -9,6 +9,7 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
 from rayjup.engine.executor import executor as executing
+from rayjup.engine.runtime import forks
 from rayjup.engine.runtime.runtime import Runtime
 
 
@@ -20,6 +21,7 @@ class Session:
     namespace: str
     cluster: Any = None  # Descriptor
     owned: bool = False  # started by this init: ended by shutdown
+    detached: bool = False  # actors that don't say otherwise outlive the driver
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -31,12 +33,14 @@ def current() -> Session | None:
     """The session, if there is one."""
     session = _session
     if session is not None and session.runtime.pid != os.getpid():
-        raise RaySystemError(
-            "this process was forked from one that is connected to rayjup; a connection cannot be "
-            "shared. Use rayjup tasks instead of fork, or multiprocessing's 'spawn', or call "
-            "rayjup.shutdown() before forking."
-        )
+        raise forks.error()
     return session
+
+
+def own() -> Session | None:
+    """The session, if there is one and it is not that of a process that has forked this one."""
+    session = _session
+    return session if session is not None and session.runtime.pid == os.getpid() else None
 
 
 def set_current(session: Session | None) -> None:
@@ -80,11 +84,14 @@ def attach_executor() -> Session:
         if session is None:
             running = executing.executor
             assert running is not None
+            if running.runtime.pid != os.getpid():
+                raise forks.error()
             session = Session(
                 running.runtime,
                 running.job.get("namespace", ""),
                 extra={"environment": running.environment},
             )
+            session.detached = running.job.get("detached", False)
             set_current(session)
         return session
 

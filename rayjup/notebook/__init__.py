@@ -1,8 +1,13 @@
-"""rayjup inside a notebook: magics, the live cluster display, checks.
+"""rayjup inside a notebook: magics, live displays, cells on the cluster, values that are kept, checks.
 
-``magics``    ``%ray_init``, ``%ray_status``, ``%ray_shutdown`` (after ``%load_ext rayjup``)
+``magics``, ``work_magics``, ``watch_magics``  what ``%load_ext rayjup`` adds; each has ``--help``
 ``session``   what this kernel is connected to; the magics' plain Python twins
-``displays``  a cluster shown in a cell: a static snapshot, live while somebody looks at it
+``running``   cells as tasks and actors (``%%ray_remote``, ``%%ray_map``)
+``keeping``   values under a name that outlive the kernel
+``displays``  what is shown in a cell: a static snapshot, live while somebody looks at it
+``live_table``  sortable tables of rows that change; ``table`` is their data and how it looks
+``object_displays``  refs, actors and placement groups as the result of a cell
+``redefinition``  what was sent is sent anew when a cell defines it again
 ``feed``      the one background thread that keeps the displays of a kernel up to date
 ``render``    a snapshot as HTML and as text (pure functions)
 ``checks``    results a notebook verifies about itself, with a summary table
@@ -19,31 +24,73 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from rayjup.notebook.checks import Checks
+    from rayjup.notebook.dashboard import ray_dashboard
+    from rayjup.notebook.debugging import ray_debug
     from rayjup.notebook.displays import ClusterDisplay
+    from rayjup.notebook.keeping import attach, forget, keep, kept
+    from rayjup.notebook.live_table import LiveTables, TableDisplay
     from rayjup.notebook.render import render_html, render_text
+    from rayjup.notebook.running import map_cell, run_cell
     from rayjup.notebook.session import ray_init, ray_shutdown, ray_status
+    from rayjup.notebook.table import Column, Table
+    from rayjup.notebook.timeline import ray_timeline
+    from rayjup.notebook.top import ray_top
 
 __all__ = [
     "Checks",
     "ClusterDisplay",
+    "Column",
+    "LiveTables",
+    "Table",
+    "TableDisplay",
+    "attach",
+    "forget",
+    "keep",
+    "kept",
     "load_ipython_extension",
+    "map_cell",
+    "ray_dashboard",
+    "ray_debug",
     "ray_init",
     "ray_shutdown",
     "ray_status",
+    "ray_timeline",
+    "ray_top",
     "render_html",
     "render_text",
+    "run_cell",
     "unload_ipython_extension",
 ]
 
 _HOMES = {
     "Checks": "checks",
     "ClusterDisplay": "displays",
+    "Column": "table",
+    "LiveTables": "live_table",
+    "Table": "table",
+    "TableDisplay": "live_table",
+    "attach": "keeping",
+    "forget": "keeping",
+    "keep": "keeping",
+    "kept": "keeping",
+    "map_cell": "running",
+    "ray_dashboard": "dashboard",
+    "ray_debug": "debugging",
     "ray_init": "session",
     "ray_shutdown": "session",
     "ray_status": "session",
+    "ray_timeline": "timeline",
+    "ray_top": "top",
     "render_html": "render",
     "render_text": "render",
+    "run_cell": "running",
 }
+
+_MAGICS = (("magics", "RayMagics"), ("work_magics", "WorkMagics"), ("watch_magics", "WatchMagics"))
+
+
+_PARTS = ("object_displays", "redefinition")
+"""Modules with ``install`` and ``remove``."""
 
 
 def __getattr__(name: str) -> Any:
@@ -61,12 +108,28 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics with ``shell`` (called by ``%load_ext rayjup``)."""
-    magics = import_module(f"{__name__}.magics")
-    shell.register_magics(magics.RayMagics)
+    for module, class_ in _MAGICS:
+        shell.register_magics(getattr(import_module(f"{__name__}.{module}"), class_))
+    import_module(f"{__name__}.completion").install(shell, _magic_names())
+    for module in _PARTS:
+        import_module(f"{__name__}.{module}").install(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take the magics away and stop the displays; the connection stays (``%unload_ext rayjup``)."""
-    for name in ("ray_init", "ray_status", "ray_shutdown"):
-        shell.magics_manager.magics["line"].pop(name, None)
+    import_module(f"{__name__}.completion").remove(shell, _magic_names())
+    for module in _PARTS:
+        import_module(f"{__name__}.{module}").remove(shell)
+    for name in _magic_names():
+        for kind in ("line", "cell"):
+            shell.magics_manager.magics[kind].pop(name, None)
     import_module(f"{__name__}.feed").FEED.detach()
+
+
+def _magic_names() -> list[str]:
+    """The names of all magics of the extension."""
+    names: set[str] = set()
+    for module, class_ in _MAGICS:
+        for magics in getattr(import_module(f"{__name__}.{module}"), class_).magics.values():
+            names |= set(magics)
+    return sorted(names)

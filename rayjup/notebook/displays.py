@@ -1,4 +1,4 @@
-"""A cluster shown in a notebook cell.
+"""Things shown in a notebook cell that stay up to date: the base of all displays, and the cluster's.
 
 One output carries up to three forms of the same thing. HTML and text are always there, so a saved,
 exported or headless-run notebook reads well. A widget view is added while it can be live: the
@@ -31,27 +31,51 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _SAVE_INTERVAL_S = 5.0
 
 
-class ClusterDisplay:
-    """The live display of the cluster this notebook is connected to.
+class LiveDisplay:
+    """Something shown in a cell, kept up to date by the kernel's `Feed` until the connection ends.
 
-    Shown by being the last expression of a cell or through ``IPython.display.display``; kept up
-    to date by the kernel's `Feed` until the connection ends. It holds no objects of the cluster,
-    so IPython's output cache may keep it.
+    Shown by being the last expression of a cell or through ``IPython.display.display``. It holds no
+    objects of the cluster, so IPython's output cache may keep it. Subclasses say how it looks
+    (`html`, `text`) and what a new snapshot of the cluster changes (`refresh`).
     """
 
-    def __init__(self, feed: Feed, snapshot: Mapping[str, Any]) -> None:
+    max_live = 5
+    """So many of a class stay live; older ones are frozen."""
+
+    def __init__(self, feed: Feed) -> None:
         self.display_id = uuid.uuid4().hex
         self._feed = feed
-        self._snapshot = snapshot
         self._status = ""
         self._saved_html = ""
         self._saved_at = 0.0
         self._live_html = ""
         self._parent: Any = None
         self._box: Any = None  # ipywidgets.VBox, from the first time it is shown
-        self._html: Any = None  # its only child, ipywidgets.HTML
+        self._html: Any = None  # the ipywidgets.HTML that shows the numbers
         self._live = False
         self._seen = False
+
+    # ------------------------------------------------------------ for subclasses
+
+    def html(self, *, status: str = "", stamp: bool = False) -> str:
+        """The present state; ``stamp``: with its time, for an output that is no longer updated."""
+        raise NotImplementedError
+
+    def text(self, *, status: str = "", stamp: bool = False) -> str:
+        """The same as text."""
+        raise NotImplementedError
+
+    def refresh(self, snapshot: Mapping[str, Any]) -> None:
+        """Take over what a snapshot of the cluster says."""
+        raise NotImplementedError
+
+    def live_html(self) -> str:
+        """What the widget shows."""
+        return self.html()
+
+    def controls(self) -> list[Any]:
+        """Widgets above the numbers."""
+        return []
 
     # ------------------------------------------------------------ what is shown
 
@@ -63,7 +87,7 @@ class ClusterDisplay:
         shell = get_ipython()
         if shell is None:
             print(self)  # noqa: T201
-        elif getattr(shell, "kernel", None) is None:
+        elif getattr(shell, "kernel", None) is None or not self._feed.watching:
             self._publish(shell, update=False)
         else:
             self._parent = shell.get_parent()
@@ -72,13 +96,13 @@ class ClusterDisplay:
             self._feed.add(self, shell)
 
     def __repr__(self) -> str:
-        return render_text(self._snapshot, status=self._status)
+        return self.text(status=self._status)
 
     def bundle(self) -> dict[str, Any]:
         """The MIME bundle of the present state; the widget view only while live."""
         data: dict[str, Any] = {
-            "text/plain": render_text(self._snapshot, status=self._status, stamp=True),
-            "text/html": render_html(self._snapshot, status=self._status, stamp=True),
+            "text/plain": self.text(status=self._status, stamp=True),
+            "text/html": self.html(status=self._status, stamp=True),
         }
         if self._live:
             data[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
@@ -114,14 +138,14 @@ class ClusterDisplay:
 
     def update_live(self, snapshot: Mapping[str, Any]) -> bool:
         """Send the snapshot to the widget; False when nothing visible has changed."""
-        self._snapshot = snapshot
-        return self._send_live(render_html(snapshot))
+        self.refresh(snapshot)
+        return self._send_live(self.live_html())
 
     def update_saved(self, shell: InteractiveShell, now: float) -> None:
         """Replace the form that is saved with the notebook, if it has changed."""
         if self.watched and now - self._saved_at < _SAVE_INTERVAL_S:
             return
-        if render_html(self._snapshot, status=self._status) != self._saved_html:
+        if self.html(status=self._status) != self._saved_html:
             self._publish(shell, update=True)
 
     def freeze(
@@ -131,16 +155,16 @@ class ClusterDisplay:
         self._status = status
         self._live = False
         if snapshot is not None:
-            self._snapshot = snapshot
+            self.refresh(snapshot)
         # A page that was reloaded no longer knows the output by its display id; it shows the
         # widget, which therefore stays open and says the same.
-        self._send_live(render_html(self._snapshot, status=status, stamp=True))
+        self._send_live(self.html(status=status, stamp=True))
         self._publish(shell, update=True)
 
     def thaw(self, shell: InteractiveShell) -> None:
         """Make a frozen display live again."""
         self._live = True
-        self._send_live(render_html(self._snapshot))
+        self._send_live(self.live_html())
         self._publish(shell, update=True)
 
     def _send_live(self, html: str) -> bool:
@@ -155,18 +179,35 @@ class ClusterDisplay:
         import ipywidgets
 
         self._live = True
-        self._live_html = render_html(self._snapshot)
+        self._live_html = self.live_html()
         self._html = ipywidgets.HTML(self._live_html)
-        self._box = ipywidgets.VBox([self._html])
+        self._box = ipywidgets.VBox([*self.controls(), self._html])
         self._box._view_count = 0  # asks the front end to keep count from now on
         self._box.observe(self._on_views, "_view_count")
 
     def _publish(self, shell: InteractiveShell, *, update: bool) -> None:
-        self._saved_html = render_html(self._snapshot, status=self._status)
+        self._saved_html = self.html(status=self._status)
         self._saved_at = time.monotonic()
         in_thread(shell, self._parent)(
             data=self.bundle(), metadata={}, transient={"display_id": self.display_id}, update=update
         )
+
+
+class ClusterDisplay(LiveDisplay):
+    """The live display of the cluster this notebook is connected to."""
+
+    def __init__(self, feed: Feed, snapshot: Mapping[str, Any]) -> None:
+        super().__init__(feed)
+        self._snapshot = snapshot
+
+    def html(self, *, status: str = "", stamp: bool = False) -> str:
+        return render_html(self._snapshot, status=status, stamp=stamp)
+
+    def text(self, *, status: str = "", stamp: bool = False) -> str:
+        return render_text(self._snapshot, status=status, stamp=stamp)
+
+    def refresh(self, snapshot: Mapping[str, Any]) -> None:
+        self._snapshot = snapshot
 
 
 def in_thread(shell: InteractiveShell, parent: Any) -> Callable[..., None]:

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from rayjup.notebook.displays import ClusterDisplay
+    from rayjup.notebook.displays import LiveDisplay
 
 THREAD_NAME = "rayjup-displays"
 MIN_INTERVAL_S = 0.25
 DEFAULT_INTERVAL_S = 1.0
 QUIET_S = 60.0  # without work and without a running cell, displays come to rest after this long
-MAX_DISPLAYS = 5  # older ones are frozen: a notebook full of live copies helps nobody
 
 
 class Source(Protocol):
@@ -49,7 +48,7 @@ class Feed:
         self._lock = threading.RLock()  # displays and thread; never held during I/O with the cluster
         self._io_lock = threading.Lock()  # one snapshot at a time
         self._source: Source | None = None
-        self._displays: list[ClusterDisplay] = []
+        self._displays: list[LiveDisplay] = []
         self._shell: InteractiveShell | None = None
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -130,14 +129,15 @@ class Feed:
 
     # ------------------------------------------------------------ displays
 
-    def add(self, display: ClusterDisplay, shell: InteractiveShell) -> None:
+    def add(self, display: LiveDisplay, shell: InteractiveShell) -> None:
         """Keep ``display`` up to date until the feed is closed."""
         with self._lock:
             self._attach(shell)
             self._displays.append(display)
             self._busy_at = time.monotonic()
-            while len(self._displays) > MAX_DISPLAYS:
-                oldest = self._displays.pop(0)
+            alike = [one for one in self._displays if type(one) is type(display)]
+            for oldest in alike[: -display.max_live]:  # a notebook full of live copies helps nobody
+                self._displays.remove(oldest)
                 if oldest.live:
                     oldest.freeze(shell)
         self.wake()

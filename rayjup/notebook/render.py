@@ -19,6 +19,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 MAX_ROWS = 20
+_GPU_ROWS = 2  # more GPUs of a node than this are a strip instead of rows
 _NAME_WIDTH = 36  # characters of a name in the text form
 
 STYLE = """<style>
@@ -31,7 +32,8 @@ text-overflow:ellipsis;background:transparent;border:0;
 border-bottom:1px solid var(--jp-border-color2,rgba(128,128,128,.3))}
 .rayjup-cluster th{font-weight:600;color:var(--jp-ui-font-color2,inherit)}
 .rayjup-cluster th:first-child,.rayjup-cluster td:first-child{text-align:left;width:30%}
-.rayjup-cluster .rj-left{text-align:left}
+.rayjup-cluster th.rj-left,.rayjup-cluster td.rj-left{text-align:left}
+.rayjup-cluster .rj-table th:first-child,.rayjup-cluster .rj-table td:first-child{width:auto}
 .rayjup-cluster .rj-soft{color:var(--jp-ui-font-color2,inherit);opacity:.85}
 .rayjup-cluster .rj-bad{color:var(--jp-error-color1,#d32f2f)}
 .rayjup-cluster .rj-bar{height:5px;border-radius:3px;overflow:hidden;
@@ -39,6 +41,14 @@ background:var(--jp-layout-color3,rgba(128,128,128,.25))}
 .rayjup-cluster .rj-bar div{height:5px;background:var(--jp-brand-color1,#1976d2)}
 .rayjup-cluster .rj-bar .rj-high{background:var(--jp-warn-color1,#f57c00)}
 .rayjup-cluster .rj-bar .rj-full{background:var(--jp-error-color1,#d32f2f)}
+.rayjup-cluster .rj-strip{display:flex;flex-wrap:wrap;gap:.6em;align-items:flex-end}
+.rayjup-cluster .rj-gpu{display:inline-flex;flex-direction:column;align-items:center;line-height:1.2}
+.rayjup-cluster .rj-load{display:flex;align-items:flex-end;width:1.4em;height:1.6em;border-radius:2px;
+background:var(--jp-layout-color3,rgba(128,128,128,.25))}
+.rayjup-cluster .rj-load i{display:block;width:100%;border-radius:2px;
+background:var(--jp-brand-color1,#1976d2)}
+.rayjup-cluster .rj-load .rj-high{background:var(--jp-warn-color1,#f57c00)}
+.rayjup-cluster .rj-load .rj-full{background:var(--jp-error-color1,#d32f2f)}
 </style>"""
 
 
@@ -62,14 +72,14 @@ def render_html(snapshot: Row, *, status: str = "", stamp: bool = False) -> str:
     if waiting:
         parts.append(f'<div class="rj-soft">Waiting for resources: {escape(waiting)}</div>')
     if stamp:
-        parts.append(f'<div class="rj-soft">Snapshot of {_clock(snapshot)}</div>')
+        parts.append(f'<div class="rj-soft">Snapshot of {clock(snapshot)}</div>')
     parts.append("</div>")
     return "".join(parts)
 
 
 def render_text(snapshot: Row, *, status: str = "", stamp: bool = False) -> str:
     """The snapshot as plain text; parameters as in `render_html`."""
-    lines = [f"rayjup cluster {_clip(snapshot.get('name'))}: {_summary(snapshot, status)}"]
+    lines = [f"rayjup cluster {clip(snapshot.get('name'))}: {_summary(snapshot, status)}"]
     nodes, more = _capped(snapshot.get("nodes") or [])
     for node in nodes:
         lines.append(
@@ -80,14 +90,14 @@ def render_text(snapshot: Row, *, status: str = "", stamp: bool = False) -> str:
     lines += _more_line(more, "nodes")
     tasks, more = _capped_tasks(snapshot.get("tasks") or [])
     if tasks:
-        rows = [[_clip(t.get("name")), *(str(_int(t.get(key))) for key in _TASK_COUNTS)] for t in tasks]
+        rows = [[clip(t.get("name")), *(str(_int(t.get(key))) for key in _TASK_COUNTS)] for t in tasks]
         lines += _table(["task", *_TASK_COUNTS], rows)
         lines += _more_line(more, "task names")
     else:
         lines.append("  No tasks yet.")
     actors, more = _capped_actors(snapshot.get("actors") or [])
     if actors:
-        rows = [[_clip(_actor_title(actor)), *_actor_cells(actor)] for actor in actors]
+        rows = [[clip(_actor_title(actor)), *_actor_cells(actor)] for actor in actors]
         lines += _table(["actor", *_ACTOR_HEADS], rows)
         lines += _more_line(more, "actors")
     else:
@@ -96,7 +106,7 @@ def render_text(snapshot: Row, *, status: str = "", stamp: bool = False) -> str:
     if waiting:
         lines.append(f"  Waiting for resources: {waiting}")
     if stamp:
-        lines.append(f"  Snapshot of {_clock(snapshot)}")
+        lines.append(f"  Snapshot of {clock(snapshot)}")
     return "\n".join(lines)
 
 
@@ -105,7 +115,7 @@ def demand_text(demand: Iterable[Row]) -> str:
     shown, more = _capped(list(demand), cap=5)
     texts = []
     for entry in shown:
-        shape = ", ".join(f"{_clip(k)}: {_num(v)}" for k, v in (entry.get("resources") or {}).items())
+        shape = ", ".join(f"{clip(k)}: {_num(v)}" for k, v in (entry.get("resources") or {}).items())
         texts.append(f"{_int(entry.get('count'))} × {{{shape}}}")
     return ", ".join(texts) + (f" … and {more} more" if more else "")
 
@@ -133,22 +143,43 @@ def _nodes_html(nodes: Sequence[Row]) -> str:
         if not node.get("alive", True):
             body.append(f'<tr><td title="{tip}">{title}</td><td class="rj-bad" colspan="3">gone</td></tr>')
             continue
-        store = _bar(_store_text(node), _ratio(node.get("store_used"), node.get("store_capacity")))
+        store = bar_html(_store_text(node), _ratio(node.get("store_used"), node.get("store_capacity")))
         body.append(
             f'<tr><td title="{tip}">{title}</td>'
-            f"<td>{_bar(_cpu_text(node), _number(node.get('cpu_percent')) / 100)}</td>"
+            f"<td>{bar_html(_cpu_text(node), _number(node.get('cpu_percent')) / 100)}</td>"
             f"<td>{_share(node.get('mem_used'), node.get('mem_total'))}</td>"
             f"<td>{store}</td></tr>"
         )
-        for gpu in node.get("gpus") or []:
+        gpus = node.get("gpus") or []
+        if len(gpus) > _GPU_ROWS:
+            body.append(f'<tr><td colspan="4">{_gpu_strip(gpus)}</td></tr>')
+            continue
+        for gpu in gpus:
             gpu_name = escape(_gpu_title(gpu))
             used, total = gpu.get("mem_used"), gpu.get("mem_total")
             load = _number(gpu.get("utilization"))
+            busy = bar_html(f"{load:.0f} %", load / 100)
             body.append(
-                f'<tr><td title="{gpu_name}">↳ {gpu_name}</td><td>{_bar(f"{load:.0f} %", load / 100)}</td>'
+                f'<tr><td title="{gpu_name}">↳ {gpu_name}</td><td>{busy}</td>'
                 f"<td>{_share(used, total)}</td><td>{escape(_temperature(gpu))}</td></tr>"
             )
     return _table_html(("node", "CPU", "memory", "object store"), body, more, "nodes")
+
+
+def _gpu_strip(gpus: Sequence[Row]) -> str:
+    """Many GPUs side by side: load as the height of a bar, memory as its text, all else in its title."""
+    cells = []
+    for gpu in gpus:
+        load = min(max(_number(gpu.get("utilization")), 0.0), 100.0)
+        share = _ratio(gpu.get("mem_used"), gpu.get("mem_total"))
+        tip = escape(f"{_gpu_title(gpu)}: {_gpu_text(gpu)}")
+        level = "rj-full" if share > 0.95 else "rj-high" if share > 0.8 else ""
+        cells.append(
+            f'<span class="rj-gpu" title="{tip}"><span class="rj-load"><i class="{level}" '
+            f'style="height:{load:.0f}%"></i></span>{_int(gpu.get("index"))}'
+            f"<small>{share * 100:.0f} %</small></span>"
+        )
+    return f'<div class="rj-strip"><small>GPUs: load, memory</small>{"".join(cells)}</div>'
 
 
 def _tasks_html(tasks: Sequence[Row]) -> str:
@@ -186,7 +217,8 @@ def _table_html(heads: Iterable[str], body: list[str], more: int, noun: str) -> 
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{rest}"
 
 
-def _bar(text: str, share: float) -> str:
+def bar_html(text: str, share: float) -> str:
+    """The text over a bar that is filled to ``share``."""
     share = min(max(share, 0.0), 1.0)
     level = ' class="rj-full"' if share > 0.95 else ' class="rj-high"' if share > 0.8 else ""
     text = escape(text)
@@ -195,7 +227,7 @@ def _bar(text: str, share: float) -> str:
 
 
 def _share(used: Any, total: Any) -> str:
-    return _bar(_pair(used, total), _ratio(used, total))
+    return bar_html(_pair(used, total), _ratio(used, total))
 
 
 # ---------------------------------------------------------------- values as text
@@ -220,7 +252,7 @@ def _summary(snapshot: Row, status: str) -> str:
 
 def _node_title(node: Row) -> str:
     title = str(node.get("name") or node.get("host") or node.get("node_id") or "?")
-    return _clip(title, 60) + (" (head)" if node.get("is_head") else "")
+    return clip(title, 60) + (" (head)" if node.get("is_head") else "")
 
 
 def _cpu_text(node: Row) -> str:
@@ -235,7 +267,7 @@ def _store_text(node: Row) -> str:
 
 
 def _gpu_title(gpu: Row) -> str:
-    return f"GPU {_int(gpu.get('index'))} {_clip(gpu.get('name') or '', 50)}".rstrip()
+    return f"GPU {_int(gpu.get('index'))} {clip(gpu.get('name') or '', 50)}".rstrip()
 
 
 def _gpu_text(gpu: Row) -> str:
@@ -264,10 +296,11 @@ _STATES = {"PENDING_CREATION": "starting", "ALIVE": "alive", "RESTARTING": "rest
 
 
 def _pair(used: Any, total: Any) -> str:
-    return f"{_bytes(_number(used))} of {_bytes(_number(total))}"
+    return f"{bytes_text(_number(used))} of {bytes_text(_number(total))}"
 
 
-def _bytes(count: float) -> str:
+def bytes_text(count: float) -> str:
+    """``1.5 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024 or unit == "GiB":
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
@@ -286,7 +319,8 @@ def _uptime(seconds: float) -> str:
     return f"{hours} h" if hours < 48 else f"{hours // 24} days"
 
 
-def _clock(snapshot: Row) -> str:
+def clock(snapshot: Row) -> str:
+    """When the snapshot was taken."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(_number(snapshot.get("time"))))
 
 
@@ -302,12 +336,18 @@ def _num(value: Any) -> str:
     return f"{_number(value):.2f}".rstrip("0").rstrip(".")
 
 
+def number_text(value: Any) -> str:
+    """A number with four significant digits."""
+    return f"{_number(value):.4g}"
+
+
 def _ratio(used: Any, total: Any) -> float:
     whole = _number(total)
     return _number(used) / whole if whole > 0 else 0.0
 
 
-def _clip(text: Any, width: int = _NAME_WIDTH) -> str:
+def clip(text: Any, width: int = _NAME_WIDTH) -> str:
+    """The text on one line of at most ``width`` characters."""
     text = str(text if text is not None else "?").replace("\n", " ")
     return text if len(text) <= width else text[: width - 1] + "…"
 

@@ -8,10 +8,13 @@ a restart, short enough that a closed notebook leaves nothing behind.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import os
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ import rayjup
 from rayjup import observe
 from rayjup.cluster import descriptors, manager
 from rayjup.cluster.descriptors import Descriptor
+from rayjup.notebook import profiles
 from rayjup.notebook.displays import ClusterDisplay
 from rayjup.notebook.feed import DEFAULT_INTERVAL_S, FEED
 
@@ -29,12 +33,16 @@ DEFAULT_LINGER_S = 20.0
 
 @dataclass(slots=True)
 class Connection:
-    """The cluster this kernel is on. ``started``: by this notebook, which may then stop it."""
+    """The cluster this kernel is on. ``started``: by this notebook, which may then stop it.
+
+    ``options``: what `rayjup.init` was given besides the address, for connecting again.
+    """
 
     name: str
     cluster_id: str
     descriptor: Descriptor | None
     started: bool
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 _current: Connection | None = None
@@ -45,10 +53,15 @@ def ray_init(
     num_cpus: float | None = None,
     num_gpus: float | None = None,
     resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
     object_store_memory: int | None = None,
     address: str | None = None,
     name: str | None = None,
     linger_s: float | None = DEFAULT_LINGER_S,
+    profile: str | None = None,
+    adaptive: tuple[int, int] | None = None,
+    as_ray: bool = False,
+    **init_options: Any,
 ) -> ClusterDisplay:
     """Connect this notebook to a cluster, starting one if need be; says which.
 
@@ -56,7 +69,7 @@ def ray_init(
 
     Parameters
     ----------
-    num_cpus, num_gpus, resources, object_store_memory
+    num_cpus, num_gpus, resources, labels, object_store_memory
         Size of the cluster if one is started (default: what the machine has); bytes of memory.
     address : str, optional
         Join the running cluster of this id, name or address; nothing is started.
@@ -64,6 +77,14 @@ def ray_init(
         Join the cluster of this name, or start it under this name.
     linger_s : float or None
         Seconds the cluster lives on after its last driver has gone; None: until it is stopped.
+    profile : str, optional
+        Take what is not given here from the profile of this name (see `rayjup.notebook.profiles`).
+    adaptive : (int, int), optional
+        Least and most number of nodes. Clusters don't change their size yet: raises.
+    as_ray : bool
+        Have ``import ray`` mean rayjup from now on, here and in tasks.
+    **init_options
+        Whatever else `rayjup.init` takes, such as ``namespace`` or ``runtime_env``.
 
     Returns
     -------
@@ -73,43 +94,123 @@ def ray_init(
     Raises
     ------
     ValueError
-        When the options contradict each other.
+        When the options contradict each other, or there is no such profile.
     RuntimeError
         When this notebook is connected to another cluster than the one asked for.
     """
-    sizes = {
-        "num_cpus": num_cpus,
-        "num_gpus": num_gpus,
-        "resources": resources,
-        "object_store_memory": object_store_memory,
-    }
-    given = [key for key, value in sizes.items() if value is not None]
-    if address is not None and (given or name is not None):
-        other = "name" if name is not None else given[0]
-        raise ValueError(
-            f"address and {other} exclude each other: address={address!r} joins a running cluster "
-            "as it is; drop one of them"
+    if profile is not None:
+        saved = profiles.load(profile, [*_OWN_OPTIONS, *_init_options()])
+        own = {key: value for key, value in locals().items() if key in _OWN_OPTIONS}
+        given_here = {key: value for key, value in own.items() if value != _OWN_OPTIONS[key]}
+        return ray_init(**{**saved, **given_here, **init_options})
+    options = InitOptions(
+        {
+            "num_cpus": num_cpus,
+            "num_gpus": num_gpus,
+            "resources": resources,
+            "labels": labels,
+            "object_store_memory": object_store_memory,
+        },
+        address,
+        name,
+        linger_s,
+        init_options,
+    )
+    options.check()
+    if adaptive is not None:
+        raise NotImplementedError(
+            f"adaptive={adaptive[0]}:{adaptive[1]} was asked for, but clusters of rayjup keep the nodes "
+            "they have for now: leave it out, and give num_cpus for a cluster of a certain size"
         )
-    if linger_s is not None and not linger_s >= 0:
-        raise ValueError(
-            f"linger of {linger_s} s: must be 0 or more seconds; inf keeps the cluster until it is stopped"
-        )
-    if linger_s == math.inf:
-        linger_s = None
 
     began = time.monotonic()
     connection = _present_connection()
+    if as_ray:
+        _mean_rayjup(connection)
     if connection is not None:
         _check_same(connection, address, name)
         text = f"Joined cluster {connection.name!r} again: this notebook was already connected to it"
     else:
-        connection, how = _connect(sizes, address, name, linger_s)
+        connection, how = _connect(options)
         text = f"{how} {connection.name!r}"
     snapshot = _watch(connection)
     if not text.startswith("Started"):
-        text += _ignored(given, sizes, snapshot)
+        text += _ignored(options.given, options.sizes, snapshot)
     _say(f"{text} ({_size(snapshot)}; {time.monotonic() - began:.1f} s).")
+    if text.startswith("Found"):
+        alive = import_module("rayjup.notebook.keeping").survivors(snapshot)
+        if alive:
+            _say(alive)
     return ClusterDisplay(FEED, snapshot)
+
+
+@dataclass(slots=True)
+class InitOptions:
+    """What `ray_init` was asked for."""
+
+    sizes: dict[str, Any]
+    address: str | None
+    name: str | None
+    linger_s: float | None
+    init: dict[str, Any]
+
+    @property
+    def given(self) -> list[str]:
+        return [key for key, value in self.sizes.items() if value is not None]
+
+    def check(self) -> None:
+        """Raise for what cannot be meant."""
+        if self.address is not None and (self.given or self.name is not None):
+            other = "name" if self.name is not None else self.given[0]
+            raise ValueError(
+                f"address and {other} exclude each other: address={self.address!r} joins a running cluster "
+                "as it is; drop one of them"
+            )
+        if self.linger_s is not None and not self.linger_s >= 0:
+            raise ValueError(
+                f"linger of {self.linger_s} s: must be 0 or more seconds; "
+                "inf keeps the cluster until it is stopped"
+            )
+        if self.linger_s == math.inf:
+            self.linger_s = None
+        wrong = sorted(set(self.init) - set(_init_options()))
+        if wrong:
+            raise TypeError(
+                f"ray_init() has no option {wrong[0]!r}; it has "
+                f"{', '.join(sorted({*_OWN_OPTIONS, *_init_options()}))}"
+            )
+
+
+_OWN_OPTIONS: dict[str, Any] = {
+    "num_cpus": None,
+    "num_gpus": None,
+    "resources": None,
+    "labels": None,
+    "object_store_memory": None,
+    "address": None,
+    "name": None,
+    "linger_s": DEFAULT_LINGER_S,
+    "adaptive": None,
+    "as_ray": False,
+}
+"""The options of `ray_init` that a profile may set, with their defaults."""
+
+
+def _init_options() -> list[str]:
+    """What `rayjup.init` takes and `ray_init` only hands on."""
+    ours = {*_OWN_OPTIONS, "kwargs", "ignore_reinit_error"}
+    return [name for name in inspect.signature(rayjup.init).parameters if name not in ours]
+
+
+def _mean_rayjup(connection: Connection | None) -> None:
+    if "rayjup.as_ray" in sys.modules:
+        return
+    if connection is not None:
+        raise RuntimeError(
+            f"this notebook is connected to cluster {connection.name!r} already, whose tasks know no "
+            "module `ray`: run %ray_shutdown, then %ray_init --as-ray"
+        )
+    import_module("rayjup.as_ray")
 
 
 def ray_status(*, interval_s: float = DEFAULT_INTERVAL_S) -> ClusterDisplay:
@@ -125,11 +226,23 @@ def ray_status(*, interval_s: float = DEFAULT_INTERVAL_S) -> ClusterDisplay:
     ConnectionError
         When this notebook isn't connected to a cluster, or the cluster is gone.
     """
+    _, snapshot = watched()
+    FEED.interval_s = interval_s
+    return ClusterDisplay(FEED, snapshot)
+
+
+def watched() -> tuple[Connection, Any]:
+    """The connection and a snapshot of its cluster, which the displays' feed watches from now on.
+
+    Raises
+    ------
+    ConnectionError
+        When this notebook isn't connected to a cluster.
+    """
     connection = _present_connection()
     if connection is None:
         raise ConnectionError("this notebook is connected to no cluster: run %ray_init first")
-    FEED.interval_s = interval_s
-    return ClusterDisplay(FEED, _watch(connection))
+    return connection, _watch(connection)
 
 
 def ray_shutdown() -> None:
@@ -154,31 +267,33 @@ def ray_shutdown() -> None:
 # ---------------------------------------------------------------- connecting
 
 
-def _connect(
-    sizes: dict[str, Any], address: str | None, name: str | None, linger_s: float | None
-) -> tuple[Connection, str]:
+def _connect(options: InitOptions) -> tuple[Connection, str]:
     global _current
     own_name = _notebook_name()
-    wanted = address or name or own_name
+    address, init = options.address, options.init
+    # A kernel on the cluster is told which one that is.
+    wanted = address or options.name or os.environ.get("RAYJUP_ADDRESS") or own_name
     descriptor = descriptors.find(wanted) if wanted else None
     if descriptor is not None:
-        rayjup.init(address=descriptor.cluster_id)
+        rayjup.init(address=descriptor.cluster_id, **init)
         # The name of the notebook in the descriptor is how a restarted kernel knows its own cluster.
         ours = descriptor.name == own_name and descriptor.started_by == "notebook"
         how = "Found this notebook's cluster again and joined it:" if ours else "Joined cluster"
-        _current = Connection(descriptor.name, descriptor.cluster_id, descriptor, started=ours)
+        _current = Connection(descriptor.name, descriptor.cluster_id, descriptor, ours, init)
         return _current, how
     if address is not None:
-        rayjup.init(address=address)
+        rayjup.init(address=address, **init)
         _current = _adopt()
         return _current, "Joined cluster"
-    descriptor = manager.start(name or own_name, **sizes, started_by="notebook", linger_s=linger_s)
+    descriptor = manager.start(
+        options.name or own_name, **options.sizes, started_by="notebook", linger_s=options.linger_s
+    )
     try:
-        rayjup.init(address=descriptor.cluster_id)
+        rayjup.init(address=descriptor.cluster_id, **init)
     except BaseException:  # an interrupt too must not leave a cluster that nobody knows of
         manager.stop(descriptor.cluster_id)
         raise
-    _current = Connection(descriptor.name, descriptor.cluster_id, descriptor, started=True)
+    _current = Connection(descriptor.name, descriptor.cluster_id, descriptor, True, init)
     return _current, "Started cluster"
 
 
@@ -193,9 +308,8 @@ def _present_connection() -> Connection | None:
         rayjup.shutdown()
     if not rayjup.is_initialized():
         if connection is not None and connection.descriptor is not None:
-            rayjup.init(
-                address=connection.cluster_id
-            )  # somebody called shutdown(): the cluster is still ours
+            # Somebody called shutdown(): the cluster is still ours.
+            rayjup.init(address=connection.cluster_id, **connection.options)
         else:
             _current = connection = None
     elif connection is None:

@@ -14,6 +14,8 @@ import pdb
 import socket
 import sys
 import threading
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 _WAIT_S = 3600.0
@@ -83,13 +85,68 @@ def set_trace(breakpoint_uuid: bytes | None = None) -> None:
     RemotePdb(_accepted(path)).set_trace(frame)
 
 
-def _accepted(path: str) -> socket.socket:
+def listen(path: str) -> socket.socket:
+    """A unix socket at ``path`` that only the user can open."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    with socket.socket(socket.AF_UNIX) as listener:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
         listener.bind(path)
         os.chmod(path, 0o600)
         listener.listen(1)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def serve_post_mortem(
+    listener: socket.socket,
+    path: str,
+    frames: Callable[[], TracebackType | None],
+    wanted: Callable[[], bool],
+) -> None:
+    """Let one debugger after the other look at ``frames()``, until they are not ``wanted()`` any more."""
+    with listener:
+        listener.settimeout(1.0)
+        while wanted():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            connection.setblocking(True)
+            traceback = frames()
+            if traceback is None:
+                connection.close()
+                continue
+            debugger = PostMortem(connection)
+            try:
+                debugger.interaction(None, traceback)
+            except (OSError, ValueError):
+                pass  # the other side has gone in the middle of a line
+            finally:
+                debugger._end()
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+class PostMortem(RemotePdb):
+    """Looks at frames that don't run any more, in a thread of its own."""
+
+    def do_quit(self, arg: str) -> bool | None:
+        """End the connection; the frames stay."""
+        return True
+
+    do_q = do_exit = do_quit
+    do_c = do_cont = do_continue = do_quit
+
+    def do_EOF(self, arg: str) -> bool | None:
+        """The other side has gone."""
+        return True
+
+
+def _accepted(path: str) -> socket.socket:
+    with listen(path) as listener:
         listener.settimeout(_WAIT_S)
         sys.stderr.write(f"stopped for debugging; connect with: python -m rayjup.util.rpdb {path}\n")
         sys.stderr.flush()

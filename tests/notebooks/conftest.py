@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,8 @@ class Ran:
     comms: list[dict[str, Any]] = field(default_factory=list)  # whole comm_* messages
     ename: str = ""
     evalue: str = ""
+    traceback: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)  # texts of execute_result
 
 
 class Kernel:
@@ -60,7 +63,7 @@ class Kernel:
         return self.manager.provisioner.process.pid
 
     def send(self, code: str) -> str:
-        return self.client.execute(code, store_history=True)
+        return self.client.execute(code, store_history=True, allow_stdin=False)
 
     def collect(self, message_id: str, timeout_s: float = 60.0) -> Ran:
         """Everything the kernel publishes until this cell has ended."""
@@ -88,8 +91,11 @@ class Kernel:
             ran.updates.append(content)
         elif kind.startswith("comm_"):
             ran.comms.append(message)
+        elif kind == "execute_result":
+            ran.results.append(content["data"]["text/plain"])
         elif kind == "error":
             ran.ename, ran.evalue = content["ename"], content["evalue"]
+            ran.traceback = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in content["traceback"]]
 
     def run(self, code: str, timeout_s: float = 60.0) -> Ran:
         """Run a cell and wait for its end."""

@@ -71,8 +71,8 @@ def zygote_pid() -> int:
     """The process from which executors are forked."""
     import psutil
 
-    (zygote,) = [p for p in psutil.Process(node_pid()).children() if "zygote" in " ".join(p.cmdline())]
-    return int(zygote.pid)
+    zygotes = [p for p in psutil.Process(node_pid()).children() if "zygote" in " ".join(p.cmdline())]
+    return int(min(zygotes, key=lambda p: p.create_time()).pid)  # later ones are of runtime environments
 
 
 def executor_pids() -> list[int]:

@@ -183,6 +183,19 @@ def test_gpus_are_rows_below_their_node() -> None:
     assert "GPU 0 H200: 87 %; memory 70.0 GiB of 139 GiB; 61 °C" in render_text(snap)
 
 
+def test_many_gpus_of_a_node_are_a_strip() -> None:
+    gpus = [
+        {"index": i, "name": "H200", "utilization": 10.0 * i, "mem_used": i << 30, "mem_total": 8 << 30,
+         "temperature": 50.0}
+        for i in range(8)
+    ]  # fmt: skip
+    html = render_html(snapshot(nodes=[node(gpus=gpus)]))
+    page = Page(html)
+    assert page.rows == 3 and html.count('class="rj-gpu"') == 8
+    assert 'title="GPU 7 H200: 70 %; memory 7.0 GiB of 8.0 GiB; 50 °C"' in html and "height:70%" in html
+    assert render_text(snapshot(nodes=[node(gpus=gpus)])).count("GPU ") == 8
+
+
 def test_bars_stay_within_their_track_and_warn() -> None:
     assert "width:100%" in render_html(snapshot([node(cpu_percent=250.0)]))
     assert "width:0%" in render_html(snapshot([node(mem_total=0)]))

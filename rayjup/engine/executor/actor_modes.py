@@ -26,6 +26,7 @@ from rayjup.engine.executor.loop import LaneSelector
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
+from rayjup.engine.runtime.tasks import ASK
 
 if TYPE_CHECKING:
     from rayjup.engine.executor.executor import Executor
@@ -169,6 +170,7 @@ class ThreadedMode:
         """Hand calls out until the actor ends."""
         executor = self.executor
         executor.runtime.tasks.parent = -1
+        executor.runtime.tasks.cell = ASK
         waiting = executor.queue
         default = self.default
         groups = self.groups
@@ -350,6 +352,7 @@ class AsyncMode(_Coroutines):
         """Run the event loop until the actor ends."""
         reactor = self.executor.runtime.reactor
         self.executor.runtime.tasks.parent = -1
+        self.executor.runtime.tasks.cell = ASK
         with reactor.leading():
             self.loop.run_forever()
             self._flush()

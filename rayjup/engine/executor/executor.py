@@ -20,7 +20,7 @@ from typing import Any
 
 from rayjup.base.exceptions import RaySystemError, TaskCancelledError
 from rayjup.base.serialization import is_plain
-from rayjup.engine.executor import actor_modes, logs, retiring, streams, threads
+from rayjup.engine.executor import actor_modes, logs, postmortem, retiring, streams, threads
 from rayjup.engine.executor.events import HANDED_AT_END, Events
 from rayjup.engine.executor.results import as_task_error, encode_one, encode_result
 from rayjup.engine.executor.running import Running, current
@@ -74,14 +74,17 @@ class Executor:
         self._remember = self.events.finished.append
         self.runtime.reports.events = self.events
         self.runtime.tasks.log.caller = self._caller_id
+        self.runtime.tasks.cell_of_caller = self.cell
         self.runtime.on_calls = self.on_calls
         self.runtime.block_hook = self
         self.runtime.tick_hook = self.on_tick
         self.runtime.link.on["lease"] = self._on_lease
         self.runtime.link.on["create"] = self._on_create
         self.runtime.link.on["exit"] = self._on_exit
+        self.runtime.link.on["send_lines"] = self._on_send_lines
         self.runtime.link.on_lost = lambda: os._exit(1)
         signal.signal(signal.SIGUSR1, self.runtime.reactor.shielded(self._on_signal))
+        self.lines: logs.LineBuffer
         logs.install(self)
 
     # -- the loop
@@ -119,6 +122,7 @@ class Executor:
 
     def settle(self) -> None:
         """Before going idle: send what is still to be said."""
+        self.send_lines()  # ahead of the answers, after which a driver may end
         if self._replied is not None:
             self._replied.flush()
             self._replied = None
@@ -131,12 +135,27 @@ class Executor:
         if runtime.link.peer.outbox:
             runtime.link.peer.flush()
 
+    def send_lines(self) -> None:
+        """Send to the driver what calls have printed."""
+        chunks = self.lines.take()
+        if chunks:
+            self.runtime.link.send(("log", chunks))
+
+    def _on_send_lines(self, number: int) -> None:
+        self.send_lines()
+        self.runtime.link.send(("lines_sent", number))
+
     def execute(self, peer: Peer, message: Message) -> None:
         """Run one call in this thread and answer it."""
         _, seq, target, payload, count, options = message
         self.running = (peer, message)
         self.runtime.tasks.parent = seq
-        self.runtime.group = options.get("group") if options else self.home
+        if options:
+            self.runtime.group = options.get("group", self.home)
+            self.runtime.tasks.cell = options.get("cell")
+        else:
+            self.runtime.group = self.home
+            self.runtime.tasks.cell = None
         started = self.started = time.perf_counter()
         fresh: list[Any] = []
         held = None
@@ -227,6 +246,7 @@ class Executor:
         """The answer for a call that raised ``error``."""
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
+        postmortem.note(self.runtime, error)
         actor = None
         if self.actor_spec is not None:
             actor = {"actor_repr": self.title(), "actor_id": self.actor_id.hex()}
@@ -265,6 +285,13 @@ class Executor:
         running = self.running
         name = self.name_of(running[1][2]) if running is not None else "task"
         return f"{name} pid={os.getpid()}"
+
+    def cell(self) -> int | None:
+        """The notebook cell that the call comes from, in the thread or coroutine that asks."""
+        running = self.context()
+        if running is not None:
+            return (running.options or {}).get("cell")
+        return (self.actor_spec or {}).get("cell")  # it is being made
 
     # -- messages from callers (run by whoever leads the reactor)
 
@@ -314,6 +341,7 @@ class Executor:
 
     def on_tick(self) -> None:
         """Called by the background thread, a few hundred times a second while something is going on."""
+        self.send_lines()
         self.events.tick(time.monotonic())
         if self.running is None or time.perf_counter() - self.started < _LONG_S:
             return
@@ -374,8 +402,9 @@ class Executor:
             self.exit_code = 0
 
     def is_needed(self) -> bool:
-        """Whether this process owns what others hold or wait for."""
-        return bool(self.runtime.exports.holders) or self.runtime.tasks.unfinished()
+        """Whether this process has what others hold, wait for or look at."""
+        has = self.runtime.exports.holders or self.runtime.tasks.unfinished() or postmortem.kept()
+        return bool(has)
 
     def _on_create(
         self, actor_id: bytes, spec: dict[str, Any], payload: bytes, lease: dict[str, Any]

@@ -18,6 +18,7 @@ from typing import Any
 from rayjup.engine import leases as ls
 from rayjup.engine.head import actors as ad
 from rayjup.engine.head import views
+from rayjup.engine.head.environments import Environments
 from rayjup.engine.head.groups import Groups
 from rayjup.engine.head.late import Late
 from rayjup.engine.head.reports import HeadReports
@@ -36,7 +37,6 @@ class Node:
     send: Callable[[Message], None]
     sample: dict[str, Any] = field(default_factory=dict)
     jobs_known: set[bytes] = field(default_factory=set)
-    environments: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -78,6 +78,7 @@ class Head:
         self.on_driver_change: Callable[[int], None] = lambda drivers: None
         self.on_node_left: Callable[[dict[str, Any]], None] = lambda info: None
         self._outstanding: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+        self._granted_to: dict[tuple[str, int], int] = defaultdict(int)
         self._requests: dict[str, tuple[str, int, ls.Shape]] = {}  # request -> (client, pool, shape)
         self._shapes: dict[tuple[str, ls.Shape], int] = {}
         self._actor_requests: dict[str, bytes] = {}
@@ -85,6 +86,8 @@ class Head:
         self._job_numbers = itertools.count(1)
         self.late = Late()
         self.groups = Groups(self, self._schedule)
+        self.environments: Environments = Environments(self)
+        self._on_environments = self.environments.on_rows
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
         self._on_group_watch = self.groups.on_watch
@@ -100,7 +103,6 @@ class Head:
             "actor_kill": self._actor_kill,
             "actor_info": lambda client, actor_id: views.actor_row(self, self.actors.by_id[actor_id]),
             "snapshot": lambda client: views.snapshot(self),
-            "runtime_envs": lambda client: views.environments(self),
             "kv_put": self._kv_put,
             "kv_get": lambda client, space, key: self.kv.get((space, key)),
             "kv_del": lambda client, space, key: self.kv.pop((space, key), None) is not None,
@@ -109,6 +111,7 @@ class Head:
             ],
             **self.groups.ops,
             **self.reports.ops,
+            **self.environments.ops,
         }
 
     # -- nodes
@@ -131,6 +134,7 @@ class Head:
         self.dead_nodes.append(node.info)
         self.reports.node_left(node_id)
         self.reports.event("WARNING", "GCS", f"node {node.info['name']} has left", node_id=node_id)
+        self.environments.node_left(node_id)
         self._schedule(ls.NodeLeft(node_id))
         for actor in list(self.actors.by_id.values()):
             if actor.node_id == node_id and actor.lease_id is not None and actor.state != ad.DEAD:
@@ -200,6 +204,8 @@ class Head:
             self._lease_ended(lease.lease_id)
         for key in [k for k in self._outstanding if k[0] == client]:
             del self._outstanding[key]
+        for key in [k for k in self._granted_to if k[0] == client]:
+            del self._granted_to[key]
         for shape_key in [k for k in self._shapes if k[0] == client]:
             del self._shapes[shape_key]
         for node_id in self.nodes:
@@ -238,7 +244,9 @@ class Head:
         shape: dict[str, Any],
         wanted: int,
         locality: dict[str, int] | None = None,
+        received: int | None = None,
     ) -> None:
+        """A client wants so many leases more than the ``received`` ones, and those on their way count."""
         outstanding = self._outstanding[(client, pool_id)]
         if wanted == 0:
             requests = list(outstanding)
@@ -247,6 +255,8 @@ class Head:
                 self._forget_request(request)
             return
         more = wanted - sum(outstanding.values())
+        if received is not None:  # an executor's environment may take long to build
+            more -= self._granted_to[(client, pool_id)] - received
         if more <= 0 or client not in self.clients:
             return
         typed = views.shape_of(shape)
@@ -275,9 +285,10 @@ class Head:
             self._forget_request(request)
         self.to_client(client, ("unschedulable", pool_id, kind, why))
 
-    def _on_release(self, node_id: str, client: str, lease_id: str) -> None:
+    def _on_release(self, node_id: str, client: str, lease_id: str, broken: bool = False) -> None:
+        """A client gives a lease back; ``broken``: its executor does not answer any more."""
         if lease_id in self.leases:
-            self._lease_ended(lease_id)
+            self._lease_ended(lease_id, broken)
             self._schedule(ls.Released(lease_id))
 
     def _on_lease_failed(self, node_id: str, lease_id: str, kind: str, why: str) -> None:
@@ -287,10 +298,12 @@ class Head:
             return
         client, pool_id = lease.client, lease.pool_id
         self._lease_ended(lease_id)
-        self._schedule(ls.Released(lease_id))
-        self.to_client(client, ("grant", pool_id, lease_id, ""))
-        if kind:
+        if kind:  # before its room is free for what else waits in the pool
+            self._granted_to[(client, pool_id)] -= 1  # it is told that instead
             self.fail_pool(client, pool_id, kind, why)
+        self._schedule(ls.Released(lease_id))
+        if not kind:
+            self.to_client(client, ("grant", pool_id, lease_id, ""))
 
     def _on_executor_ended(self, node_id: str, lease_id: str, code: int | None, why: str) -> None:
         lease = self.leases.get(lease_id)
@@ -308,10 +321,10 @@ class Head:
         if lease_id in self.leases:
             self._schedule(ls.Unblocked(lease_id))
 
-    def _lease_ended(self, lease_id: str) -> None:
+    def _lease_ended(self, lease_id: str, broken: bool = False) -> None:
         lease = self.leases.pop(lease_id, None)
         if lease is not None:
-            self.to_node(lease.node_id, ("released", lease_id))
+            self.to_node(lease.node_id, ("released", lease_id, broken))
 
     def _schedule(self, event: ls.Event) -> None:
         for instruction in self.scheduler.handle(event):
@@ -402,6 +415,7 @@ class Head:
         else:
             outstanding.pop(grant.request_id, None)
             self._requests.pop(grant.request_id, None)
+        self._granted_to[(client, pool_id)] += 1
         asker = self.clients[client]
         self.leases[grant.lease_id] = Lease(
             grant.lease_id, client, grant.node_id, pool_id, told=asker.node_id == grant.node_id
@@ -641,10 +655,10 @@ class Head:
             if other.startswith(store):
                 self.to_node(other, ("store_freed", nbytes))
 
-    def _on_log(self, node_id: str, job_id: bytes, stream: str, title: str, lines: list[str]) -> None:
+    def _on_log(self, node_id: str, job_id: bytes, chunks: list[Any]) -> None:
         job = self.jobs.get(job_id)
         if job is not None and job.get("log_to_driver", True):
-            self.to_client(job["client"], ("log", stream, title, lines))
+            self.to_client(job["client"], ("log", chunks))
 
     def _on_actor_start_failed(self, node_id: str, actor_id: bytes, kind: str, why: str) -> None:
         """No process can be had for the actor; nor could there be for its next life."""
@@ -659,16 +673,14 @@ class Head:
             self.groups.owner_gone(actor.id)
         self._give_up_lease(actor)
 
-    def _on_environments(self, node_id: str, rows: list[dict[str, Any]]) -> None:
-        node = self.nodes.get(node_id)
-        if node is not None:
-            node.environments = rows
-
     def _on_sample(self, node_id: str, sample: dict[str, Any]) -> None:
         node = self.nodes.get(node_id)
         if node is not None:
             node.sample = sample
         self._warn_of_late()
+        for job_id, text in self.environments.late():
+            if job_id in self.jobs:
+                self.to_client(self.jobs[job_id]["client"], ("warning", text))
 
     def shutdown_nodes(self) -> None:
         """Tell all nodes to end."""

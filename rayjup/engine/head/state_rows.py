@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rayjup.engine.head import actors as ad
-from rayjup.engine.head import views
 
 if TYPE_CHECKING:
     from rayjup.engine.head.head import Head
@@ -138,10 +138,10 @@ def placement_groups(head: Head) -> list[Row]:
     return rows
 
 
-TABLES = {
+TABLES: dict[str, Callable[[Head], list[Row]]] = {
     "nodes": nodes,
     "actors": actors,
     "jobs": jobs,
     "placement_groups": placement_groups,
-    "runtime_envs": views.environments,
+    "runtime_envs": lambda head: head.environments.rows(),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from rayjup.base.runtime_env import key_of
 from rayjup.engine import leases as ls
 
 if TYPE_CHECKING:
@@ -100,17 +99,6 @@ def actor_row(head: Head, actor: Actor) -> dict[str, Any]:
     }
 
 
-def environments(head: Head) -> list[dict[str, Any]]:
-    """The runtime environments of all nodes: those that are built, are being built, or have failed."""
-    rows = []
-    for node in head.nodes.values():
-        users = node.sample.get("environments", {})
-        for row in node.environments:
-            count = users.get(key_of(row["runtime_env"]), row["ref_cnt"])
-            rows.append({**row, "node_id": node.node_id, "ref_cnt": count})
-    return rows
-
-
 def snapshot(head: Head) -> dict[str, Any]:
     """The cluster as JSON-able values; see :class:`rayjup.observe.ClusterView`."""
     state = head.scheduler.snapshot()
@@ -159,7 +147,7 @@ def snapshot(head: Head) -> dict[str, Any]:
         "resources_total": head.scheduler.total(),
         "resources_available": head.scheduler.available(),
         "demand": state.get("demand", []),
-        "runtime_envs": environments(head),
+        "runtime_envs": head.environments.rows(),
         "drivers": [
             {"pid": c.pid, "job_id": c.job_id.hex()} for c in head.clients.values() if c.kind == "driver"
         ],

@@ -15,6 +15,7 @@ import contextlib
 import mmap
 import os
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,23 @@ TICK_S = 0.005
 _PARK_AFTER_TICKS = 40
 _SIGINT = _signal.SIGINT
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
+
+
+postponed = 0
+"""A signal that came to the main thread where it would have cut something in two; it is sent again."""
+
+
+def taken() -> int:
+    """The postponed signal, which is so no longer (0: none)."""
+    global postponed
+    number, postponed = postponed, 0
+    return number
+
+
+def deliver() -> None:
+    """Send the postponed signal now: for the main thread, at the end of what was not to be cut in two."""
+    if threading.current_thread() is threading.main_thread():
+        signal.raise_signal(taken())
 
 
 class Watched(Protocol):
@@ -146,10 +164,25 @@ class Reactor:
             if self._sheltered or (self.dispatching and self._leader == self._main):
                 self.interrupted = lambda: handler(number, None)
                 self.kick_leader()  # Python goes back into poll() when a handler returns
+            elif not self.closed and _is_delicate(frame):
+                global postponed
+                postponed = number
+                self.kick_leader()
+                self.unpark()
             else:
                 handler(number, frame)
 
         return on_signal
+
+    def deliver_postponed(self) -> None:
+        """Send a signal again that came at a bad moment (called by the background thread's ticks)."""
+        signal.pthread_kill(self._main, taken())
+
+    def shield(self) -> None:
+        """Shield the main thread from interrupts that would cut sending or handling messages in two."""
+        self.shield_interrupts = True
+        if threading.get_ident() == self._main and _signal.getsignal(_SIGINT) is not self._shield:
+            self._raise_shield()
 
     def _raise_shield(self) -> None:
         # It stays up between two waits, where it does what the handler beneath it does: taking it
@@ -329,6 +362,23 @@ class Reactor:
                     if self._waiters:
                         self._wake_waiters()
 
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's descriptors without touching what they stand for."""
+        self.closed = True
+        self.endless = self.dispatching = self._sheltered = self._parked = False
+        self.interrupted = None
+        self._lead = threading.Lock()
+        self._leader = 0
+        self._waiters = []
+        for item in self._watched.values():
+            sock = getattr(item, "sock", None)
+            if sock is not None:
+                sock.close()
+        self._watched = {}
+        self._epoll.close()
+        os.close(self._kick_fd)
+        self._kick_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # its number must stay ours
+
     def close(self) -> None:
         """Stop the background thread and close the descriptors."""
         self.closed = True
@@ -340,3 +390,22 @@ class Reactor:
             thread.join(2.0)
         self._epoll.close()
         os.close(self._kick_fd)
+
+
+_ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_DELICATE = tuple(os.path.join(_ENGINE, part, "") for part in ("runtime", "ownership", "lane", "objects"))
+_SAFE = os.path.join(
+    _ENGINE, "runtime", "arguments.py"
+)  # pickles: runs the user's code, and owes nothing yet
+
+
+def _is_delicate(frame: Any) -> bool:
+    """Whether an exception raised in ``frame`` could leave a call half sent, or a lock taken."""
+    while frame is not None:
+        if frame.f_code in (deliver.__code__, Reactor.lead.__code__):
+            return False  # lead() shelters itself where it has to
+        file = frame.f_code.co_filename
+        if file.startswith(_DELICATE):
+            return bool(file != _SAFE)
+        frame = frame.f_back
+    return False

@@ -18,6 +18,7 @@ from typing import Any
 from rayjup.engine.node.connection import Connection, Message
 from rayjup.engine.node.environments import Environments
 from rayjup.engine.node.executors import ExecutorProcess, Executors
+from rayjup.engine.node.last_lines import LastLines
 from rayjup.engine.node.reports import NodeReports
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.starts import Starts
@@ -64,6 +65,7 @@ class NodeAgent:
         self.capacity = int(resources.get("object_store_memory", 0))
         self.store_used = 0
         self.clients: dict[str, Connection] = {}
+        self.last_lines = LastLines()
         self.observers: set[Connection] = set()
         self.leases: dict[str, ExecutorProcess] = {}
         self.actors: dict[bytes, ExecutorProcess] = {}
@@ -177,6 +179,8 @@ class NodeAgent:
                     self.executors.kill(process, "its call was cancelled by force")
         elif op in ("hook_done", "hook_failed"):
             self.starts.on_hook(connection, *message)
+        elif op == "lines_sent":
+            self.last_lines.sent(connection, message[1])
         elif op == "log":
             self.to_head(("log", connection.job_id, *message[1:]))
         elif op in self.reports.handlers:
@@ -220,6 +224,11 @@ class NodeAgent:
         if op == "store_reserve":
             self._reserve(connection, request, *payload)
             return
+        if op == "last_lines":  # the answer comes by way of the head, behind the lines
+            job = [c for c in self.clients.values() if c.kind == "executor" and c.job_id == connection.job_id]
+            through = ("request", connection.client, request, "kv_get", ("", b""))
+            self.last_lines.collect(job, lambda: self.to_head(through))
+            return
         local = self._ops.get(op)
         if local is None:
             client = connection.client if connection.kind != "observer" else f"o{id(connection)}"
@@ -229,6 +238,7 @@ class NodeAgent:
 
     def _on_close(self, connection: Connection) -> None:
         self.observers.discard(connection)
+        self.last_lines.left(connection)
         if self.clients.get(connection.client) is not connection:
             return
         del self.clients[connection.client]
@@ -337,6 +347,7 @@ class NodeAgent:
     ) -> None:
         process = self.executors.acquire((job_id, tuple(index for index, _ in gpus), environment))
         process.lease_id = lease_id
+        process.asker = (client, pool_id)
         self.leases[lease_id] = process
         lease = {"id": lease_id, "gpus": gpus, "resources": resources}
 
@@ -344,6 +355,7 @@ class NodeAgent:
             if future.exception() is not None or self.leases.get(lease_id) is not process:
                 return  # the end of the process is reported on its own
             assert process.connection is not None
+            process.told = True
             process.connection.post(("lease", lease))
             self._tell_client(client, ("grant", pool_id, lease_id, process.address))
 
@@ -352,14 +364,22 @@ class NodeAgent:
         else:
             process.ready.add_done_callback(ready)
 
-    def _head_released(self, lease_id: str) -> None:
+    def _head_released(self, lease_id: str, broken: bool) -> None:
         process = self.leases.pop(lease_id, None)
-        if process is not None and process.actor_id is None:
+        if process is None or process.actor_id is not None:
+            return
+        if broken:  # it is dying, though we have not heard of it yet: nobody may get it
+            process.lease_id = None
+            self.executors.lost(process)
+        else:
             self.executors.give_back(process)
 
     def _head_revoke(self, lease_id: str, reason: str) -> None:
         process = self.leases.pop(lease_id, None)
         if process is not None:
+            if not process.told and process.asker is not None:
+                client, pool_id = process.asker
+                self._tell_client(client, ("grant", pool_id, lease_id, ""))  # there is none, in the end
             self.executors.kill(process, reason)
 
     def _head_actor_start(
@@ -383,6 +403,7 @@ class NodeAgent:
             if future.exception() is not None or process.ended:
                 return  # the end of the process is reported on its own
             assert process.connection is not None
+            process.told = True
             lease = {"id": lease_id, "gpus": gpus, "resources": resources}
             process.connection.post(("create", actor_id, spec, payload, lease))
             self.to_head(("actor_placed", actor_id, process.pid, process.address))

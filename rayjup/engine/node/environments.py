@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rayjup.base.runtime_env import SETUP_TIMEOUT_S, digest
@@ -18,7 +18,8 @@ from rayjup.engine.node.environment_build import Build, Built, is_light, light
 
 _UNUSED_S = 60.0  # what nobody uses is kept so long: its files are unpacked already
 _KEPT_FAILED = 100
-_THREADS = 4
+_THREADS = 4  # so many are built at once
+_END_S = 1.0  # what is being built is given so long to end its tools
 
 BUILDING, READY, FAILED = "BUILDING", "READY", "FAILED"
 
@@ -26,8 +27,9 @@ BUILDING, READY, FAILED = "BUILDING", "READY", "FAILED"
 class Environment:
     """One environment on this node."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, job_id: bytes = b"") -> None:
         self.key = key
+        self.job_id = job_id  # of who asked first
         self.spec: dict[str, Any] = json.loads(key) if key else {}
         self.state = BUILDING
         self.since = time.time()
@@ -36,6 +38,7 @@ class Environment:
         self.built: Built | None = None
         self.future: asyncio.Future[Built] | None = None
         self.stop = threading.Event()
+        self.directory = ""
         self.users = 0
         self.unused_since = time.monotonic()
 
@@ -43,6 +46,7 @@ class Environment:
         """For lists of environments."""
         return {
             "runtime_env": self.spec,
+            "job_id": self.job_id.hex(),
             "state": self.state,
             "success": None if self.state == BUILDING else self.state == READY,
             "since": self.since,
@@ -70,8 +74,10 @@ class Environments:
         self.log_dir = log_dir
         self.on_change = on_change
         self.all: dict[str, Environment] = {}
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: set[threading.Thread] = set()
+        self._at_once = threading.BoundedSemaphore(_THREADS)
         self._closed = False
+        self._numbers = itertools.count(1)
         self._default = Built()
 
     def built(self, key: str) -> Built | None:
@@ -90,7 +96,7 @@ class Environments:
         self.on_change()
         return environment.built
 
-    def build(self, key: str, packages: str) -> asyncio.Future[Built]:
+    def build(self, key: str, packages: str, job_id: bytes) -> asyncio.Future[Built]:
         """Build it, or wait for whoever does; fails with the reason as text.
 
         ``packages`` is a directory of this machine in which the driver may have put packages.
@@ -99,55 +105,85 @@ class Environments:
         if known is not None and known.state == BUILDING:
             assert known.future is not None
             return known.future
-        environment = self.all[key] = Environment(key)
+        environment = Environment(key, job_id)
+        environment.users = known.users if known is not None else 0
+        environment.directory = f"{self.directory}/{digest(key)[:16]}-{next(self._numbers)}"
+        self.all[key] = environment
         loop = asyncio.get_running_loop()
         future = environment.future = loop.create_future()
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_THREADS, "rayjup-environments")
-        work = loop.run_in_executor(self._threads, self._work, environment, packages)
-        work.add_done_callback(lambda done: self._ended(environment, done))
+        seconds = environment.spec.get("config", {}).get("setup_timeout_seconds", SETUP_TIMEOUT_S)
+        if seconds > 0:
+            late = loop.call_later(seconds, self._expire, environment, seconds)
+            future.add_done_callback(lambda _: late.cancel())
+        # A thread of its own, not of a pool: nobody has to wait at the end for one that reads from a network.
+        thread = threading.Thread(
+            target=self._run, args=(environment, packages, loop), name="rayjup-environment", daemon=True
+        )
+        self._threads.add(thread)
+        thread.start()
         self.on_change()
         return future
 
-    def _work(self, environment: Environment, packages: str) -> Built:
-        seconds = environment.spec.get("config", {}).get("setup_timeout_seconds", SETUP_TIMEOUT_S)
-        deadline = time.monotonic() + seconds if seconds > 0 else float("inf")
+    def _run(self, environment: Environment, packages: str, loop: asyncio.AbstractEventLoop) -> None:
+        built, error = None, None
+        try:
+            with self._at_once:
+                built = self._work(environment, packages)
+        except BaseException as problem:  # noqa: BLE001 - whoever waits for the environment gets it
+            error = problem
+        try:
+            loop.call_soon_threadsafe(self._ended, environment, built, error)
+        except RuntimeError:
+            pass  # the node has ended
+        self._threads.discard(threading.current_thread())
 
+    def _expire(self, environment: Environment, seconds: float) -> None:
+        """The time is over; the thread may notice it only later, if it waits for somebody else."""
+        environment.stop.set()
+        error = cache.SetupStopped(
+            f"it was not built within {seconds} s. Raise config.setup_timeout_seconds, or look into the logs "
+            f"in {self.log_dir}."
+        )
+        self._failed(environment, error)
+
+    def _work(self, environment: Environment, packages: str) -> Built:
         def check() -> None:
             if environment.stop.is_set():
-                raise cache.SetupStopped("the node is stopping")
-            if time.monotonic() > deadline:
-                raise cache.SetupStopped(
-                    f"it was not built within {seconds} s. Raise config.setup_timeout_seconds, or look "
-                    "into the log"
-                    f" in {self.log_dir}."
-                )
+                raise cache.SetupStopped("it was given up")
 
         name = digest(environment.key)[:16]
         log_path = f"{self.log_dir}/runtime_env_setup-{name}.log"
         places = tuple(dict.fromkeys(p for p in (cache.packages_dir(), packages) if p))
-        build = Build(environment.spec, f"{self.directory}/{name}", places, check, log_path)
+        build = Build(environment.spec, environment.directory, places, check, log_path)
         built = build.run()
         cache.trim()
         return built
 
-    def _ended(self, environment: Environment, done: asyncio.Future[Built]) -> None:
+    def _ended(self, environment: Environment, built: Built | None, error: BaseException | None) -> None:
+        environment.built = built
+        if built is None:
+            assert error is not None
+            self._failed(environment, error)
+        elif environment.state != BUILDING:  # given up meanwhile
+            self._remove(environment)
+        else:
+            self._settle(environment, READY)
+            assert environment.future is not None
+            environment.future.set_result(built)
+
+    def _failed(self, environment: Environment, error: BaseException) -> None:
+        if environment.state != BUILDING:
+            return
+        environment.error = _text_of(environment, error)
+        self._settle(environment, FAILED)
+        assert environment.future is not None
+        environment.future.set_exception(EnvironmentFailed(environment.error))
+        environment.future.exception()  # seen: those who waited may be gone
+
+    def _settle(self, environment: Environment, state: str) -> None:
+        environment.state = state
         environment.took_ms = int((time.time() - environment.since) * 1000)
         environment.unused_since = time.monotonic()
-        future = environment.future
-        assert future is not None
-        error = done.exception() if not done.cancelled() else asyncio.CancelledError()
-        if error is None:
-            environment.state = READY
-            environment.built = done.result()
-            if not future.done():
-                future.set_result(environment.built)
-        else:
-            environment.state = FAILED
-            environment.error = _text_of(environment, error)
-            if not future.done():
-                future.set_exception(EnvironmentFailed(environment.error))
-                future.exception()  # seen: those who waited may be gone
         if not self._closed:
             self.on_change()
 
@@ -182,9 +218,8 @@ class Environments:
     def _remove(self, environment: Environment) -> None:
         if environment.built is not None:
             environment.built.release()
-            if not is_light(environment.spec):
-                path = f"{self.directory}/{digest(environment.key)[:16]}"
-                shutil.rmtree(path, ignore_errors=True)
+        if environment.directory:
+            shutil.rmtree(environment.directory, ignore_errors=True)
 
     def rows(self) -> list[dict[str, Any]]:
         """All of them, for lists."""
@@ -195,9 +230,9 @@ class Environments:
         self._closed = True
         for environment in self.all.values():
             environment.stop.set()
-        if self._threads is not None:
-            waiting = asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
-            await asyncio.wait([waiting], timeout=2.0)
+        deadline = time.monotonic() + _END_S
+        while self._threads and time.monotonic() < deadline:  # noqa: ASYNC110 - threads set no events
+            await asyncio.sleep(0.01)
         for environment in self.all.values():
             if environment.built is not None:
                 environment.built.release()

@@ -50,6 +50,8 @@ class ExecutorProcess:
         self.began = time.monotonic()
         self.zygote: Zygote | None = None
         self.doomed = False  # it is to be ended as soon as we know what to end
+        self.asker: tuple[str, int] | None = None  # client and pool of the lease
+        self.told = False  # whoever asked for it has heard of it
         self.retired = False  # it may be given no more calls
         self.hooked = False  # it runs a setup hook before it is ready
 
@@ -151,9 +153,9 @@ class Executors:
         """A new executor for ``key``; its ``ready`` resolves once it has connected."""
         process = ExecutorProcess(key, next(self._tokens))
         self.all[process.token] = process
-        self.environments.use(key[2])
         built = self.environments.built(key[2])
         if built is not None:
+            self.environments.use(key[2])
             self._fork(process, built)
             return process
         packages = self.jobs.get(key[0], {}).get("packages", "")
@@ -168,7 +170,8 @@ class Executors:
             else:
                 self._fork(process, future.result())
 
-        self.environments.build(key[2], packages).add_done_callback(ready)
+        self.environments.build(key[2], packages, key[0]).add_done_callback(ready)
+        self.environments.use(key[2])
         return process
 
     def _fork(self, process: ExecutorProcess, built: build.Built) -> None:
@@ -203,6 +206,7 @@ class Executors:
         while idle:
             process = idle.pop()
             if not process.ended:
+                process.told = False
                 return process
         return self.fork(key)
 

@@ -52,15 +52,17 @@ class Starts:
             process.failure = text[0]
 
     def failed(self, process: ExecutorProcess, code: int | None) -> bool:
-        """Whether ``process`` has ended before it was ready; then the head is told here."""
+        """Whether ``process`` has ended before it could be used; then the head is told here."""
         key = process.key
-        if process.connection is not None and not process.failure:
+        if process.told:
             self._failures.pop(key, None)
             return False
-        if process.expected or not (process.lease_id or process.actor_id):
+        if not (process.lease_id or process.actor_id) or (process.expected and process.actor_id):
             return False
         kind, why, pause = process.failure_kind, process.failure, 0.0
-        if not why:
+        if process.expected:
+            kind = ""  # we have ended it, but somebody waits for the lease
+        elif not why:
             count, last = self._failures.get(key, (0, 0.0))
             if process.began > last:  # else it failed together with others
                 count += 1

@@ -346,6 +346,12 @@ class Store:
         if self._spare:
             self.drop_spares(_KEEP_S)
 
+    def abandon(self) -> None:
+        """In a forked child: the files are the parent's, and nothing that happens here touches them."""
+        self.closed = True
+        self._lock = threading.RLock()
+        self._spare = []
+
     def close(self) -> None:
         """Free the segments kept for reuse; what arrays still show goes with the node or its owner."""
         self.closed = True

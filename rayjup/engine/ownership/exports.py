@@ -121,6 +121,11 @@ class Exports:
         id, owner, _ = self.wire(ref)
         return restore, (id, owner)
 
+    def known(self, id: bytes) -> ObjectRef | None:
+        """The ref with this id, if this process has shared or borrowed it."""
+        with self.lock:
+            return self.own.get(id) or self.borrowed.get(id)
+
     # -- borrower's side
 
     def adopt(

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base import serialization
-from rayjup.base.exceptions import RaySystemError
-from rayjup.base.ids import JobID, TaskID
+from rayjup.base.exceptions import ObjectLostError, RaySystemError
+from rayjup.base.ids import JobID, ObjectID, TaskID, hash_of
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
 
 PENDING = 0  # the other kinds are PLAIN … ERROR of lane.messages
+ERROR = 4  # lane.messages.ERROR
 
 _runtime: Runtime | None = None
 
@@ -74,9 +76,42 @@ class ObjectRef:
         return 28
 
     @classmethod
+    def from_binary(cls, id: bytes) -> ObjectRef:
+        """The ref with these 28 bytes.
+
+        Only its identity is known, not who owns the object: where this process has no ref to it,
+        reading it raises ObjectLostError. To pass a ref on, pickle it.
+        """
+        checked = ObjectID(id).binary()
+        known = _runtime.exports.known(checked) if _runtime is not None else None
+        if known is not None:
+            return known
+        ref = cls(checked)
+        text = (
+            f"ObjectRef({ref.hex()}) was made from an id alone, which does not say who owns the object. "
+            "Pass refs as arguments, inside other objects, or pickled."
+        )
+        ref._kind, ref._data = ERROR, ObjectLostError.from_text(text, ref.hex())
+        return ref
+
+    @classmethod
+    def from_hex(cls, id_: str | bytes) -> ObjectRef:
+        """:meth:`from_binary` from 56 hexadecimal digits."""
+        return cls.from_binary(ObjectID.from_hex(id_).binary())
+
+    @classmethod
+    def from_random(cls) -> ObjectRef:
+        """A ref to no object, with a new id."""
+        return cls.from_binary(os.urandom(24) + b"\0\0\0\0")
+
+    @classmethod
     def nil(cls) -> ObjectRef:
         """The ref to nothing."""
         return cls(b"\xff" * 28)
+
+    def redis_shard_hash(self) -> int:
+        """A number of 64 bits made from the id, the same in every process."""
+        return hash_of(self._id)
 
     def task_id(self) -> TaskID:
         """Id of the task that makes this object."""

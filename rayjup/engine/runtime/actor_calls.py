@@ -161,7 +161,7 @@ class ActorCalls:
         task.retries = retries
         task.retry_exceptions = retry_exceptions
         task.parent = tasks.parent
-        task.options = options
+        task.options = options if tasks.cell is None else tasks.with_cell(options)
         task.lease = client  # it is with the actor from the start, also while it cannot be sent
         if tasks.parent != tasks.noted:
             tasks.log.under(task.seq, tasks.parent)

@@ -21,12 +21,14 @@ import cloudpickle
 from rayjup import exceptions  # the public name, under which pickles refer to errors
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
 from rayjup.engine.lane import messages as m
+from rayjup.engine.lane import reactor
 from rayjup.engine.lane.peer import Listener, Message, Peer, connect_unix
 from rayjup.engine.lane.reactor import Reactor
 from rayjup.engine.objects.store import Segment, Store
 from rayjup.engine.ownership import object_ref
 from rayjup.engine.ownership.exports import Exports
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
+from rayjup.engine.runtime import forks
 from rayjup.engine.runtime.actor_calls import ActorCalls
 from rayjup.engine.runtime.groups import GroupCalls
 from rayjup.engine.runtime.link import AgentLink
@@ -35,6 +37,7 @@ from rayjup.engine.runtime.tasks import Tasks
 
 _NEVER = float("inf")
 _PUT = b"\x00\x00\x00\x80"  # index of objects made by put, as far from returns as can be
+_LAST_LINES_S = 1.0  # so long the end of a driver waits for what its calls have printed
 
 
 class Runtime:
@@ -63,6 +66,7 @@ class Runtime:
         self.completions = 0
         self.block_hook: Any = None  # an executor lends its CPU while its main thread waits
         self.tick_hook: Callable[[], None] | None = None
+        self.has_lines: Callable[[], bool] | None = None  # in an executor: calls have printed something
         self.on_calls: Callable[[Peer, list[Message]], None] = _refuse_calls
         self._local = threading.local()  # refs completed while others are
         self._requests = itertools.count(1)
@@ -99,6 +103,7 @@ class Runtime:
         self._orphans: dict[bytes, list[str]] = {}  # by writer: files that may have got lost with it
         self.link.on["store_orphans"] = self._on_orphans
         object_ref.set_runtime(self)
+        forks.watch(self)
 
     # -- connections
 
@@ -365,6 +370,14 @@ class Runtime:
         ref._inner = packed.refs or None
         return ref
 
+    def free(self, refs: Sequence[ObjectRef]) -> None:
+        """Drop the values of refs that have one; see :func:`rayjup._private.internal_api.free`."""
+        for ref in refs:
+            if ref._kind != PENDING:
+                error = exceptions.ObjectFreedError(ref.hex(), ref._owner or self.address, "")
+                with self.lock:
+                    ref._kind, ref._data, ref._inner = m.ERROR, error, None
+
     def store_packed(self, packed: Packed) -> tuple[int, Any]:
         """Keep a packed value: (kind, data) for a ref of ours."""
         if packed.size > m.INLINE_LIMIT:
@@ -512,11 +525,15 @@ class Runtime:
             return True
         if self.reports.events is not None and self.reports.events.behind:
             return True
+        if self.has_lines is not None and self.has_lines():
+            return True
         return self.tasks.busy() or bool(self.exports.ended or self.actors.ended)
 
     def _tick(self) -> None:
         if self.closed:
             return
+        if reactor.postponed:
+            self.reactor.deliver_postponed()
         if self.tick_hook is not None:
             self.tick_hook()
         self.tasks.log.tick()
@@ -529,6 +546,14 @@ class Runtime:
             self.exports.release_ended()
             self.store.tick()
             self.link.tick(now)
+
+    def settle_logs(self) -> None:
+        """Wait shortly for lines that calls have printed: they come in the order of our requests."""
+        if not self.closed and not self.link.lost and self.tasks.functions:
+            try:
+                self.link.request("last_lines", timeout=_LAST_LINES_S)
+            except exceptions.RaySystemError:
+                pass  # the cluster is ending: so it is with its lines
 
     def close(self) -> None:
         """Leave: no thread, socket or segment of this process remains."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rayjup.engine.lane import messages as m
@@ -159,11 +159,11 @@ class ObjectRefGenerator:
         )
 
 
-class DynamicRefs:
+class DynamicObjectRefGenerator:
     """The value of a call with ``num_returns="dynamic"``: iterable over the refs of its items."""
 
-    def __init__(self, refs: list[ObjectRef]) -> None:
-        self._refs = refs
+    def __init__(self, refs: Iterable[ObjectRef]) -> None:
+        self._refs = list(refs)
 
     def __iter__(self) -> Iterator[ObjectRef]:
         return iter(self._refs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base import exceptions
@@ -20,7 +21,13 @@ from rayjup.engine.objects.store import Segment, node_of
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime.arguments import Arguments, encode
 from rayjup.engine.runtime.functions import Function
-from rayjup.engine.runtime.streams import DYNAMIC, DynamicRefs, ObjectRefGenerator, Stream, Streams
+from rayjup.engine.runtime.streams import (
+    DYNAMIC,
+    DynamicObjectRefGenerator,
+    ObjectRefGenerator,
+    Stream,
+    Streams,
+)
 from rayjup.engine.runtime.submitted import Submitted
 
 if TYPE_CHECKING:
@@ -31,6 +38,8 @@ _LINGER_S = 0.25  # an idle lease is kept this long
 _CONTENDED_S = 0.5  # so long after others have asked, idle leases are not kept at all
 _MIN_HOLD_S = 0.05  # a lease somebody else waits for is kept at least this long
 _MAX_WANTED = 4096
+_MOST_CELLED = 1000  # options with a cell that are kept
+ASK = -1  # for Tasks.cell: it depends on the thread or coroutine
 _INDEX = [i.to_bytes(4, "little") for i in range(256)]
 
 
@@ -102,7 +111,18 @@ class Lease:
 class Pool:
     """Leases of one shape and the calls that wait for one."""
 
-    __slots__ = ("backlog", "contended_until", "dirty", "error", "id", "key", "leases", "shape", "wanted")
+    __slots__ = (
+        "backlog",
+        "contended_until",
+        "dirty",
+        "error",
+        "id",
+        "key",
+        "leases",
+        "received",
+        "shape",
+        "wanted",
+    )
 
     def __init__(self, id: int, key: Any, shape: dict[str, Any]) -> None:
         self.id = id
@@ -111,6 +131,7 @@ class Pool:
         self.leases: list[Lease] = []
         self.backlog: deque[Task] = deque()
         self.wanted = 0  # leases asked for and not granted yet
+        self.received = 0  # grants that have come, also of leases that had ended by then
         self.dirty = False
         self.contended_until = 0.0  # others have asked for leases like ours
         self.error: BaseException | None = None  # why nothing can run here any more
@@ -145,6 +166,9 @@ class Tasks:
         self.functions: list[Function] = []
         self.streams = Streams(runtime)
         self.parent = 0  # in an executor: the call that its main thread runs (-1: it runs several)
+        self.cell: int | None = None  # the notebook cell from which calls come now, or ASK
+        self.cell_of_caller: Callable[[], int | None] = lambda: None
+        self._celled: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}
         self.noted = 0  # the parent of the last call, as it was then
         self.log = Submitted(runtime)
 
@@ -198,6 +222,8 @@ class Tasks:
         options: dict[str, Any] | None = None,
     ) -> list[ObjectRef]:
         """Run ``function`` on some executor of ``pool``; the refs of what it returns."""
+        if self.cell is not None:
+            options = self.with_cell(options)
         arguments = encode(self.runtime, args, kwargs, f"{function.name}()")
         task = Task(next(self.sequence), function, arguments, pool)
         task.retries = retries
@@ -219,6 +245,36 @@ class Tasks:
                 return refs
         self.dispatch(task)
         return refs
+
+    def with_cell(self, options: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Options that also name the notebook cell from which the call comes.
+
+        All calls with the same options from one cell get the same dict: it is pickled once per frame.
+        """
+        cell = self.cell_of_caller() if self.cell == ASK else self.cell
+        if cell is None:
+            return options
+        original, celled = self._celled.get((cell, id(options)), (None, None))
+        if celled is None or original is not options:
+            if len(self._celled) > _MOST_CELLED:
+                self._celled.clear()
+            celled = {**(options or {}), "cell": cell}
+            self._celled[(cell, id(options))] = (options, celled)
+        return celled
+
+    def of_cell(self, cell: int) -> list[Task]:
+        """The unfinished calls that a notebook cell has made."""
+        return [task for task in self._all() if (task.options or {}).get("cell") == cell]
+
+    def _all(self) -> list[Task]:
+        """All unfinished calls of this process."""
+        with self.lock:
+            tasks = {**self.inflight, **self.waiting}  # one may be in two places
+            for pool in self.pools.values():
+                tasks.update((task.seq, task) for task in pool.backlog)
+            for client in self.runtime.actors.clients.values():
+                tasks.update((task.seq, task) for task in client.queue)
+        return list(tasks.values())
 
     def generator(self, ref: ObjectRef, options: dict[str, Any] | None) -> ObjectRefGenerator:
         """What iterates over the items of the generator call that ``ref`` stands for."""
@@ -315,7 +371,7 @@ class Tasks:
             if wanted > pool.wanted or (wanted == 0 and pool.wanted):
                 pool.wanted = wanted
                 locality = self._locality(backlog[0]) if backlog else None
-                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality))
+                self.runtime.link.send(("lease", pool.id, pool.shape, wanted, locality, pool.received))
 
     def _locality(self, task: Task) -> dict[str, int] | None:
         """Bytes of the call's dependencies in shared memory, by the node they lie on."""
@@ -338,6 +394,7 @@ class Tasks:
             return
         peer = self.runtime.peer_at(address)
         with self.lock:
+            pool.received += 1
             pool.wanted = max(0, pool.wanted - 1)
             if peer is None:  # the executor died meanwhile
                 self.runtime.link.send(("release", lease_id))
@@ -524,7 +581,7 @@ class Tasks:
         ref._task = None
         self.streams.finish(task)
         if task.n_returns == DYNAMIC:
-            packed = pack(DynamicRefs(list(stream.items)))
+            packed = pack(DynamicObjectRefGenerator(stream.items))
             kind, data = self.runtime.store_packed(packed)
             self.runtime.complete(ref, kind, data, packed.refs)
         else:
@@ -612,7 +669,7 @@ class Tasks:
         with self.lock:
             if lease in lease.pool.leases:
                 lease.pool.leases.remove(lease)
-                self.runtime.link.send(("release", lease.id))
+                self.runtime.link.send(("release", lease.id, True))
             unseen = {msg[1] for msg in (*peer.undelivered, *peer.outbox) if msg[0] == m.CALL}
             lost = list(lease.inflight.values())
             lease.inflight.clear()
@@ -675,11 +732,7 @@ class Tasks:
 
     def cancel_children(self, parent: int) -> None:
         """Cancel what the call ``parent`` of this process submitted and is not answered."""
-        with self.lock:
-            tasks = list(self.inflight.values()) + list(self.waiting.values())
-            tasks += [task for pool in self.pools.values() for task in pool.backlog]
-            tasks += [task for client in self.runtime.actors.clients.values() for task in client.queue]
-        for task in tasks:
+        for task in self._all():
             if task.parent == parent and task.refs:
                 self.cancel(task.refs[0], False, True)
 

@@ -17,6 +17,7 @@ from rayjup.util.multiprocessing.results import (
     AsyncResult,
     IMapIterator,
     OrderedIMapIterator,
+    ResultThread,
     UnorderedIMapIterator,
 )
 from rayjup.util.multiprocessing.worker import PoolActor, PoolTaskError
@@ -28,6 +29,7 @@ __all__ = [
     "Pool",
     "PoolActor",
     "PoolTaskError",
+    "ResultThread",
     "TimeoutError",
     "UnorderedIMapIterator",
     "div_round_up",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import TimeoutError
 from typing import TYPE_CHECKING, Any
 
+import rayjup as ray
 from rayjup.util.multiprocessing.worker import PoolTaskError
 
 if TYPE_CHECKING:
@@ -222,3 +224,94 @@ class UnorderedIMapIterator(IMapIterator):
 
     def _take(self) -> list[Any] | None:
         return self._arrived.popleft() if self._arrived else None
+
+
+class ResultThread(threading.Thread):
+    """Collects the values of refs as they come; for programs that drive a pool's calls themselves.
+
+    Parameters
+    ----------
+    object_refs
+        Refs of batches: each value is a list.
+    single_result
+        Whether there is one batch with one value, which the callback gets without a list.
+    callback, error_callback
+        Called with all values in the order of their refs, or with the first error.
+    total_object_refs
+        How many refs there will be, where some come later by :meth:`add_object_ref`.
+    """
+
+    def __init__(
+        self,
+        object_refs: list[Any],
+        single_result: bool = False,
+        callback: Callable[[Any], Any] | None = None,
+        error_callback: Callable[[Any], Any] | None = None,
+        total_object_refs: int | None = None,
+    ) -> None:
+        super().__init__(name="rayjup-pool-results", daemon=True)
+        self._total = total_object_refs or len(object_refs)
+        self._single = single_result
+        self._callback = callback
+        self._error_callback = error_callback
+        self._new: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._values: list[Any] = [None] * self._total
+        self._error: BaseException | None = None
+        for ref in object_refs:
+            self.add_object_ref(ref)
+
+    def add_object_ref(self, object_ref: Any) -> None:
+        """One more ref whose value is to be collected."""
+        self._new.put(object_ref)
+
+    def run(self) -> None:
+        """Collect until all values are there."""
+        waiting: dict[Any, int] = {}
+        known = done = 0
+        while done < self._total:
+            while known < self._total and (not waiting or not self._new.empty()):
+                waiting[self._new.get()] = known
+                known += 1
+            for ref in ray.wait(list(waiting), timeout=0.1)[0]:
+                self._collect(ref, waiting.pop(ref))
+                done += 1
+        if self._error is not None:
+            if self._error_callback is not None:
+                self._error_callback(self._error)
+        elif self._callback is not None:
+            values = [value for batch in self._values for value in batch]
+            self._callback(values[0] if self._single else values)
+
+    def _collect(self, ref: Any, position: int) -> None:
+        try:
+            self._values[position] = ray.get(ref)
+        except Exception as error:  # noqa: BLE001 - whatever the call raised is its result
+            self._values[position] = [PoolTaskError(error)]
+            self._error = self._error or error
+        self._ready.put(position)
+
+    def got_error(self) -> bool:
+        """Whether a call has raised."""
+        return self._error is not None
+
+    def result(self, index: int) -> Any:
+        """The value of the ref number ``index``."""
+        return self._values[index]
+
+    def results(self) -> list[Any]:
+        """All values, in the order of their refs."""
+        return self._values
+
+    def next_ready_index(self, timeout: float | None = None) -> int:
+        """The number of a ref whose value has come since this was asked last.
+
+        Raises
+        ------
+        multiprocessing.TimeoutError
+            None has come in time.
+        """
+        try:
+            return self._ready.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError(f"no further result was there after {timeout} s") from None
