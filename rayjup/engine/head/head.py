@@ -88,7 +88,7 @@ class Head:
         self._job_numbers = itertools.count(1)
         self.late = Late()
         self.groups = Groups(self, self._schedule)
-        self.environments = Environments(self)
+        self.environments: Environments = Environments(self)
         self._on_environments = self.environments.on_rows
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
