@@ -306,8 +306,8 @@ def _connect(
     runtime.reactor.shield()
     receiver = driver_logs.Receiver(as_they_are=logging_config is not None)
     runtime.link.on["log"] = session.extra["logs"] = receiver
-    cells.connected(runtime)
     runtime.link.on["warning"] = _warn
+    cells.connected(runtime)
     sessions.set_current(session)
     runtime.reactor.start_background()
     runtime.link.hear_early()

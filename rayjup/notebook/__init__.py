@@ -8,6 +8,8 @@
 ``table_displays``  sortable tables of rows that change; ``table`` is their data and how it looks
 ``object_displays``  refs, actors and placement groups as the result of a cell
 ``cells``     which cell runs, and what the following do when one begins and ends
+``cells_output``  output bound to a cell, and the thread that brings it up to date
+``logs``      what tasks print, in a block of their cell; ``logs_render`` and ``logs_bars`` say how it looks
 ``interrupts``  an interrupted cell takes its calls with it
 ``redefinition``  what was sent is sent anew when a cell defines it again
 ``feed``      the one background thread that keeps the displays of a kernel up to date

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rayjup.base import notebook
+from rayjup.notebook.cells_output import Ticker
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -70,6 +71,7 @@ class Cells:
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self.parts: list[Part] = []
+        self.ticker = Ticker()
         self.current: Cell | None = None  # the one that runs, or ran last
         self._numbers = itertools.count(1)
         self._cells: OrderedDict[int, Cell] = OrderedDict()
@@ -86,6 +88,7 @@ class Cells:
         self.shell.events.unregister("pre_run_cell", self._before)
         self.shell.events.unregister("post_run_cell", self._after)
         notebook.on_connected = None
+        self.ticker.close()
         for part in self.parts:
             part.close()
         self._enter(None)
@@ -109,14 +112,18 @@ class Cells:
         """This kernel has connected to a cluster."""
         for part in self.parts:
             part.connected(runtime)
+        if self.ticker.parts:
+            self.ticker.start()
 
     # -- the shell's events
 
     def _parent(self) -> tuple[Any, Any]:
         get_parent = getattr(self.shell, "get_parent", None)
         parent = get_parent() if get_parent is not None else None
-        header = (parent or {}).get("header") or parent or {}
-        return header.get("msg_id"), parent
+        if not parent:
+            return None, None
+        header = parent.get("header") or parent
+        return header.get("msg_id"), {"header": header}  # not the rest: it holds the cell's source
 
     def _before(self, _: Any) -> None:
         id, parent = self._parent()
@@ -166,7 +173,7 @@ def _interrupted(result: Any) -> bool:
 
 _cells: Cells | None = None
 
-_PARTS = (("interrupts", "Interrupts"),)
+_PARTS = (("interrupts", "Interrupts"), ("logs", "Logs"))
 
 
 def current() -> Cells | None:
