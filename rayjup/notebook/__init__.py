@@ -12,6 +12,7 @@
 ``logs``      what tasks print, in a block of their cell; ``logs_render`` and ``logs_bars`` say how it looks
 ``logs_files``  ``%ray_logs``: the log files of the cluster
 ``waiting``   how far the calls are for which a cell waits, and what keeps them (``waiting_render``)
+``why``       ``%ray_why``: where the time of a cell went
 ``interrupts``  an interrupted cell takes its calls with it
 ``redefinition``  what was sent is sent anew when a cell defines it again
 ``feed``      the one background thread that keeps the displays of a kernel up to date
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from rayjup.notebook.table_displays import LiveTables, TableDisplay, live_table
     from rayjup.notebook.timeline import ray_timeline
     from rayjup.notebook.top import ray_top
+    from rayjup.notebook.why import ray_why
 
 __all__ = [
     "Checks",
@@ -66,6 +68,7 @@ __all__ = [
     "ray_status",
     "ray_timeline",
     "ray_top",
+    "ray_why",
     "render_html",
     "render_text",
     "run_cell",
@@ -94,6 +97,7 @@ _HOMES = {
     "ray_status": "session",
     "ray_timeline": "timeline",
     "ray_top": "top",
+    "ray_why": "why",
     "render_html": "render",
     "render_text": "render",
     "run_cell": "running",

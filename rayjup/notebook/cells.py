@@ -37,6 +37,7 @@ class Cell:
     interrupted: bool = False
     depth: int = 1  # cells run by it are part of it
     quiet: bool = False  # it shows by itself how far it is
+    spent: dict[str, float] = field(default_factory=dict)  # seconds of waiting by phase, from samples
 
     @property
     def running(self) -> bool:

@@ -37,7 +37,6 @@ class Line:
         self.waited = 0.0  # seconds
         self.output: Output | None = None
         self.counts = Counts()
-        self.spent: dict[str, float] = {}  # seconds by phase
         self.history: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
         self.next_count = 0.0
         self.ids: set[bytes] = set()  # of refs that were waited for
@@ -148,7 +147,7 @@ class Waiting:
             line.count(self._runtime, [])
         elapsed = (cell.ended or time.time()) - cell.began
         text = render.finished_text(line.counts, elapsed, cell.interrupted)
-        line.output.publish(render.finished_html(text, line.spent), text)
+        line.output.publish(render.finished_html(text, cell.spent), text)
         self._forget_view()
 
     # -- what the thread does
@@ -177,7 +176,8 @@ class Waiting:
             took = time.thread_time() - began
             line.next_count = now + (100 * took if took > _COSTLY_S else 0.0)
         phase, why = self._obstacle(now, line)
-        line.spent[phase] = line.spent.get(phase, 0.0) + passed
+        spent = line.cell.spent
+        spent[phase] = spent.get(phase, 0.0) + passed
         if line.waited < APPEARS_AFTER_S:
             return
         counts = line.counts

@@ -67,6 +67,25 @@ class WatchMagics(Magics):
             ray_logs(options.whose, tail=options.tail, follow_s=options.follow, err=options.err)
 
     @magic_arguments()
+    @argument("cell", nargs="?", type=int, help="number beside the cell (default: the last that made calls)")
+    @argument("--text", action="store_true", help="print it as text")
+    @HELP
+    @no_var_expand
+    @line_magic
+    def ray_why(self, line: str) -> None:
+        """Say where the time of a cell went: running, waiting for resources, its own code, …"""
+        from rayjup.notebook.why import ray_why
+
+        options = parse(WatchMagics.ray_why, line, self.shell.user_ns if self.shell else None)
+        if options is None:
+            return
+        shown = ray_why(options.cell)
+        if options.text:
+            print(shown)  # noqa: T201
+        else:
+            display(shown)
+
+    @magic_arguments()
     @argument("switch", nargs="?", choices=["on", "off"], help="keep the frames of failed calls, or not")
     @argument("--commands", help="commands of pdb, separated by semicolons, instead of asking for them")
     @HELP
