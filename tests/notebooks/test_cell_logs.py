@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -252,3 +254,29 @@ def test_ray_logs(kernel: Kernel) -> None:
     assert "orator" in found
     twin = kernel.ok("from rayjup.notebook import ray_logs\nray_logs('orator', tail=1)")
     assert twin.text == "followed\n"
+
+
+def test_in_a_terminal_lines_go_there(tmp_path: Path) -> None:
+    code = """
+%load_ext rayjup
+%ray_init --num-cpus 1 --no-display
+import rayjup as ray
+@ray.remote
+def say(): print("spoken")
+ray.get(say.remote())
+%ray_shutdown
+"""
+    script = tmp_path / "session.ipy"
+    script.write_text(code)
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert re.search(r"^\(say pid=\d+\) spoken$", done.stdout, re.MULTILINE), done
+
+
+def test_what_the_cluster_has_to_say_is_in_the_cell(kernel: Kernel) -> None:
+    connected(kernel)
+    kernel.ok("from rayjup.core import session\nlink = session.own().runtime.link")
+    ran = kernel.ok("link.on['warning']('nothing will come of this')\nray.get(say.remote('x'))")
+    assert text_of(ran) == "(rayjup) nothing will come of this\n(say) x"
+    kernel.ok("%unload_ext rayjup")
+    assert "nothing will" in kernel.ok("link.on['warning']('nothing will come of this')").text
