@@ -92,7 +92,7 @@ async function everyCellShows(lab, promised, when) {
 async function readableInTheDark(lab, cells) {
   const poor = await cells.locator('.jp-OutputArea td, .jp-OutputArea th, .jp-OutputArea summary').evaluateAll(nodes => {
     const brightness = text => {
-      const [r, g, b] = text.match(/[\d.]+/g).map(Number);
+      const [r, g, b] = (text.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
       return (0.299 * r + 0.587 * g + 0.114 * b) / 255;
     };
     const behind = node => {
