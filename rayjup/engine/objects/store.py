@@ -229,6 +229,10 @@ class Store:
             self._maps[path] = mapped
         return mapped
 
+    def has(self, descriptor: Descriptor) -> bool:
+        """False for an object that nobody can map any more; True also where that is not known."""
+        return descriptor[4] != self.host or os.path.exists(descriptor[0])
+
     def own(self, descriptor: Descriptor, writer: Any = None) -> Segment:
         """Take over the freeing of a segment that another process (``writer``) wrote for us."""
         segment = Segment(self, descriptor[0], (descriptor[1] + 4095) & ~4095, None, writer)
