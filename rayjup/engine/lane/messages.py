@@ -27,5 +27,8 @@ ERROR = 4  # a pickled exception
 MANY = 5  # a list of (status, value), one per return
 LOST = 6  # of a dependency: it is being made again; of a reply: a dependency was not there
 
+OUT_OF_MEMORY = "out of memory: "
+"""With this the reason begins for which a node ends an executor to save memory."""
+
 INLINE_LIMIT = 100 * 1024
 """Largest pickled value, in bytes, that travels inside a message."""

@@ -707,7 +707,10 @@ class Tasks:
         return out
 
 
-def _crashed(task: Task, lease: Lease) -> exceptions.WorkerCrashedError:
+def _crashed(task: Task, lease: Lease) -> exceptions.RayError:
+    if lease.doomed.startswith(m.OUT_OF_MEMORY):
+        text = lease.doomed[len(m.OUT_OF_MEMORY) :]
+        return exceptions.OutOfMemoryError(f"{task.name}() was ended while it ran: {text}.")
     reason = lease.doomed or "it was killed or crashed"
     return exceptions.WorkerCrashedError(
         f"The worker process that ran {task.name}() died: {reason}. "
