@@ -7,6 +7,10 @@
 ``displays``  what is shown in a cell: a static snapshot, live while somebody looks at it
 ``table_displays``  sortable tables of rows that change; ``table`` is their data and how it looks
 ``object_displays``  refs, actors and placement groups as the result of a cell
+``cells``     which cell runs, and what the following do when one begins and ends
+``cells_output``  output bound to a cell, and the thread that brings it up to date
+``logs``      what tasks print, in a block of their cell; ``logs_render`` and ``logs_bars`` say how it looks
+``interrupts``  an interrupted cell takes its calls with it
 ``redefinition``  what was sent is sent anew when a cell defines it again
 ``feed``      the one background thread that keeps the displays of a kernel up to date
 ``render``    a snapshot as HTML and as text (pure functions)
@@ -50,6 +54,7 @@ __all__ = [
     "live_table",
     "load_ipython_extension",
     "map_cell",
+    "on_interrupt",
     "ray_dashboard",
     "ray_debug",
     "ray_init",
@@ -91,8 +96,11 @@ _HOMES = {
 _MAGICS = (("magics", "RayMagics"), ("work_magics", "WorkMagics"), ("watch_magics", "WatchMagics"))
 
 
-_PARTS = ("object_displays", "redefinition")
+_PARTS = ("object_displays", "redefinition", "cells")
 """Modules with ``install`` and ``remove``."""
+
+on_interrupt = "cancel"
+"""What becomes of the calls of a cell that is interrupted: ``"cancel"`` them, or ``"leave"`` them running."""
 
 
 def __getattr__(name: str) -> Any:

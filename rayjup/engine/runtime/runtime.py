@@ -583,11 +583,14 @@ class Runtime:
             self.store.tick()
             self.link.tick(now)
 
-    def settle_logs(self) -> None:
-        """Wait shortly for lines that calls have printed: they come in the order of our requests."""
+    def settle_logs(self, *longest_s: float) -> None:
+        """Wait shortly for lines that calls have printed: they come in the order of our requests.
+
+        A process that does not answer is waited for ``longest_s`` seconds at most (or half a second).
+        """
         if not self.closed and not self.link.lost and self.tasks.functions:
             try:
-                self.link.request("last_lines", timeout=_LAST_LINES_S)
+                self.link.request("last_lines", *longest_s, timeout=_LAST_LINES_S)
             except exceptions.RaySystemError:
                 pass  # the cluster is ending: so it is with its lines
 
