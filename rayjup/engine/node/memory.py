@@ -138,6 +138,6 @@ class MemoryWatch:
         return (
             f"the node {self.agent.name} was low on memory ({used / 1e9:.2f} of {total / 1e9:.2f} GB used, "
             f"the threshold is {self.threshold:.0%}), and process {pid} was ended to save the others. "
-            f"Those that used most: {names}. Run fewer of them at once (num_cpus=…, memory=…), let them use less, or "
-            f"change {_THRESHOLD}"
+            f"Those that used most: {names}. Run fewer of them at once (num_cpus=…, memory=…), let them use "
+            f"less, or change {_THRESHOLD}"
         )
