@@ -252,6 +252,70 @@ def test_futures_and_awaiting(ray, tmp_path):
     assert runs() == 3
 
 
+@pytest.mark.parametrize("limit", [None, 2])
+def test_items_of_a_generator(ray, tmp_path, limit):
+    path = str(tmp_path / "runs")
+    options = {"_generator_backpressure_num_objects": limit} if limit else {}
+
+    @ray.remote(**options, num_returns="streaming")
+    def items(count):
+        with open(path, "ab", buffering=0) as file:
+            file.write(b".")
+        for i in range(count):
+            yield np.full(N, i, np.uint8)
+
+    refs = list(items.remote(5))
+    lose(refs[1], refs[3])
+    assert [int(v[0]) for v in ray.get(refs, timeout=T)] == [0, 1, 2, 3, 4]
+    assert os.path.getsize(path) == 2
+    gc.collect()
+    lose(refs[3])
+
+    @ray.remote
+    def head(array):
+        return int(array[0])
+
+    assert ray.get(head.remote(refs[3]), timeout=T) == 3
+    assert os.path.getsize(path) == 3
+
+
+def test_an_item_that_is_lost_while_its_generator_runs(ray, tmp_path):
+    gate = str(tmp_path / "gate")
+
+    @ray.remote
+    def items():
+        yield np.full(N, 1, np.uint8)
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        yield np.full(N, 2, np.uint8)
+
+    generator = items.remote()
+    first = next(generator)
+    lose(first)
+    future = first.future()
+    assert not future.done()
+    open(gate, "w").close()
+    assert future.result(T)[0] == 1
+    assert ray.get(next(generator), timeout=T)[0] == 2
+
+
+def test_a_generator_that_yields_fewer_items_the_second_time(ray, tmp_path):
+    path = str(tmp_path / "runs")
+
+    @ray.remote
+    def items():
+        with open(path, "ab", buffering=0) as file:
+            file.write(b".")
+            count = 3 if file.tell() == 1 else 1
+        for i in range(count):
+            yield np.full(N, i, np.uint8)
+
+    refs = list(items.remote())
+    lose(refs[2])
+    with pytest.raises(ray.exceptions.RayError, match="item 2 was lost"):
+        ray.get(refs[2], timeout=T)
+
+
 # -- nodes
 
 

@@ -18,6 +18,7 @@ from rayjup.engine.objects.store import Segment
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef, Recovering
 from rayjup.engine.runtime.arguments import Arguments
 from rayjup.engine.runtime.recipes import PUT, SPENT, Origin, Recipe, RecipeBook
+from rayjup.engine.runtime.streams import Replay, Stream
 
 if TYPE_CHECKING:
     from rayjup.engine.objects.store import Descriptor
@@ -46,12 +47,21 @@ class Lineage:
         """Remember how the results of an answered call were made, as far as they can be lost."""
         can_be_lost = [ref for ref, part in zip(refs, parts, strict=True) if _can_be_lost(*part)]
         if can_be_lost:
-            task.recipe = self.book.enter(task, refs)
-            task.arguments = None
-            if task.pool is not None:
-                task.lease = None
+            self._enter(task, refs)
             for ref in can_be_lost:
                 ref._task = task
+
+    def keep_items(self, task: Task, stream: Stream) -> None:
+        """As :meth:`keep`, for a generator that has ended."""
+        items = [ref for ref in (weak() for weak in stream.made) if ref is not None]
+        if items:
+            self._enter(task, items)
+
+    def _enter(self, task: Task, refs: list[ObjectRef]) -> None:
+        task.recipe = self.book.enter(task, refs)
+        task.arguments = None
+        if task.pool is not None:
+            task.lease = None
 
     def is_lost(self, ref: ObjectRef) -> bool:
         """Whether the value of ``ref`` lay in a segment that is gone."""
@@ -125,10 +135,13 @@ class Lineage:
 
     # -- running calls again
 
-    def recover(self, ref: ObjectRef) -> None:
-        """Have the lost value of one of our refs made again: it is waited for as at first."""
+    def recover(self, ref: ObjectRef, new: bool = False) -> None:
+        """Have the lost value of one of our refs made again: it is waited for as at first.
+
+        ``new``: the ref has no value yet.
+        """
         work: Work = []
-        self._begin(ref, work)
+        self._begin(ref, work, new)
         while work:  # no recursion: a chain of lost values may be longer than the stack is deep
             task, recipe = work.pop()
             dependencies = [(key, self._revive(origin, work, True)) for key, origin in recipe.dependencies]
@@ -144,10 +157,13 @@ class Lineage:
         with self.runtime.lock:
             if not new and not self.is_lost(ref):
                 return  # another thread was faster
-            recipe = task.recipe if task is not None else None
+            recipe = getattr(task, "recipe", None)
             if recipe is None and task is not None and task.refs is not None:
                 lost = [ref]  # it is under way: this result is wanted, too
-                task.refs = [ref if other._id == ref._id else other for other in task.refs]
+                if task.stream is not None:
+                    task.stream.lost.append(ref)
+                else:
+                    task.refs = [ref if other._id == ref._id else other for other in task.refs]
             else:
                 error = self._hindrance(ref, task, recipe)
                 lost = [ref]
@@ -156,7 +172,11 @@ class Lineage:
                     lost += [o for o in (weak() for weak in recipe.outputs) if o is not None and o is not ref]
                     lost = [o for o in lost if o is ref or self.is_lost(o)]
                     task.recipe = None
-                    task.refs = _results(ref, lost, task.n_returns)
+                    if task.stream is None:
+                        task.refs = _results(ref, lost, task.n_returns)
+                    else:
+                        task.stream = Replay(task.stream, lost)
+                        task.refs = [ObjectRef(ref._id[:24] + b"\1\0\0\0")]
                     task.retries -= task.retries > 0
                     task.cancelled = False
                     task.function.submitted += 1

@@ -44,7 +44,7 @@ class Origin:
         """A ref to the same object that this process has, if there is one."""
         found = self.kept or self.ref()
         if found is None and self.task is not None:
-            recipe = self.task.recipe
+            recipe = getattr(self.task, "recipe", None)
             others = self.task.refs or ([weak() for weak in recipe.outputs] if recipe is not None else [])
             found = next((ref for ref in others if ref is not None and ref._id == self.id), None)
         return found

@@ -25,6 +25,7 @@ from rayjup.engine.runtime.streams import (
     DYNAMIC,
     DynamicObjectRefGenerator,
     ObjectRefGenerator,
+    Replay,
     Stream,
     Streams,
 )
@@ -482,10 +483,13 @@ class Tasks:
             self.fail(task, self.runtime.load_error(value))
             return
         task.function.finished += 1
-        task.refs = None
         ref._task = None
+        with self.lock:
+            task.refs = None
+            if stream.made:
+                self.runtime.lineage.keep_items(task, stream)
         self.streams.finish(task)
-        if task.n_returns == DYNAMIC:
+        if task.n_returns == DYNAMIC and type(stream) is not Replay:
             packed = pack(DynamicObjectRefGenerator(stream.items))
             kind, data = self.runtime.store_packed(packed)
             self.runtime.complete(ref, kind, data, packed.refs)
