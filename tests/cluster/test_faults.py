@@ -311,6 +311,18 @@ def test_the_zygote_while_executors_are_asked_for(ray):
     poll(lambda: ray.available_resources().get("CPU") == 2)
 
 
+def test_a_zygote_that_is_still_starting(ray):
+    """That it was killed says nothing about the next one: calls wait for that, and do not fail."""
+    assert works(ray)
+    first = clusters.zygote_pid()
+    kill(first)
+    refs = [ray.remote(max_retries=-1)(lambda i: i).remote(i) for i in range(3)]
+    poll(lambda: clusters.node_children() and clusters.zygote_pid() != first)
+    kill(clusters.zygote_pid())
+    assert ray.get(refs, timeout=T) == [0, 1, 2]
+    poll(lambda: ray.available_resources().get("CPU") == 2)
+
+
 @pytest.mark.parametrize("victim", ["node", "head"])
 def test_the_node_or_the_head(ray, tmp_path, victim):
     from rayjup.core import session

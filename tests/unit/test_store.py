@@ -356,3 +356,21 @@ def test_objects_take_no_file_descriptors(make_store):
     read = [unpack(*reader.buffers(segment.descriptor)) for segment in segments]
     assert len(os.listdir("/proc/self/fd")) == before
     assert [int(array[-1]) for array in read] == list(range(50))
+
+
+def test_what_a_process_keeps_counts_for_it_also_while_the_node_asks_for_it(tmp_path):
+    """An urgent request makes the node ask everybody for room, the one who asks included."""
+    given_back = []
+
+    def reserve(nbytes, urgent):
+        if not urgent:
+            return 0
+        given_back.append(store.give_back_room())
+        return nbytes
+
+    store = Store(str(tmp_path), "me", "here", reserve, lambda nbytes: None)
+    store._quota = 500_000
+    segment = store.write(pack(b"x" * 900_000))
+    assert segment.capacity > 900_000
+    assert given_back == [0]
+    store.close()

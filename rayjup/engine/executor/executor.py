@@ -26,7 +26,7 @@ from rayjup.engine.executor.results import as_task_error, encode_one, encode_res
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
-from rayjup.engine.runtime.arguments import decode
+from rayjup.engine.runtime.arguments import DependencyLost, decode
 from rayjup.engine.runtime.runtime import Runtime
 
 _LONG_S = 0.003  # a call that runs this long is no reason to keep others waiting behind it
@@ -244,6 +244,8 @@ class Executor:
         self, error: BaseException, target: Any, caller: Peer | None = None, seq: int = 0
     ) -> tuple[int, Any]:
         """The answer for a call that raised ``error``."""
+        if type(error) is DependencyLost and caller is not None:
+            return m.LOST, None
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
         postmortem.note(self.runtime, error)

@@ -9,7 +9,7 @@ DEFINE = 2  # function_id, pickled function, name, calls after which the process
 REPLY = 3  # seq, status, value, microseconds, held refs | None
 BOUNCE = 4  # [seq, …]: not started here; run them elsewhere
 CANCEL = 5  # seq, recursive
-FETCH = 6  # request, object_id: tell me its value when it has one
+FETCH = 6  # request, object_id, path ("", or of its segment, which is not there): tell me its value
 VALUE = 7  # request, status, value
 BORROW = 8  # [(object_id, change, borrower's address | ""), …]: changes of counts at the owner
 BORROW_ACK = 9  # request
@@ -25,6 +25,10 @@ BLOB = 2  # pickled bytes, or (pickled bytes, refs inside)
 SHM = 3  # a descriptor of a segment in shared memory
 ERROR = 4  # a pickled exception
 MANY = 5  # a list of (status, value), one per return
+LOST = 6  # of a dependency: it is being made again; of a reply: a dependency was not there
+
+OUT_OF_MEMORY = "out of memory: "
+"""With this the reason begins for which a node ends an executor to save memory."""
 
 INLINE_LIMIT = 100 * 1024
 """Largest pickled value, in bytes, that travels inside a message."""

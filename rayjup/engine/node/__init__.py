@@ -5,6 +5,6 @@ processes, ``zygotes`` what they are forked from, ``starts`` counts those that d
 ``environments`` builds runtime environments (``environment_build``, ``environment_python``) and
 keeps them (``environment_cache``), ``reports`` and ``log_files`` answer questions about calls and
 output, ``last_lines`` has all output sent before a driver ends, ``connection`` is one local process
-as the agent sees it, ``samples`` measures the machine. ``engine.dask`` puts an agent into a Dask
-worker.
+as the agent sees it, ``samples`` measures the machine, ``memory`` ends tasks before it runs out of
+memory. ``engine.dask`` puts an agent into a Dask worker.
 """

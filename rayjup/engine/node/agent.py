@@ -19,6 +19,7 @@ from rayjup.engine.node.connection import Connection, Message
 from rayjup.engine.node.environments import Environments
 from rayjup.engine.node.executors import ExecutorProcess, Executors
 from rayjup.engine.node.last_lines import LastLines
+from rayjup.engine.node.memory import MemoryWatch
 from rayjup.engine.node.reports import NodeReports
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.starts import Starts
@@ -82,6 +83,7 @@ class NodeAgent:
         self.starts = Starts(self)
         self._server: asyncio.Server | None = None
         self._sampling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._closed = False
         self._short: list[tuple[Connection, int, int]] = []  # requests for room that wait for a trim
         self._untrimmed: set[Connection] | None = None  # who has not answered yet; None: no trim
@@ -115,14 +117,16 @@ class NodeAgent:
             lambda: Connection(self._on_message, self._on_close), sock=server, backlog=512
         )
         self._sampling = loop.create_task(self._sample_for_ever())
+        self._watching = loop.create_task(MemoryWatch(self).run())
 
     async def close(self) -> None:
         """End all processes of the node and remove its files."""
         if self._closed:
             return
         self._closed = True
-        if self._sampling is not None:
-            self._sampling.cancel()
+        for task in (self._sampling, self._watching):
+            if task is not None:
+                task.cancel()
         if self._server is not None:
             self._server.close()
         await self.executors.close()
@@ -396,6 +400,7 @@ class NodeAgent:
         process = self.executors.acquire(key)
         process.lease_id = lease_id
         process.actor_id = actor_id
+        process.restartable = bool(spec.get("max_restarts"))
         self.leases[lease_id] = process
         self.actors[actor_id] = process
 

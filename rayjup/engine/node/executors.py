@@ -53,6 +53,7 @@ class ExecutorProcess:
         self.asker: tuple[str, int] | None = None  # client and pool of the lease
         self.told = False  # whoever asked for it has heard of it
         self.retired = False  # it may be given no more calls
+        self.restartable = False  # an actor that would be made again
         self.hooked = False  # it runs a setup hook before it is ready
 
 
@@ -134,7 +135,8 @@ class Executors:
             return
         code = zygote.process.returncode
         failure = ""
-        if not zygote.warm:
+        killed = not zygote.warm and code == -signal.SIGKILL  # that says nothing about the next one
+        if not zygote.warm and not killed:
             failure = f"its Python ended with code {code} while it started:\n{zygote.last_lines()}"
         if own:
             logger.warning("the zygote ended unexpectedly, and its executors end with it. %s", failure)
@@ -142,7 +144,8 @@ class Executors:
             if process.zygote is zygote:
                 process.failure = process.failure or failure
                 process.failure_kind = "start" if own else "env"
-                process.began = 0.0  # it could do nothing about it
+                if not killed:
+                    process.began = 0.0  # it could do nothing about it
                 self._on_executor_end(process, -signal.SIGKILL)
         if own and zygote.warm:  # else the next executor that is needed starts one
             self.start_zygote()

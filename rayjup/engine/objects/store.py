@@ -176,10 +176,12 @@ class Store:
         granted = self._reserve(max(capacity, _QUOTA_STEP), False)
         if granted < capacity:
             self.drop_spares()
-            with self._lock:
-                missing = capacity - granted - self._quota
-            if missing > 0:
-                granted += self._reserve(missing, True)
+            with self._lock:  # taken at once: our own request may make the node ask us for what we keep
+                kept = max(0, min(self._quota, capacity - granted))
+                self._quota -= kept
+            granted += kept
+            if granted < capacity:
+                granted += self._reserve(capacity - granted, True)
         with self._lock:
             self._quota += granted
             if self._quota >= capacity:
@@ -228,6 +230,10 @@ class Store:
         with self._lock:
             self._maps[path] = mapped
         return mapped
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """False for an object that nobody can map any more; True also where that is not known."""
+        return descriptor[4] != self.host or os.path.exists(descriptor[0])
 
     def own(self, descriptor: Descriptor, writer: Any = None) -> Segment:
         """Take over the freeing of a segment that another process (``writer``) wrote for us."""

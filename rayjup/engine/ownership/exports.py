@@ -192,6 +192,19 @@ class Exports:
             if borrow.fetching or ref._kind != PENDING:
                 return
             borrow.fetching = True
+        self._ask_for(ref, "")
+
+    def fetch_again(self, ref: ObjectRef, lost: str) -> None:
+        """Tell the owner of a borrowed ref that its segment ``lost`` is gone, and ask for its value anew."""
+        with self.lock:
+            if ref._kind != m.SHM or ref._data[0] != lost:
+                return  # another thread was faster
+            ref._kind, ref._data = PENDING, None
+            ref._scope.fetching = True
+        self._ask_for(ref, lost)
+
+    def _ask_for(self, ref: ObjectRef, lost: str) -> None:
+        borrow: Borrow = ref._scope
         peer = self.runtime.peer_at(borrow.owner)
         if peer is None:
             self.runtime.complete(ref, m.ERROR, self._owner_died(ref), None)
@@ -199,7 +212,7 @@ class Exports:
         request = self.runtime.next_request()
         with self.lock:
             self.fetches[request] = (ref, peer)
-        peer.send((m.FETCH, request, ref._id))
+        peer.send((m.FETCH, request, ref._id, lost))
 
     def release_ended(self) -> None:
         """Tell owners about borrows that ended since the last time."""
@@ -230,14 +243,17 @@ class Exports:
 
     # -- messages
 
-    def on_fetch(self, peer: Peer, request: int, id: bytes) -> None:
-        """Another process asks for one of our values."""
+    def on_fetch(self, peer: Peer, request: int, id: bytes, lost: str = "") -> None:
+        """Another process asks for one of our values, whose segment ``lost`` it did not find."""
         with self.lock:
             ref = self.own.get(id)
         if ref is None:
             error = ObjectFreedError(id.hex(), self.runtime.address, "")
             peer.send((m.VALUE, request, m.ERROR, self.runtime.pack_error(error)))
             return
+
+        if lost:
+            self.runtime.lineage.on_reported(ref, lost)
 
         def answer(ref: ObjectRef) -> None:
             status, value = self.runtime.encode_value(ref, receiver=peer)

@@ -21,6 +21,11 @@ from rayjup.base.ids import JobID, ObjectID, TaskID, hash_of
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
 
+
+class Recovering(Exception):
+    """The value was lost and is being made again; whoever asked to be told of it will be."""
+
+
 PENDING = 0  # the other kinds are PLAIN … ERROR of lane.messages
 ERROR = 4  # lane.messages.ERROR
 
@@ -161,7 +166,9 @@ class ObjectRef:
 
         def finish(ref: ObjectRef) -> None:
             try:
-                value = _needs_runtime("get an ObjectRef").value_of(ref)
+                value = _needs_runtime("get an ObjectRef").value_of(ref, then=finish)
+            except Recovering:
+                pass
             except BaseException as error:  # noqa: BLE001 - the future carries it to whoever asks
                 future.set_exception(error.with_traceback(None))  # that refers to this frame
             else:
@@ -180,7 +187,9 @@ class ObjectRef:
             if future.done():
                 return
             try:
-                future.set_result(_needs_runtime("get an ObjectRef").value_of(self))
+                future.set_result(_needs_runtime("get an ObjectRef").value_of(self, then=notify))
+            except Recovering:
+                pass
             except BaseException as error:  # noqa: BLE001 - the future carries it to whoever awaits
                 future.set_exception(error.with_traceback(None))
 

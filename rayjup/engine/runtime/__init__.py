@@ -4,5 +4,6 @@
 call arguments, ``tasks`` submits tasks over leases (``pools``), ``actor_calls`` submits to actors,
 ``groups`` makes placement groups, ``submitted``, ``object_rows`` and ``reports`` tell what of all
 this is there, ``forks`` guards children, ``streams`` receives what generators yield, ``link`` is
-the connection to the node's agent, ``functions`` what is known of a remote function.
+the connection to the node's agent, ``functions`` what is known of a remote function. ``lineage``
+makes lost objects again, from what ``recipes`` remembers of the calls that made them.
 """

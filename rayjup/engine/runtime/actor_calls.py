@@ -218,6 +218,13 @@ class ActorCalls:
         """Make a call once more whose method raised."""
         self._dispatch(task.lease, task)
 
+    def submit_again(self, task: Task, unresolved: list[ObjectRef]) -> None:
+        """Make a call once more whose result was lost, after those that are under way."""
+        if unresolved:
+            self._submit_waiting(task.lease, task, unresolved, True)
+        else:
+            self._dispatch(task.lease, task)
+
     def _send(self, client: ActorClient, peer: Peer, task: Task) -> None:
         arguments = task.arguments
         if type(arguments) is tuple:

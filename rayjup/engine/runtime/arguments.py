@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rayjup.base.exceptions import ObjectLostError
 from rayjup.base.serialization import PLAIN_TYPES, is_plain, pack, unpack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
@@ -101,6 +102,10 @@ def encode(
     else:
         data = packed.data
     return Arguments(m.BLOB, data, packed.refs, dependencies, None)
+
+
+class DependencyLost(ObjectLostError):
+    """An argument's segment is gone: the submitter makes the call again when the value is there again."""
 
 
 def decode(runtime: Runtime, payload: Any, fresh: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

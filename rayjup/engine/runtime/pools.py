@@ -25,6 +25,7 @@ class Task:
         "options",
         "parent",
         "pool",
+        "recipe",  # only where the result can be lost, or the call was run before
         "refs",
         "retries",
         "retry_exceptions",
@@ -47,6 +48,7 @@ class Task:
         self.cancelled = False
         self.parent = 0  # the call of this process that submitted it
         self.stream: Stream | None = None  # of a generator call
+        self.recipe: Any
 
 
 class Lease:

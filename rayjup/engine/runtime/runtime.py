@@ -31,7 +31,9 @@ from rayjup.engine.ownership.exports import Exports
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime import forks
 from rayjup.engine.runtime.actor_calls import ActorCalls
+from rayjup.engine.runtime.arguments import DependencyLost
 from rayjup.engine.runtime.groups import GroupCalls
+from rayjup.engine.runtime.lineage import Lineage
 from rayjup.engine.runtime.link import AgentLink
 from rayjup.engine.runtime.reports import Reports
 from rayjup.engine.runtime.tasks import Tasks
@@ -74,6 +76,7 @@ class Runtime:
         self._puts = itertools.count(1)
         self._next_slow_tick = 0.0
         self.exports = Exports(self)
+        self.lineage = Lineage(self)
         self.tasks = Tasks(self)
         self.actors = ActorCalls(self)
         self.groups = GroupCalls(self)
@@ -159,7 +162,7 @@ class Runtime:
         elif kind == m.RETIRED:
             self.tasks.on_retired(peer)
         elif kind == m.FETCH:
-            self.exports.on_fetch(peer, message[1], message[2])
+            self.exports.on_fetch(peer, *message[1:])
         elif kind == m.VALUE:
             self.exports.on_value(message[1], message[2], message[3])
         elif kind == m.BORROW:
@@ -263,6 +266,8 @@ class Runtime:
             if type(data) is bytes:
                 return kind, (data, wires, ()) if wires else data
             return kind, (data[0], wires, data[1])
+        if kind == PENDING or data is None:
+            return m.LOST, None  # it is being made again; the receiver will say that it misses it
         if isinstance(data, Segment):
             data.shared = True
             data = data.descriptor
@@ -279,12 +284,29 @@ class Runtime:
             return unpack(data, buffers, self.exports.adopt_all(wires, fresh))
         if status == m.SHM:
             descriptor, wires = value
-            head, buffers = self.store.buffers(descriptor)
+            try:
+                head, buffers = self.store.buffers(descriptor)
+            except exceptions.ObjectLostError as error:
+                if self.store.has(descriptor):
+                    raise  # it lies on another machine
+                raise DependencyLost.from_text(str(error)) from None
             return unpack(head, buffers, self.exports.adopt_all(wires, fresh))
+        if status == m.LOST:
+            raise DependencyLost.from_text("an argument is being made again")
         raise raised(self.load_error(value))
 
-    def value_of(self, ref: ObjectRef) -> Any:
-        """The Python value of a resolved ref; raises the error it resolved to."""
+    def value_of(
+        self,
+        ref: ObjectRef,
+        deadline: float | None = None,
+        then: Callable[[ObjectRef], object] | None = None,
+        others: Sequence[ObjectRef] = (),
+    ) -> Any:
+        """The Python value of a resolved ref; raises the error it resolved to.
+
+        A value that was lost is made again, and so are those of ``others`` that are lost. That is waited for
+        until ``deadline``, or not at all with ``then``: see :meth:`.lineage.Lineage.read_again`.
+        """
         kind, data = ref._kind, ref._data
         if kind == m.PLAIN:
             return data
@@ -294,13 +316,27 @@ class Runtime:
             return unpack(data[0], data[1], ref._inner or ())
         if kind == m.SHM:
             try:
-                head, buffers = (
-                    self.store.views_of(data) if isinstance(data, Segment) else self.store.buffers(data)
-                )
-            except exceptions.ObjectLostError as error:  # the store knows files, not refs
-                raise exceptions.ObjectLostError.from_text(str(error), ref.hex()) from error
-            return unpack(head, buffers, ref._inner or ())
+                return self.read_segment(ref)
+            except exceptions.ObjectLostError as error:
+                for other in others:
+                    self.lineage.check(other)
+                return self.lineage.read_again(ref, error, deadline, then)
+        if kind == PENDING:  # lost, and being made again, since it was looked at
+            return self.lineage.read_again(ref, exceptions.ObjectLostError(ref.hex(), "", ""), deadline, then)
         raise raised(data)
+
+    def read_segment(self, ref: ObjectRef) -> Any:
+        """The Python value of a ref whose value lies in shared memory."""
+        data, inner = ref._data, ref._inner
+        if data is None:
+            raise exceptions.ObjectLostError(ref.hex(), "", "")
+        try:
+            head, buffers = (
+                self.store.views_of(data) if isinstance(data, Segment) else self.store.buffers(data)
+            )
+        except exceptions.ObjectLostError as error:  # the store knows files, not refs
+            raise exceptions.ObjectLostError.from_text(str(error), ref.hex()) from error
+        return unpack(head, buffers, inner or ())
 
     def pack_error(self, error: BaseException, receiver: Peer | None = None) -> Any:
         """An exception for the wire: bytes, or ``(bytes, refs inside, buffers)``.
@@ -420,17 +456,17 @@ class Runtime:
 
     def get(self, ref: ObjectRef, timeout: float | None = None) -> Any:
         """The value of one ref."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         if ref._kind == PENDING:
             if ref._owner is not None:
                 self.exports.fetch(ref)
-            deadline = None if timeout is None else time.monotonic() + timeout
             if not self._wait_for((ref,), lambda: ref._kind != PENDING, deadline):
                 raise exceptions.GetTimeoutError(
                     f"get timed out: the value of {ref} was not there after {timeout} s."
                 )
         if ref._kind == m.PLAIN:
             return ref._data
-        return self.value_of(ref)
+        return self.value_of(ref, deadline)
 
     def get_many(self, refs: Sequence[ObjectRef], timeout: float | None = None) -> list[Any]:
         """The values of several refs, in order."""
@@ -462,7 +498,7 @@ class Runtime:
         if failed is not None:
             raise raised(failed._data)
         value_of = self.value_of
-        return [r._data if r._kind == m.PLAIN else value_of(r) for r in refs]
+        return [r._data if r._kind == m.PLAIN else value_of(r, deadline, None, refs) for r in refs]
 
     def wait(
         self, refs: list[ObjectRef], num_returns: int, timeout: float | None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from rayjup.base.exceptions import StreamingGeneratorReplayInconsistentError
 from rayjup.engine.lane import messages as m
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 
@@ -22,7 +24,7 @@ DYNAMIC = -2
 class Stream:
     """The submitter's side of one generator call: items come in order, by index."""
 
-    __slots__ = ("finished", "items", "limit", "peer", "seq", "taken", "waiters")
+    __slots__ = ("finished", "items", "limit", "lost", "made", "peer", "seq", "taken", "waiters")
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
@@ -32,11 +34,37 @@ class Stream:
         self.peer: Any = None  # who runs the generator
         self.limit = 0  # the generator waits when so many items are not taken (0: it doesn't)
         self.waiters: list[Any] = []
+        self.made: list[weakref.ref[ObjectRef]] = []  # items that can be lost
+        self.lost: list[ObjectRef] = []  # those that were, while the generator still runs
 
     @property
     def ready(self) -> bool:
         """Whether ``next`` would not wait."""
         return self.taken < len(self.items) or self.finished
+
+
+class Replay(Stream):
+    """A generator call that is made again, for items that were lost.
+
+    Parameters
+    ----------
+    before
+        The call as it was made the last time.
+    wanted
+        Refs of items that are to have their values again.
+    """
+
+    __slots__ = ("wanted",)
+
+    def __init__(self, before: Stream, wanted: list[ObjectRef]) -> None:
+        super().__init__(before.seq)
+        self.limit = before.limit
+        self.made = before.made + [weakref.ref(ref) for ref in wanted]
+        self.wanted = {_index_of(ref): ref for ref in wanted}
+
+
+def _index_of(item: ObjectRef) -> int:
+    return int.from_bytes(item._id[24:], "little") - 2
 
 
 class ObjectRefGenerator:
@@ -175,6 +203,13 @@ class DynamicObjectRefGenerator:
         return self._refs[index]
 
 
+def _fewer(task: Any, ref: ObjectRef) -> StreamingGeneratorReplayInconsistentError:
+    return StreamingGeneratorReplayInconsistentError(
+        f"{task.name}() was run again because item {_index_of(ref)} was lost, and yielded fewer items than "
+        "before. A generator whose items can be made again has to yield the same ones every time."
+    )
+
+
 class Streams:
     """All generator calls that this process has submitted."""
 
@@ -185,9 +220,18 @@ class Streams:
         """An item has come (again, if the call was retried: those known already are passed over)."""
         stream: Stream = task.stream
         stream.peer = peer
+        if type(stream) is Replay:
+            if stream.limit:
+                peer.send((m.CONSUMED, stream.seq, index + 1))
+            again = stream.wanted.pop(index, None)
+            self.runtime.complete_wire(again or ObjectRef(b""), status, value, writer=peer)
+            return
         if index < len(stream.items):
             return
         ref = ObjectRef(task.refs[0]._id[:24] + (index + 2).to_bytes(4, "little"))
+        if status == m.SHM and task.retries:
+            ref._task = task
+            stream.made.append(weakref.ref(ref))
         self.runtime.complete_wire(ref, status, value, writer=peer)
         stream.items.append(ref)
         self._wake(stream)
@@ -195,12 +239,21 @@ class Streams:
     def finish(self, task: Any, error: BaseException | None = None) -> None:
         """The generator has ended; with ``error``, before it could say so itself."""
         stream: Stream = task.stream
-        if error is not None:
+        if type(stream) is Replay:
+            for ref in stream.wanted.values():
+                self.runtime.complete(ref, m.ERROR, error or _fewer(task, ref), None)
+        elif error is not None:
             ref = ObjectRef(self.runtime.new_ref()._id)
             self.runtime.complete(ref, m.ERROR, error, None)
             stream.items.append(ref)
         stream.finished = True
         self._wake(stream)
+        lost, stream.lost = stream.lost, []
+        for ref in lost:
+            if error is not None:
+                self.runtime.complete(ref, m.ERROR, error, None)
+            else:
+                self.runtime.lineage.recover(ref, new=True)
 
     def _wake(self, stream: Stream) -> None:
         waiters, stream.waiters = stream.waiters, []

@@ -25,6 +25,7 @@ from rayjup.engine.runtime.streams import (
     DYNAMIC,
     DynamicObjectRefGenerator,
     ObjectRefGenerator,
+    Replay,
     Stream,
     Streams,
 )
@@ -446,6 +447,9 @@ class Tasks:
         function = task.function
         if micros >= 0:
             function.observe(micros)
+        if status == m.LOST:
+            self.runtime.lineage.on_arguments_lost(task)
+            return
         refs = task.refs or []
         if task.stream is not None and refs:
             self._finish_stream(task, refs[0], status, value)
@@ -460,11 +464,17 @@ class Tasks:
                 self.runtime.complete_wire(ref, m.ERROR, value)
             return
         function.finished += 1
-        task.refs = None
         parts = value if status == m.MANY else [(status, value)]
+        arguments = task.arguments  # what the value holds is known before they go
+        with self.lock:  # other results of the call may be found lost just now
+            refs, task.refs = task.refs or refs, None
+            for ref in refs:
+                ref._task = None
+            if task.retries or hasattr(task, "recipe"):
+                self.runtime.lineage.keep(task, refs, parts)
         for ref, (part_status, part) in zip(refs, parts, strict=True):
-            ref._task = None
             self.runtime.complete_wire(ref, part_status, part, writer=peer)
+        del arguments
 
     def _finish_stream(self, task: Task, ref: ObjectRef, status: int, value: Any) -> None:
         stream = task.stream
@@ -473,10 +483,13 @@ class Tasks:
             self.fail(task, self.runtime.load_error(value))
             return
         task.function.finished += 1
-        task.refs = None
         ref._task = None
+        with self.lock:
+            task.refs = None
+            if stream.made:
+                self.runtime.lineage.keep_items(task, stream)
         self.streams.finish(task)
-        if task.n_returns == DYNAMIC:
+        if task.n_returns == DYNAMIC and type(stream) is not Replay:
             packed = pack(DynamicObjectRefGenerator(stream.items))
             kind, data = self.runtime.store_packed(packed)
             self.runtime.complete(ref, kind, data, packed.refs)
@@ -512,7 +525,8 @@ class Tasks:
         """Resolve a call's refs to ``error``."""
         task.function.failed += 1
         self.log.failed(task, error)
-        refs, task.refs = task.refs or [], None
+        with self.lock:
+            refs, task.refs = task.refs or [], None
         if task.stream is not None:
             self.streams.finish(task, error)
         for ref in refs:
@@ -580,6 +594,7 @@ class Tasks:
                 if task.seq not in unseen:
                     self.log.failed(task, _crashed(task, lease), attempt_only=True)
                     task.retries -= task.retries > 0
+                    task.recipe = None
                 self.dispatch(task)
             else:
                 self.fail(task, _crashed(task, lease))
@@ -696,7 +711,10 @@ class Tasks:
         return out
 
 
-def _crashed(task: Task, lease: Lease) -> exceptions.WorkerCrashedError:
+def _crashed(task: Task, lease: Lease) -> exceptions.RayError:
+    if lease.doomed.startswith(m.OUT_OF_MEMORY):
+        text = lease.doomed[len(m.OUT_OF_MEMORY) :]
+        return exceptions.OutOfMemoryError(f"{task.name}() was ended while it ran: {text}.")
     reason = lease.doomed or "it was killed or crashed"
     return exceptions.WorkerCrashedError(
         f"The worker process that ran {task.name}() died: {reason}. "
