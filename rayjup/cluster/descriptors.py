@@ -47,8 +47,24 @@ class Descriptor:
         return runtime_dir() / f"{self.cluster_id}.json"
 
     def is_alive(self) -> bool:
-        """True while the head process named here runs (a recycled pid does not count)."""
-        return process_start_time(self.head_pid) == self.head_start_time != 0.0
+        """True while the head runs, or the node that starts another one (a recycled pid does not count)."""
+        if process_start_time(self.head_pid) == self.head_start_time != 0.0:
+            return True
+        first = self.extra.get("node_start_time", 0.0)
+        return bool(first and process_start_time(int(self.extra["node_pid"])) == first)
+
+    def note_head(self) -> None:
+        """Write down, for :meth:`head`, that the head named here is that of the cluster."""
+        path = Path(self.session_dir, "head")
+        path.write_text(f"{self.head_pid} {self.head_start_time}", encoding="ascii")
+
+    def head(self) -> tuple[int, float]:
+        """Pid and start time of the head; another one than is named here where that has ended."""
+        try:
+            pid, started = Path(self.session_dir, "head").read_text(encoding="ascii").split()
+        except (FileNotFoundError, ValueError):
+            return self.head_pid, self.head_start_time
+        return int(pid), float(started)
 
     def write(self) -> None:
         """Write the file atomically with mode 0600."""

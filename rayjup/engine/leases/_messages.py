@@ -156,7 +156,7 @@ class NodeMissing:
 
 @dataclass(frozen=True, slots=True)
 class GroupReturned:
-    """A placement group of the scheduler before this one; ``places``: where its bundles lie (None: nowhere)."""
+    """A placement group of the scheduler before this one, and where its bundles lie (None: nowhere)."""
 
     asked: GroupRequested
     places: tuple[Place | None, ...] = ()
