@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
@@ -107,16 +108,19 @@ def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
         return False
     node = (int(descriptor.extra["node_pid"]), float(descriptor.extra["node_start_time"]))
     deadline = time.monotonic() + timeout_s
-    # The head ends the others; where it has just ended itself, its first node does.
-    if not _signal(descriptor.head(), signal.SIGTERM):
-        _signal(node, signal.SIGTERM)
 
     def running() -> list[tuple[int, float]]:
         reap()
         processes = {node, descriptor.head(), (descriptor.head_pid, descriptor.head_start_time)}
         return [p for p in processes if descriptors.process_start_time(p[0]) == p[1] != 0.0]
 
-    while running() and time.monotonic() < deadline:
+    told: set[tuple[int, float]] = set()
+    while (alive := running()) and time.monotonic() < deadline:
+        # The head ends the others; where it has just ended by accident, its first node does.
+        target = descriptor.head() if descriptor.head() in alive else node
+        if target not in told:
+            told.add(target)
+            _signal(target, signal.SIGTERM)
         time.sleep(0.01)
     if running():
         descriptor.remove()
@@ -133,7 +137,19 @@ def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
                 )
             time.sleep(0.01)
         shutil.rmtree(descriptor.session_dir, ignore_errors=True)
+        _remove_stores_of(node[0])
     return True
+
+
+def _remove_stores_of(pid: int) -> None:
+    """Remove the shared memory of a node that was killed."""
+    for owner in Path("/dev/shm").glob(f"rayjup-{os.getuid()}-*/owner"):
+        try:
+            found = int(owner.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            continue  # somebody else removes it
+        if found == pid:
+            shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def _signal(process: tuple[int, float], number: int) -> bool:
