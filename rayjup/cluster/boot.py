@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 from rayjup._version import __version__
 from rayjup.cluster.descriptors import Descriptor, process_start_time, runtime_dir
-from rayjup.cluster.supervisor import Follower, Supervisor
+from rayjup.cluster.supervisor import Follower, Supervisor, start_template
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.zygotes import spawn_zygote
 
@@ -76,18 +76,22 @@ def main() -> None:
     assert zygote is not None
     config["supervisor"] = [os.getpid(), process_start_time(os.getpid())]
     config["created"] = time.time()
+    template = start_template(
+        lambda fd: _run_and_exit(_run_head(config, None, fd, plugins, quiet)), [report_fd, zygote[1].fileno()]
+    )
     ready_read, ready_write = os.pipe()
     head_pid = os.fork()
     if head_pid == 0:
         os.close(ready_read)
         zygote[1].close()
+        template.close()
         _run_and_exit(_run_head(config, report_fd, ready_write, plugins, quiet))
     os.close(report_fd)
     os.close(ready_write)
     if not os.read(ready_read, 1):
         os._exit(1)  # the head has reported why
     os.close(ready_read)
-    _run_and_exit(_run_node(config, Supervisor(config, head_pid), zygote, plugins, quiet))
+    _run_and_exit(_run_node(config, Supervisor(config, head_pid, template), zygote, plugins, quiet))
 
 
 def _run_and_exit(main: Coroutine[Any, Any, None]) -> NoReturn:
@@ -202,7 +206,6 @@ async def _serve(
     """Tell where the cluster is, and wait for its end."""
     if config.get("listed", True):
         descriptor.write()
-    descriptor.note_head()
     if report_fd is not None:
         os.write(report_fd, json.dumps(descriptor.__dict__).encode())
         os.close(report_fd)

@@ -109,9 +109,11 @@ def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
     node = (int(descriptor.extra["node_pid"]), float(descriptor.extra["node_start_time"]))
     deadline = time.monotonic() + timeout_s
 
+    processes = {node, (descriptor.head_pid, descriptor.head_start_time)}
+
     def running() -> list[tuple[int, float]]:
         reap()
-        processes = {node, descriptor.head(), (descriptor.head_pid, descriptor.head_start_time)}
+        processes.add(descriptor.head())  # there may be another one now
         return [p for p in processes if descriptors.process_start_time(p[0]) == p[1] != 0.0]
 
     told: set[tuple[int, float]] = set()

@@ -14,9 +14,10 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from rayjup.cluster.descriptors import process_start_time
+from rayjup.cluster.descriptors import note_head, process_start_time
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,36 @@ _MOST_ENDS = 5  # within
 _ENDS_S = 60.0
 _END_S = 2.0  # its sockets close a moment before it is no process any more
 _START_S = 20.0
+_FORK_S = 2.0
 _WAIT_S = 30.0  # of other nodes
+
+
+def start_template(run_head: Callable[[int], NoReturn], closed: list[int]) -> socket.socket:
+    """Fork a process that waits, with everything imported, to become a head; how it is told to.
+
+    It shares its memory with this process, sleeps, and ends when the socket is closed. For each file
+    descriptor that it is sent it forks a head, which says there that it listens, and answers with a pid.
+    ``closed`` are descriptors that it closes first: others wait for their end.
+    """
+    ours, theirs = socket.socketpair()
+    if os.fork():
+        theirs.close()
+        return ours
+    ours.close()
+    for fd in closed:
+        os.close(fd)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody has to wait for them
+    while True:
+        data, fds, _, _ = socket.recv_fds(theirs, 1, 1)
+        if not data:
+            os._exit(0)
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            theirs.close()
+            run_head(fds[0])
+        os.close(fds[0])
+        theirs.send(str(pid).encode())
 
 
 class Supervisor:
@@ -36,12 +66,16 @@ class Supervisor:
         Of the cluster, as :mod:`rayjup.cluster.boot` got it.
     pid
         Of the first head, a child of this process.
+    template
+        From :func:`start_template`. Should it be gone, heads are started without it.
     """
 
-    def __init__(self, config: dict[str, Any], pid: int) -> None:
+    def __init__(self, config: dict[str, Any], pid: int, template: socket.socket) -> None:
+        self._template = template
+        self._template.settimeout(_FORK_S)
         self._config = config
         self._pid = pid
-        self._started = process_start_time(pid)
+        self._started = note_head(config["session_dir"], pid)
         self._process: subprocess.Popen[bytes] | None = None
         self._ends: list[float] = []
 
@@ -65,7 +99,9 @@ class Supervisor:
             await self._end_old()
 
     async def _start(self) -> bool:
-        read_fd = self._spawn()
+        read_fd = self._fork()
+        if read_fd is None:
+            read_fd = self._spawn()
         loop = asyncio.get_running_loop()
         said = asyncio.Event()
         loop.add_reader(read_fd, said.set)
@@ -78,8 +114,26 @@ class Supervisor:
             loop.remove_reader(read_fd)
             os.close(read_fd)
 
+    def _fork(self) -> int | None:
+        """Have a head forked; the descriptor on which it says that it listens, None if that fails."""
+        read_fd, write_fd = os.pipe()
+        try:
+            socket.send_fds(self._template, [b"f"], [write_fd])
+            answer = self._template.recv(20)
+        except OSError:
+            answer = b""
+        finally:
+            os.close(write_fd)
+        if not answer:
+            os.close(read_fd)
+            return None
+        self._process = None
+        self._pid = int(answer)
+        self._started = note_head(self._config["session_dir"], self._pid)
+        return read_fd
+
     def _spawn(self) -> int:
-        """Start a head; the descriptor on which it says that it listens."""
+        """Start a head without the template; the descriptor on which it says that it listens."""
         read_fd, write_fd = os.pipe()
         try:
             process = self._process = subprocess.Popen(
@@ -91,7 +145,7 @@ class Supervisor:
             )
         finally:
             os.close(write_fd)
-        self._pid, self._started = process.pid, process_start_time(process.pid)
+        self._pid, self._started = process.pid, note_head(self._config["session_dir"], process.pid)
         assert process.stdin is not None
         try:
             with process.stdin as pipe:

@@ -212,13 +212,14 @@ def test_an_actor_that_died_meanwhile(ray):
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
 
-    def back() -> bool:
+    def back(actor=again) -> bool:
         try:
-            return ray.get(again.pid.remote(), timeout=T) != pids[0]
+            return ray.get(actor.pid.remote(), timeout=T) != pids[0]
         except ray.exceptions.ActorUnavailableError:
             return False
 
     poll(back, T)
+    back.__defaults__ = ()
     with pytest.raises(ray.exceptions.ActorDiedError):
         ray.get(never.add.remote(), timeout=T)
     del again, never
