@@ -2,14 +2,16 @@
 
 The process starts the zygote first (it imports on the other core meanwhile) and imports Dask once.
 For a cluster it then forks: the parent becomes the first node, the child the head. All are told
-apart from the terminal and live until the head decides otherwise. A cluster ends with its head,
-and with its first node; whoever is left then removes what lies on the disk and in shared memory.
+apart from the terminal and live until the head decides otherwise. When the head ends by accident, the
+first node starts another one (:mod:`rayjup.cluster.supervisor`), which goes on from the journal. A
+cluster ends with its first node; whoever is left then removes what lies on disk and in shared memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import logging
 import os
@@ -23,6 +25,7 @@ from typing import Any, NoReturn
 
 from rayjup._version import __version__
 from rayjup.cluster.descriptors import Descriptor, process_start_time, runtime_dir
+from rayjup.cluster.supervisor import Follower, Supervisor, start_template
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.zygotes import spawn_zygote
 
@@ -32,8 +35,9 @@ def main() -> None:
     config: dict[str, Any] = json.load(sys.stdin)
     report_fd = int(sys.argv[1])
     session = config["session_dir"]
-    one_node = config.get("role") == "node"
-    if not one_node:
+    role = config.get("role")
+    one_node = role == "node"
+    if role is None:
         os.makedirs(f"{session}/logs", mode=0o700, exist_ok=True)
         os.chmod(session, 0o700)
         config["node_dir"] = session
@@ -46,7 +50,7 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    zygote = spawn_zygote(f"{session}/logs")
+    zygote = spawn_zygote(f"{session}/logs") if role != "head" else None
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Here and not above: the zygote imports on the other core meanwhile.
     import dask
@@ -63,23 +67,31 @@ def main() -> None:
     )
     unix.register()
     gc.freeze()
+    if role == "head":
+        _run_and_exit(_run_head(config, None, report_fd, plugins, quiet))
     if one_node:
         os.mkdir(config["node_dir"], mode=0o700)
         Path(config["node_dir"], "owner").write_text(str(os.getpid()), encoding="utf-8")
-        _run_and_exit(_run_node(config, zygote, plugins, quiet, report_fd))
+        _run_and_exit(_run_node(config, Follower(config), zygote, plugins, quiet, report_fd))
+    assert zygote is not None
+    config["supervisor"] = [os.getpid(), process_start_time(os.getpid())]
+    config["created"] = time.time()
+    template = start_template(
+        lambda fd: _run_and_exit(_run_head(config, None, fd, plugins, quiet)), [report_fd, zygote[1].fileno()]
+    )
     ready_read, ready_write = os.pipe()
     head_pid = os.fork()
     if head_pid == 0:
         os.close(ready_read)
         zygote[1].close()
+        template.close()
         _run_and_exit(_run_head(config, report_fd, ready_write, plugins, quiet))
     os.close(report_fd)
     os.close(ready_write)
     if not os.read(ready_read, 1):
         os._exit(1)  # the head has reported why
     os.close(ready_read)
-    config["head"] = [head_pid, process_start_time(head_pid)]
-    _run_and_exit(_run_node(config, zygote, plugins, quiet))
+    _run_and_exit(_run_node(config, Supervisor(config, head_pid, template), zygote, plugins, quiet))
 
 
 def _run_and_exit(main: Coroutine[Any, Any, None]) -> NoReturn:
@@ -95,14 +107,18 @@ def _run_and_exit(main: Coroutine[Any, Any, None]) -> NoReturn:
         os._exit(code)
 
 
-async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugins: Any, quiet: Any) -> None:
+async def _run_head(
+    config: dict[str, Any], report_fd: int | None, ready_fd: int, plugins: Any, quiet: Any
+) -> None:
     session = config["session_dir"]
+    Path(session, "head.sock").unlink(missing_ok=True)  # noqa: ASYNC240 - of a head that was killed
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     plugin = plugins.HeadPlugin(
-        {key: config[key] for key in ("cluster_id", "name", "started_by", "linger_s", "session_dir")}
+        {key: config[key] for key in ("cluster_id", "name", "started_by", "linger_s", "session_dir")},
+        f"{session}/journal.db",
     )
     scheduler = quiet.QuietScheduler(
         host=f"unix://{session}/head.sock", protocol="unix", dashboard=False, idle_timeout=None
@@ -113,8 +129,14 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
         head = plugin.head
         os.write(ready_fd, b"1")
         os.close(ready_fd)
-        await asyncio.wait_for(plugin.wait_for_node(), config.get("timeout_s", 30.0))
-        node = next(iter(head.nodes.values()))
+        pid, started = config["supervisor"]
+        watch = asyncio.ensure_future(_end_with(pid, started, stop))
+        if not await _first_node(plugin, stop, config.get("timeout_s", 30.0)):
+            watch.cancel()
+            await _end_all(head)
+            shutil.rmtree(session, ignore_errors=True)
+            return
+        node = next(n for n in head.nodes.values() if n.info["is_head"])
         descriptor = Descriptor(
             cluster_id=config["cluster_id"],
             name=config["name"],
@@ -123,20 +145,36 @@ async def _run_head(config: dict[str, Any], report_fd: int, ready_fd: int, plugi
             agent_socket=node.info["agent_path"],
             head_pid=os.getpid(),
             head_start_time=process_start_time(os.getpid()),
-            created=time.time(),
+            created=config["created"],
             started_by=config["started_by"],
             linger_s=config["linger_s"],
             python=".".join(map(str, sys.version_info[:3])),
             rayjup=__version__,
-            extra={"node_pid": node.info["pid"]},
+            extra=dict(zip(("node_pid", "node_start_time"), config["supervisor"], strict=True)),
         )
         try:
             await _serve(head, descriptor, config, report_fd, stop)
         finally:
             # Also when the descriptor cannot be written: nodes tidy up only if they are told to end.
-            head.shutdown_nodes()
-            await _end_processes([n.info for n in head.nodes.values()] + head.dead_nodes)
+            watch.cancel()
+            await _end_all(head)
     shutil.rmtree(session, ignore_errors=True)
+
+
+async def _first_node(plugin: Any, stop: asyncio.Event, timeout_s: float) -> bool:
+    """Wait for the node that started us; False when it does not come, or has ended."""
+    waiting = [asyncio.ensure_future(c) for c in (plugin.wait_for_node(), stop.wait())]
+    await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    return waiting[0].done() and not stop.is_set()
+
+
+async def _end_all(head: Any) -> None:
+    """End all nodes, also those that have not come back."""
+    head.shutdown_nodes()
+    away = list(head.recovery.expected.values())
+    await _end_processes([n.info for n in head.nodes.values()] + away + head.dead_nodes)
 
 
 async def _end_processes(infos: list[dict[str, Any]], timeout_s: float = 5.0) -> None:
@@ -163,13 +201,14 @@ def _remove_files_of(info: dict[str, Any]) -> None:
 
 
 async def _serve(
-    head: Any, descriptor: Descriptor, config: dict[str, Any], report_fd: int, stop: asyncio.Event
+    head: Any, descriptor: Descriptor, config: dict[str, Any], report_fd: int | None, stop: asyncio.Event
 ) -> None:
     """Tell where the cluster is, and wait for its end."""
     if config.get("listed", True):
         descriptor.write()
-    os.write(report_fd, json.dumps(descriptor.__dict__).encode())
-    os.close(report_fd)
+    if report_fd is not None:
+        os.write(report_fd, json.dumps(descriptor.__dict__).encode())
+        os.close(report_fd)
     tidying: set[asyncio.Task[None]] = set()
 
     def node_left(info: dict[str, Any]) -> None:
@@ -182,21 +221,31 @@ async def _serve(
 
     head.on_node_left = node_left
     _end_when_unused(head, config["linger_s"], stop)
-    watch = asyncio.ensure_future(_end_with_owner(config.get("owner_pid"), stop))
+    watches = [asyncio.ensure_future(_give_up_dead(head))]
+    if config.get("owner_pid") is not None:
+        owner = config["owner_pid"]
+        watches.append(asyncio.ensure_future(_end_with(owner, process_start_time(owner), stop)))
     try:
         await stop.wait()
     finally:
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
         descriptor.remove()
 
 
-async def _end_with_owner(pid: int | None, stop: asyncio.Event) -> None:
-    """Stop when the process that owns the cluster is gone."""
-    if pid is None:
-        return
-    started = process_start_time(pid)
+async def _end_with(pid: int, started: float, stop: asyncio.Event) -> None:
+    """Stop when a process is gone: that which owns the cluster, or the first node."""
     await _poll(lambda: not process_start_time(pid) == started != 0.0, every_s=0.25)
     stop.set()
+
+
+async def _give_up_dead(head: Any) -> None:
+    """After a head was lost: do not wait for nodes of this machine that have ended meanwhile."""
+    while head.recovery.active:
+        for node_id, info in list(head.recovery.expected.items()):
+            if info["host_id"] == host_id() and process_start_time(info["pid"]) == 0.0:
+                head.recovery.give_up(node_id)
+        await asyncio.sleep(0.1)
 
 
 async def _poll(
@@ -232,7 +281,12 @@ def _end_when_unused(head: Any, linger_s: float | None, stop: asyncio.Event) -> 
 
 
 async def _run_node(
-    config: dict[str, Any], zygote: Any, plugins: Any, quiet: Any, report_fd: int | None = None
+    config: dict[str, Any],
+    heads: Supervisor | Follower,
+    zygote: Any,
+    plugins: Any,
+    quiet: Any,
+    report_fd: int | None = None,
 ) -> None:
     session = config["session_dir"]
     node_dir = config["node_dir"]
@@ -249,38 +303,76 @@ async def _run_node(
         is_head=first,
         zygote=zygote,
         extra={"name": name, "labels": config.get("labels") or {}, "node_dir": node_dir},
+        survives=True,
     )
+    lives = itertools.count()
     try:
-        worker = quiet.QuietWorker(
-            f"unix://{session}/head.sock",
-            host=f"unix://{node_dir}/node.sock",
-            protocol="unix",
-            name=os.path.basename(node_dir),
-            nthreads=1,
-            memory_limit=0,
-            dashboard=False,
-            plugins=(plugin,),
-            local_directory=node_dir,
-            death_timeout=10,
-        )
-        async with worker:
-            plugin.agent.on_shutdown = stop.set
-            if plugin.agent.told_to_end:
-                stop.set()  # before anybody listened
-            waiting = [asyncio.ensure_future(c) for c in (worker.finished(), stop.wait())]
-            if report_fd is not None:
-                joined = asyncio.ensure_future(plugin.agent.joined.wait())
-                await asyncio.wait([*waiting, joined], return_when=asyncio.FIRST_COMPLETED)
-                if joined.done():
-                    _report_node(plugin.agent, report_fd)
-                os.close(report_fd)
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await _until_head_ends(config, plugin, stop, quiet, next(lives), report_fd)
+        while not stop.is_set() and await _next_head(heads, stop):
+            try:
+                await _until_head_ends(config, plugin, stop, quiet, next(lives))
+            except (OSError, RuntimeError, asyncio.TimeoutError):  # it has ended, too
+                logging.getLogger(__name__).warning("the new head could not be joined", exc_info=True)
     finally:
+        if hasattr(plugin, "agent"):
+            await plugin.agent.close()
         if not first:
             shutil.rmtree(node_dir, ignore_errors=True)
         told = hasattr(plugin, "agent") and plugin.agent.told_to_end
-        if not told and await _head_is_gone(config["head"], 0.0 if stop.is_set() else 2.0):
+        if not told and await _head_is_gone(heads.head, 0.0 if stop.is_set() else 2.0):
             _remove_if_last(session, config["cluster_id"])
+
+
+async def _next_head(heads: Supervisor | Follower, stop: asyncio.Event) -> bool:
+    """Wait for another head; False when there will be none, or the node is to end."""
+    coming = asyncio.ensure_future(heads.again())
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((coming, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if stop.is_set():
+        coming.cancel()
+        heads.end()
+        return False
+    return coming.result()
+
+
+async def _until_head_ends(
+    config: dict[str, Any],
+    plugin: Any,
+    stop: asyncio.Event,
+    quiet: Any,
+    life: int,
+    report_fd: int | None = None,
+) -> None:
+    """Be a worker of the head there is, until that ends or the node is to end."""
+    node_dir = config["node_dir"]
+    worker = quiet.QuietWorker(
+        f"unix://{config['session_dir']}/head.sock",
+        host=f"unix://{node_dir}/node-{life}.sock",
+        protocol="unix",
+        name=os.path.basename(node_dir),
+        nthreads=1,
+        memory_limit=0,
+        dashboard=False,
+        plugins=(plugin,),
+        local_directory=node_dir,
+        death_timeout=10,
+    )
+    async with worker:
+        plugin.agent.on_shutdown = stop.set
+        if plugin.agent.told_to_end:
+            stop.set()  # before anybody listened
+        ends = (worker.finished(), plugin.head_ended.wait(), stop.wait())
+        waiting = [asyncio.ensure_future(c) for c in ends]
+        if report_fd is not None:
+            joined = asyncio.ensure_future(plugin.agent.joined.wait())
+            await asyncio.wait([*waiting, joined], return_when=asyncio.FIRST_COMPLETED)
+            if joined.done():
+                _report_node(plugin.agent, report_fd)
+            os.close(report_fd)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
 
 
 def _resources(config: dict[str, Any], plugins: Any) -> dict[str, float]:

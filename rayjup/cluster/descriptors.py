@@ -47,8 +47,15 @@ class Descriptor:
         return runtime_dir() / f"{self.cluster_id}.json"
 
     def is_alive(self) -> bool:
-        """True while the head process named here runs (a recycled pid does not count)."""
-        return process_start_time(self.head_pid) == self.head_start_time != 0.0
+        """True while the head runs, or the node that starts another one (a recycled pid does not count)."""
+        if process_start_time(self.head_pid) == self.head_start_time != 0.0:
+            return True
+        first = self.extra.get("node_start_time", 0.0)
+        return bool(first and process_start_time(int(self.extra["node_pid"])) == first)
+
+    def head(self) -> tuple[int, float]:
+        """Pid and start time of the head; another one than is named here where that has ended."""
+        return read_head(self.session_dir) or (self.head_pid, self.head_start_time)
 
     def write(self) -> None:
         """Write the file atomically with mode 0600."""
@@ -61,6 +68,25 @@ class Descriptor:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+def note_head(session_dir: str, pid: int) -> float:
+    """Write down which process is the head of a cluster; its start time."""
+    started = process_start_time(pid)
+    path = Path(session_dir, "head")
+    new = path.with_suffix(".new")
+    new.write_text(f"{pid} {started}", encoding="ascii")
+    os.replace(new, path)
+    return started
+
+
+def read_head(session_dir: str) -> tuple[int, float] | None:
+    """Pid and start time of the head of a cluster, as far as they are written down."""
+    try:
+        pid, started = Path(session_dir, "head").read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return None
+    return int(pid), float(started)
 
 
 def runtime_dir() -> Path:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
@@ -20,6 +21,8 @@ from rayjup.cluster.launch import launch, reap
 from rayjup.cluster.nodes import NodeInfo, add_node, remove_node
 
 __all__ = ["NodeInfo", "add_node", "reap", "remove_node", "start", "stop", "stop_all"]
+
+_KILLED_S = 5.0  # longest wait for the end of a process that was killed
 
 
 def start(
@@ -103,26 +106,63 @@ def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
     if descriptor.started_by == "dask":  # somebody else's Dask cluster, that drivers of ours joined
         descriptor.remove()
         return False
-    node_pid = int(descriptor.extra.get("node_pid", 0))
-    node_started = descriptors.process_start_time(node_pid) if node_pid else 0.0
-    os.kill(descriptor.head_pid, signal.SIGTERM)
+    node = (int(descriptor.extra["node_pid"]), float(descriptor.extra["node_start_time"]))
     deadline = time.monotonic() + timeout_s
 
-    def running() -> bool:
-        reap()
-        node_runs = node_pid and descriptors.process_start_time(node_pid) == node_started != 0.0
-        return descriptor.is_alive() or bool(node_runs)
+    processes = {node, (descriptor.head_pid, descriptor.head_start_time)}
 
-    while running() and time.monotonic() < deadline:
+    def running() -> list[tuple[int, float]]:
+        reap()
+        processes.add(descriptor.head())  # there may be another one now
+        return [p for p in processes if descriptors.process_start_time(p[0]) == p[1] != 0.0]
+
+    told: set[tuple[int, float]] = set()
+    while (alive := running()) and time.monotonic() < deadline:
+        # The head ends the others; where it has just ended by accident, its first node does.
+        target = descriptor.head() if descriptor.head() in alive else node
+        if target not in told:
+            told.add(target)
+            _signal(target, signal.SIGTERM)
         time.sleep(0.01)
     if running():
-        for pid, started in ((descriptor.head_pid, descriptor.head_start_time), (node_pid, node_started)):
-            if pid and descriptors.process_start_time(pid) == started != 0.0:
-                os.kill(pid, signal.SIGKILL)
         descriptor.remove()
-        while running():
-            time.sleep(0.01)  # killed: it takes a moment, not for ever
+        deadline = time.monotonic() + _KILLED_S
+        _signal(node, signal.SIGKILL)  # first: it would start another head
+        while left := running():
+            for process in left:
+                _signal(process, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise RaySystemError(
+                    f"processes of the cluster {descriptor.name} do not end although they were killed: "
+                    f"{', '.join(str(pid) for pid, _ in left)}. They hang in the kernel, as on a file system "
+                    "that does not answer; look at them with 'ps -o pid,stat,wchan'."
+                )
+            time.sleep(0.01)
         shutil.rmtree(descriptor.session_dir, ignore_errors=True)
+        _remove_stores_of(node[0])
+    return True
+
+
+def _remove_stores_of(pid: int) -> None:
+    """Remove the shared memory of a node that was killed."""
+    for owner in Path("/dev/shm").glob(f"rayjup-{os.getuid()}-*/owner"):
+        try:
+            found = int(owner.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            continue  # somebody else removes it
+        if found == pid:
+            shutil.rmtree(owner.parent, ignore_errors=True)
+
+
+def _signal(process: tuple[int, float], number: int) -> bool:
+    """Send a signal to a process, given its pid and start time; False when it is gone."""
+    pid, started = process
+    if not descriptors.process_start_time(pid) == started != 0.0:
+        return False
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
     return True
 
 

@@ -323,15 +323,17 @@ def test_a_zygote_that_is_still_starting(ray):
     poll(lambda: ray.available_resources().get("CPU") == 2)
 
 
-@pytest.mark.parametrize("victim", ["node", "head"])
-def test_the_node_or_the_head(ray, tmp_path, victim):
+@pytest.mark.parametrize("with_head", [False, True])
+def test_the_node_and_the_head(ray, tmp_path, with_head):
     from rayjup.core import session
 
     ref, _ = sleeper(ray, tmp_path)
     stored = ray.put(np.ones(500_000))
     actor = counter_class(ray).remote()
     assert ray.get(actor.add.remote(), timeout=T) == 1
-    kill(clusters.node_pid() if victim == "node" else session.current().cluster.head_pid)
+    if with_head:  # alone it would be started again
+        os.kill(session.current().cluster.head_pid, signal.SIGKILL)
+    kill(clusters.node_pid())
     with pytest.raises(ray.exceptions.RayError) as caught:
         ray.get(ref, timeout=T)
     assert "connection to the cluster was lost" in str(caught.value) and "rayjup.init()" in str(caught.value)

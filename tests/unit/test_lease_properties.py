@@ -20,6 +20,8 @@ from rayjup.engine.leases import (
     GroupPlaced,
     GroupRemoved,
     GroupRequested,
+    GroupReturned,
+    Held,
     Infeasible,
     Labels,
     LeaseScheduler,
@@ -27,6 +29,8 @@ from rayjup.engine.leases import (
     NodeDraining,
     NodeJoined,
     NodeLeft,
+    NodeMissing,
+    NodeReturned,
     NodeSupply,
     Reclaim,
     Released,
@@ -237,6 +241,7 @@ class Cluster(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 3), limit=st.sampled_from([2, 1000]), first=st.lists(totals, max_size=4))
     def start(self, seed: int, limit: int, first: list[dict[str, float]]) -> None:
         self.scheduler = LeaseScheduler(seed=seed, overtake_limit=limit)
+        self.lives = 0
         self.model = Model()
         self.numbers = iter(range(1, 1_000_000))
         for i, total in enumerate(first):
@@ -387,6 +392,38 @@ class Cluster(RuleBasedStateMachine):
         self.model.apply(revokes)
         del self.model.groups[group_id]
         self.model.apply([one for one in out if not isinstance(one, Revoke)])
+
+    @precondition(lambda self: self.model.nodes)
+    @rule(data=st.data())
+    def head_restarts(self, data: st.DataObject) -> None:
+        """Another scheduler takes over: groups are told first, nodes and requests come in any order."""
+        model, before = self.model, self.scheduler
+        self.lives += 1
+        self.scheduler = LeaseScheduler(overtake_limit=2, first=self.lives << 40)
+        away = set(data.draw(st.lists(st.sampled_from(sorted(model.nodes)), max_size=1)))
+        model.leases = {i: lease for i, lease in model.leases.items() if lease.grant.node_id not in away}
+        nodes = {node_id: model.nodes.pop(node_id) for node_id in sorted(model.nodes)}
+        for node in nodes.values():
+            node.draining = False
+        for group_id, group in model.groups.items():
+            asked = GroupRequested(group_id, group.client, group.bundles, group.strategy, group.detached)
+            self.handle(GroupReturned(asked, tuple(before.places(group_id))))
+        events = [*nodes, *(request_id for request_id, request in model.requests.items() if request.open)]
+        for name in data.draw(st.permutations(events)):
+            if name in away:
+                self.handle(NodeMissing(name))
+            elif name in nodes:
+                model.nodes[name] = nodes[name]
+                held = tuple(
+                    Held(i, lease.grant.client, lease.grant.shape, lease.grant.gpu_ids, lease.blocked)
+                    for i, lease in model.leases.items()
+                    if lease.grant.node_id == name
+                )
+                self.handle(NodeReturned(name, nodes[name].total, nodes[name].labels, held))
+            else:
+                request = model.requests[name]
+                near = next(iter(nodes))
+                self.handle(Requested(name, request.client, near, request.shape, request.open))
 
     @invariant()
     def books_agree(self) -> None:

@@ -22,11 +22,20 @@ Message = tuple[Any, ...]
 
 
 class Stream:
-    """Messages both ways over a comm, until it ends."""
+    """Messages both ways over a comm, until it ends.
 
-    def __init__(self, comm: Comm, on_message: Callable[[Message], None]) -> None:
+    ``before_write`` is called before messages leave: what they tell of is then written down.
+    """
+
+    def __init__(
+        self,
+        comm: Comm,
+        on_message: Callable[[Message], None],
+        before_write: Callable[[], None] = lambda: None,
+    ) -> None:
         self.comm = comm
         self.on_message = on_message
+        self.before_write = before_write
         self._outbox: list[Message] = []
         self._wake = asyncio.Event()
 
@@ -59,6 +68,7 @@ class Stream:
             self._wake.clear()
             messages, self._outbox = self._outbox, []
             if messages:
+                self.before_write()
                 try:
                     await self.comm.write(pickle.dumps(messages, 5))
                 except CommClosedError:

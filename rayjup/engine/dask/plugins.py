@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pickle
 import secrets
 import shutil
 import sys
@@ -24,6 +25,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 from rayjup.base.paths import session_root
 from rayjup.engine.dask import attach
 from rayjup.engine.head.head import Head
+from rayjup.engine.head.journal import Journal
 from rayjup.engine.node.agent import NodeAgent, host_id
 from rayjup.engine.node.samples import Sampler
 
@@ -36,12 +38,15 @@ class HeadPlugin(SchedulerPlugin):
     name = "rayjup-head"
     idempotent = True
 
-    def __init__(self, cluster: dict[str, Any]) -> None:
+    def __init__(self, cluster: dict[str, Any], journal: str | None = None) -> None:
         self.cluster = cluster
+        self.journal = journal  # a path, where somebody starts another head when this one ends
         self.head: Head
 
     async def start(self, scheduler: Scheduler) -> None:
-        self.head = Head({**self.cluster, "address": scheduler.address, "status": "running"})
+        journal = Journal(self.journal) if self.journal is not None else None
+        self._before_write = journal.flush if journal is not None else lambda: None
+        self.head = Head({**self.cluster, "address": scheduler.address, "status": "running"}, journal)
         self._first_node: asyncio.Event = asyncio.Event()
         scheduler.handlers[attach.OP] = self.attach
         scheduler.handlers["rayjup_info"] = self.info
@@ -62,10 +67,17 @@ class HeadPlugin(SchedulerPlugin):
         """An agent's lasting connection; returns when it ends."""
         node_id = info["node_id"]
         head = self.head
-        stream = attach.Stream(comm, lambda message: head.on_message(node_id, message))
-        head.node_joined(info, stream.send)
-        stream.send(("joined",))
-        self._first_node.set()
+        stream = attach.Stream(comm, lambda message: head.on_message(node_id, message), self._before_write)
+        report = info.pop("report", None)
+        if report is None:
+            head.node_joined(info, stream.send)
+            stream.send(("joined",))
+        elif head.recovery.node_returned(info, pickle.loads(report), stream.send):
+            stream.send(("joined",))
+        else:
+            stream.send(("shutdown",))  # others do its work by now
+        if info.get("is_head"):
+            self._first_node.set()
         try:
             await stream.run()
         finally:
@@ -73,7 +85,7 @@ class HeadPlugin(SchedulerPlugin):
         return "dont-reply"
 
     async def wait_for_node(self) -> None:
-        """Until the first node is ready."""
+        """Until the first node of a local cluster is ready."""
         await self._first_node.wait()
 
 
@@ -90,6 +102,7 @@ class NodePlugin(WorkerPlugin):
         is_head: bool = False,
         zygote: Any = None,
         extra: dict[str, Any] | None = None,
+        survives: bool = False,
     ) -> None:
         self.cluster_id = cluster_id
         self.session_dir = session_dir
@@ -97,9 +110,18 @@ class NodePlugin(WorkerPlugin):
         self.is_head = is_head
         self._zygote = zygote
         self.extra = extra or {}  # more for the head to know: name, labels, node_dir
+        # Whoever made this plugin gives it to another worker when the head is lost, and closes the agent.
+        self.survives = survives
+        self.head_ended: asyncio.Event
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
+        self.head_ended = asyncio.Event()
+        if not hasattr(self, "agent"):
+            await self._start_agent(worker)
+        await self._attach(worker)
+
+    async def _start_agent(self, worker: Worker) -> None:
         session_dir = self.session_dir or f"{session_root()}/{self.cluster_id}"
         resources = self.resources if self.resources is not None else resources_of(worker)
         node_id = secrets.token_hex(28)
@@ -108,7 +130,6 @@ class NodePlugin(WorkerPlugin):
             session_dir,
             resources,
             str(self.extra.get("name", worker.name)),
-            lambda message: None,
         )
         agent.labels |= self.extra.get("labels", {})
         agent.prepare()
@@ -117,10 +138,15 @@ class NodePlugin(WorkerPlugin):
         else:
             agent.executors.start_zygote()
         await agent.start()
+
+    async def _attach(self, worker: Worker) -> None:
+        agent = self.agent
         comm = await connect(worker.scheduler.address, **worker.connection_args)
         stream = attach.Stream(comm, agent.on_head_message)
-        agent.to_head = stream.send
         info = {**agent.info(), **self.extra, "is_head": self.is_head, "worker": worker.address}
+        if agent.joined.is_set():
+            info["report"] = pickle.dumps(agent.to_head.report(), 5)
+        agent.to_head.send = stream.send  # at once: what happens from now on is not in the report
         await comm.write({"op": attach.OP, "reply": False, "info": info})
         self._task = asyncio.ensure_future(self._serve(stream, agent))
 
@@ -129,12 +155,16 @@ class NodePlugin(WorkerPlugin):
             await stream.run()
         except CommClosedError:
             pass
-        agent.head_lost()
+        agent.to_head.lost()
+        self.head_ended.set()
+        if not self.survives:
+            agent.head_lost()
 
     async def teardown(self, worker: Worker) -> None:
         if hasattr(self, "_task"):
             self._task.cancel()
-        if hasattr(self, "agent"):
+            self.agent.to_head.lost()
+        if hasattr(self, "agent") and not self.survives:
             await self.agent.close()
             if self.session_dir is None:
                 _remove_if_last(self.agent.session_dir)

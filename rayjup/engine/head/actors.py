@@ -6,6 +6,7 @@ States are Ray's: PENDING_CREATION, ALIVE, RESTARTING, DEAD.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +65,16 @@ class ActorDirectory:
     def __init__(self) -> None:
         self.by_id: dict[bytes, Actor] = {}
         self.names: dict[tuple[str, str], bytes] = {}
+        self.forgotten: Callable[[bytes], None] = lambda actor_id: None
         self._dead: list[bytes] = []
+
+    def restore(self, actor: Actor) -> None:
+        """Enter an actor as a journal has it."""
+        self.by_id[actor.id] = actor
+        if actor.state == DEAD:
+            self._dead.append(actor.id)
+        elif actor.name:
+            self.names[(actor.spec.get("namespace") or "", actor.name)] = actor.id
 
     def add(self, actor: Actor) -> str | None:
         """Enter a new actor; the reason why it can't be, if so."""
@@ -123,7 +133,9 @@ class ActorDirectory:
         actor.payload = b""
         self._dead.append(actor.id)
         if len(self._dead) > _KEPT_DEAD:
-            self.by_id.pop(self._dead.pop(0), None)
+            oldest = self._dead.pop(0)
+            self.by_id.pop(oldest, None)
+            self.forgotten(oldest)
 
     def of_job(self, job_id: bytes) -> list[Actor]:
         """Living actors of a job."""

@@ -170,21 +170,29 @@ class Groups:
         creator = self.head.clients.get(client)
         if creator is None:
             return  # it is gone, and its job with it
+        known = self.table.by_id.get(group_id)
+        if known is not None:  # said again, because a head has ended in between
+            self.on_watch("", client, group_id)
+            return
         group = Group(group_id, spec, creator.job_id)
         problem = self.table.add(group)
         if problem is not None:
             raise RaySystemError(problem)
         group.watchers.add(client)
-        self._schedule(
-            ls.GroupRequested(
-                group_id,
-                _OWNER,
-                spec["bundles"],
-                spec["strategy"],
-                True,
-                tuple(tuple(sorted(labels.items())) for labels in spec.get("labels") or ()),
-                spec.get("preferred_node") or None,
-            )
+        self._schedule(self.asked_of(group))
+        self.head.saved.group(group)
+
+    def asked_of(self, group: Group) -> ls.GroupRequested:
+        """What the scheduler is asked for a group."""
+        spec = group.spec
+        return ls.GroupRequested(
+            group.id,
+            _OWNER,
+            spec["bundles"],
+            spec["strategy"],
+            True,
+            tuple(tuple(sorted(labels.items())) for labels in spec.get("labels") or ()),
+            spec.get("preferred_node") or None,
         )
 
     def named(self, client: str, namespace: str, name: str) -> dict[str, Any]:
@@ -298,5 +306,6 @@ class Groups:
         group.watchers.clear()
 
     def _publish(self, group: Group) -> None:
+        self.head.saved.group(group)
         for watcher in group.watchers:
             self.head.to_client(watcher, ("group", group.id, group.state))

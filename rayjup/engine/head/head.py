@@ -20,8 +20,11 @@ from rayjup.engine.head import actors as ad
 from rayjup.engine.head import views
 from rayjup.engine.head.environments import Environments
 from rayjup.engine.head.groups import Groups
+from rayjup.engine.head.journal import Journal
 from rayjup.engine.head.late import Late
+from rayjup.engine.head.recovery import Recovery
 from rayjup.engine.head.reports import HeadReports
+from rayjup.engine.head.saved import Saved
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +67,17 @@ class Lease:
 
 
 class Head:
-    """The one place that knows the whole cluster."""
+    """The one place that knows the whole cluster.
 
-    def __init__(self, cluster: dict[str, Any]) -> None:
+    Parameters
+    ----------
+    cluster
+        ``cluster_id``, ``name``, ``address``, ``started_by`` and more, for displays.
+    journal
+        Where the tables are written down; one that another head has used is taken over from.
+    """
+
+    def __init__(self, cluster: dict[str, Any], journal: Journal | None = None) -> None:
         self.cluster = cluster  # cluster_id, name, address, started_by, …
         self.started = time.time()
         self.nodes: dict[str, Node] = {}
@@ -76,7 +87,10 @@ class Head:
         self.leases: dict[str, Lease] = {}
         self.actors = ad.ActorDirectory()
         self.kv: dict[tuple[str, bytes], bytes] = {}
-        self.scheduler = ls.LeaseScheduler()
+        self.saved = Saved(self, journal)
+        self.actors.forgotten = self.saved.actor_forgotten
+        # Ids of leases are never used again: some of the head before this one may be out.
+        self.scheduler = ls.LeaseScheduler(first=journal.life << 40 if journal is not None else 0)
         self.on_driver_change: Callable[[int], None] = lambda drivers: None
         self.on_node_left: Callable[[dict[str, Any]], None] = lambda info: None
         self._outstanding: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
@@ -87,8 +101,9 @@ class Head:
         self._numbers = itertools.count(1)
         self._job_numbers = itertools.count(1)
         self.late = Late()
-        self.groups = Groups(self, self._schedule)
+        self.groups = Groups(self, self.schedule)
         self.environments: Environments = Environments(self)
+        self._on_actor_watch = self.on_actor_watch
         self._on_environments = self.environments.on_rows
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
@@ -107,7 +122,7 @@ class Head:
             "snapshot": lambda client: views.snapshot(self),
             "kv_put": self._kv_put,
             "kv_get": lambda client, space, key: self.kv.get((space, key)),
-            "kv_del": lambda client, space, key: self.kv.pop((space, key), None) is not None,
+            "kv_del": self._kv_del,
             "kv_keys": lambda client, space, prefix: [
                 k for s, k in self.kv if s == space and k.startswith(prefix)
             ],
@@ -115,6 +130,11 @@ class Head:
             **self.reports.ops,
             **self.environments.ops,
         }
+        self.recovery = Recovery(self)
+        if journal is not None and journal.life:
+            self.recovery.begin()
+            last = max((int.from_bytes(job_id, "big") for job_id in self.jobs), default=0)
+            self._job_numbers = itertools.count(last + 1)
 
     # -- nodes
 
@@ -122,25 +142,37 @@ class Head:
         """A node's agent has attached and is ready."""
         node_id = info["node_id"]
         info["joined_at"] = time.time()
-        self.nodes[node_id] = Node(node_id, info, send)
+        self.enter_node(info, send)
         labels = {"ray.io/node-id": node_id, **info.get("labels", {})}
-        self._schedule(ls.NodeJoined(node_id, info["resources"], labels))
+        self.schedule(ls.NodeJoined(node_id, info["resources"], labels))
         self.reports.event("INFO", "GCS", f"node {info['name']} has joined", node_id=node_id)
+
+    def enter_node(self, info: dict[str, Any], send: Callable[[Message], None]) -> Node:
+        """Write down a node."""
+        node = self.nodes[info["node_id"]] = Node(info["node_id"], info, send)
+        self.saved.node(node.node_id, info)
+        return node
+
+    def enter_dead_node(self, info: dict[str, Any]) -> None:
+        """Write down that a node is gone."""
+        node_id = info["node_id"]
+        info["left_at"] = time.time()
+        self.dead_nodes.append(info)
+        self.saved.node(node_id, None)
+        self.reports.node_left(node_id)
+        self.environments.node_left(node_id)
+        self.reports.event("WARNING", "GCS", f"node {info['name']} has left", node_id=node_id)
 
     def node_left(self, node_id: str) -> None:
         """A node is gone, with its processes."""
         node = self.nodes.pop(node_id, None)
         if node is None:
             return
-        node.info["left_at"] = time.time()
-        self.dead_nodes.append(node.info)
-        self.reports.node_left(node_id)
-        self.environments.node_left(node_id)
-        self.reports.event("WARNING", "GCS", f"node {node.info['name']} has left", node_id=node_id)
-        self._schedule(ls.NodeLeft(node_id))
+        self.enter_dead_node(node.info)
+        self.schedule(ls.NodeLeft(node_id))
         for actor in list(self.actors.by_id.values()):
             if actor.node_id == node_id and actor.lease_id is not None and actor.state != ad.DEAD:
-                self._actor_process_ended(actor, "its node is gone")
+                self.actor_process_ended(actor, "its node is gone")
         for client in [c for c in self.clients.values() if c.node_id == node_id]:
             self._client_gone(client.client)
         self.on_node_left(node.info)
@@ -168,19 +200,31 @@ class Head:
     # -- processes and jobs
 
     def _on_driver(self, node_id: str, client: str, pid: int, config: dict[str, Any] | None) -> None:
-        number = next(self._job_numbers)
-        job_id = number.to_bytes(4, "big")
-        times = {"started": time.time(), "pid": pid, "node_id": node_id}
-        job = {**(config or {}), "client": client, **times}
-        self.jobs[job_id] = job
-        self.reports.event("INFO", "JOBS", f"job {job_id.hex()} has begun", job_id=job_id.hex(), pid=pid)
-        self.clients[client] = Client(client, node_id, "driver", pid, job_id)
+        theirs = [
+            job_id for job_id, job in self.jobs.items() if job["client"] == client and "ended" not in job
+        ]
+        if theirs:  # the head before this one has begun it, and its welcome was lost
+            job_id = theirs[0]
+        else:
+            job_id = next(self._job_numbers).to_bytes(4, "big")
+            times = {"started": time.time(), "pid": pid, "node_id": node_id}
+            self.jobs[job_id] = {**(config or {}), "client": client, **times}
+            self.saved.job(job_id)
+            self.reports.event("INFO", "JOBS", f"job {job_id.hex()} has begun", job_id=job_id.hex(), pid=pid)
+        self.enter_client(client, node_id, "driver", pid, job_id)
         self._tell_job(node_id, job_id)
         self.to_node(node_id, ("driver_welcome", client, job_id))
         self.on_driver_change(self.driver_count())
 
     def _on_executor(self, node_id: str, client: str, pid: int, job_id: bytes) -> None:
-        self.clients[client] = Client(client, node_id, "executor", pid, job_id)
+        self.enter_client(client, node_id, "executor", pid, job_id)
+
+    def enter_client(self, client: str, node_id: str, kind: str, pid: int, job_id: bytes) -> None:
+        """Write down a process."""
+        self.clients[client] = Client(client, node_id, kind, pid, job_id)
+
+    def _on_resumed(self, node_id: str, client: str, pools: list[Any]) -> None:
+        self.recovery.resumed(client, pools)
 
     def driver_count(self) -> int:
         """How many drivers are connected."""
@@ -199,7 +243,7 @@ class Head:
         gone = self.clients.pop(client, None)
         if gone is None:
             return
-        self._schedule(ls.ClientGone(client))
+        self.schedule(ls.ClientGone(client))
         self.groups.client_gone(client)
         self.late.drop_client(client)
         for lease in [held for held in self.leases.values() if held.client == client]:
@@ -216,25 +260,29 @@ class Head:
         for actor in list(self.actors.by_id.values()):
             actor.watchers.discard(client)
             if actor.creator == client and not actor.detached and actor.state != ad.DEAD:
-                self._end_actor(actor, "the process that created it is gone")
+                self.end_actor(actor, "the process that created it is gone")
         if gone.kind == "driver":
-            self._end_job(gone.job_id)
+            self.end_job(gone.job_id)
             self.on_driver_change(self.driver_count())
 
-    def _end_job(self, job_id: bytes) -> None:
-        spare = set()
+    def end_job(self, job_id: bytes) -> None:
+        """A job's driver is gone: so is what belongs to it."""
+        spare = self.detached_of(job_id)
         for actor in self.actors.of_job(job_id):
-            if actor.detached:
-                spare.add(actor.id)
-            else:
-                self._end_actor(actor, "its job has ended")
+            if not actor.detached:
+                self.end_actor(actor, "its job has ended")
         job = self.jobs.get(job_id)
         if job is not None:
             job["ended"] = time.time()
+            self.saved.job(job_id)
             self.reports.event("INFO", "JOBS", f"job {job_id.hex()} has ended", job_id=job_id.hex())
         self.groups.owner_gone()
         for node in self.nodes.values():
             node.send(("end_job", job_id, spare))
+
+    def detached_of(self, job_id: bytes) -> set[bytes]:
+        """The actors that outlive a job."""
+        return {actor.id for actor in self.actors.of_job(job_id) if actor.detached}
 
     # -- leases
 
@@ -253,6 +301,8 @@ class Head:
 
         ``own_lease`` is the one under which an executor runs the task that asks.
         """
+        if client in self.recovery.silent:
+            return  # it asks again
         outstanding = self._outstanding[(client, pool_id)]
         if wanted == 0:
             requests = list(outstanding)
@@ -276,7 +326,7 @@ class Head:
             locality = {n: locality[n[:12]] for n in self.nodes if n[:12] in locality} or None
         self._shapes[(client, typed)] = pool_id
         family, depth = self._place_in_tree(client, own_lease)
-        self._schedule(ls.Requested(request, client, node_id, typed, more, locality, family, depth))
+        self.schedule(ls.Requested(request, client, node_id, typed, more, locality, family, depth))
 
     def _place_in_tree(self, client: str, own_lease: str) -> tuple[str, int]:
         """The tree of calls to which the tasks of a client belong, and how deep they are in it."""
@@ -290,10 +340,33 @@ class Head:
             me.family, me.depth = parent.family, parent.depth + 1
         return me.family, me.depth
 
+    def enter_pool(self, client: str, pool_id: int, shape: dict[str, Any], received: int) -> None:
+        """A client has used leases of this shape, of a head before this one."""
+        typed = views.shape_of(shape)
+        self._shapes[(client, typed)] = pool_id
+        self._granted_to[(client, pool_id)] = received
+        if typed.group is not None and not self.groups.enter_pool(typed, client, pool_id):
+            self.fail_pool(client, pool_id, "group", f"placement group {typed.group.hex()} was removed")
+
+    def enter_lease(self, lease_id: str, client: str, node_id: str, pool_id: int) -> Lease:
+        """Write down a lease that is out."""
+        lease = self.leases[lease_id] = Lease(lease_id, client, node_id, pool_id)
+        return lease
+
+    def on_its_way(self, lease: Lease) -> None:
+        """A client will hear of a lease that a head before this one has granted."""
+        self._granted_to[(lease.client, lease.pool_id)] += 1
+
+    def end_lease(self, lease_id: str) -> None:
+        """Nobody uses a lease any more."""
+        if lease_id in self.leases:
+            self._lease_ended(lease_id)
+            self.schedule(ls.Released(lease_id))
+
     def _forget_request(self, request: str) -> None:
         self._requests.pop(request, None)
         self.late.drop(request)
-        self._schedule(ls.Cancelled(request))
+        self.schedule(ls.Cancelled(request))
 
     def fail_pool(self, client: str, pool_id: int, kind: str, why: str) -> None:
         """What waits in a client's pool can never run (``kind``: "group" or "node"); it is told so."""
@@ -308,7 +381,7 @@ class Head:
         """A client gives a lease back; ``broken``: its executor does not answer any more."""
         if lease_id in self.leases:
             self._lease_ended(lease_id, broken)
-            self._schedule(ls.Released(lease_id))
+            self.schedule(ls.Released(lease_id))
 
     def _on_lease_failed(self, node_id: str, lease_id: str, kind: str, why: str) -> None:
         """An executor was not there in the end; with a ``kind``, there is no use in asking again."""
@@ -320,7 +393,7 @@ class Head:
         if kind:  # before its room is free for what else waits in the pool
             self._granted_to[(client, pool_id)] -= 1  # it is told that instead
             self.fail_pool(client, pool_id, kind, why)
-        self._schedule(ls.Released(lease_id))
+        self.schedule(ls.Released(lease_id))
         if not kind:
             self.to_client(client, ("grant", pool_id, lease_id, ""))
 
@@ -330,22 +403,23 @@ class Head:
             if why:
                 self.to_client(lease.client, ("revoke", lease_id, why))
             self._lease_ended(lease_id)
-            self._schedule(ls.Released(lease_id))
+            self.schedule(ls.Released(lease_id))
 
     def _on_blocked(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
-            self._schedule(ls.Blocked(lease_id))
+            self.schedule(ls.Blocked(lease_id))
 
     def _on_unblocked(self, node_id: str, client: str, lease_id: str) -> None:
         if lease_id in self.leases:
-            self._schedule(ls.Unblocked(lease_id))
+            self.schedule(ls.Unblocked(lease_id))
 
     def _lease_ended(self, lease_id: str, broken: bool = False) -> None:
         lease = self.leases.pop(lease_id, None)
         if lease is not None:
             self.to_node(lease.node_id, ("released", lease_id, broken))
 
-    def _schedule(self, event: ls.Event) -> None:
+    def schedule(self, event: ls.Event) -> None:
+        """Tell the scheduler, and do what it says."""
         for instruction in self.scheduler.handle(event):
             self._carry_out(instruction)
 
@@ -362,7 +436,7 @@ class Head:
             if pool_id is not None:
                 self.to_client(it.client, ("reclaim", pool_id, it.wanted))
         elif isinstance(it, ls.Infeasible):
-            self._infeasible(it)
+            self.infeasible(it)
         elif isinstance(it, ls.GroupPlaced):
             self.groups.placed(it)
         elif isinstance(it, ls.GroupPending):
@@ -370,7 +444,10 @@ class Head:
         elif isinstance(it, ls.GroupLost):
             self.groups.lost(it)
 
-    def _infeasible(self, it: ls.Infeasible) -> None:
+    def infeasible(self, it: ls.Infeasible) -> None:
+        """A request cannot be served as the cluster is."""
+        if it.hopeless and self.recovery.put_off(it):
+            return
         actor_id = self._actor_requests.get(it.request_id)
         if it.hopeless and actor_id is not None:
             actor = self.actors.by_id[actor_id]
@@ -411,6 +488,7 @@ class Head:
             self.leases[grant.lease_id] = Lease(grant.lease_id, grant.client, grant.node_id, 0)
             actor.node_id = grant.node_id
             actor.lease_id = grant.lease_id
+            self.saved.actor(actor)
             self._tell_job(grant.node_id, actor.job_id)
             self.to_node(
                 grant.node_id,
@@ -451,7 +529,7 @@ class Head:
                 job_id,
                 grant.gpu_ids,
                 grant.resources,
-                grant.shape.env,
+                grant.shape,
             ),
         )
 
@@ -465,39 +543,52 @@ class Head:
             return
         actor = self.actors.by_id.get(actor_id)
         if actor is None:  # else its name was taken before, with the entry
-            actor = ad.Actor(actor_id, spec, payload, client, creator.job_id)
+            actor = ad.Actor(actor_id, spec, b"", client, creator.job_id)
             self.actors.add(actor)
-        actor.payload = payload
         actor.watchers.add(client)
-        if actor.state == ad.DEAD:
+        if actor.state == ad.DEAD or actor.payload:  # said again, because a head has ended in between
             self._publish(actor)
-        else:
-            self._place(actor, node_id)
+            return
+        actor.payload = payload
+        self.saved.actor_birth(actor)
+        if not self.recovery.active:
+            self.place(actor, node_id)
 
     def _actor_create_named(
         self, client: str, actor_id: bytes, spec: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Take an actor's name: None when it is ours now, else what there is under it."""
         existing = self.actors.named(spec.get("namespace") or "", spec["name"])
+        if existing is not None and existing.id == actor_id:
+            return None  # asked again
         if existing is not None and spec.get("get_if_exists"):
             return views.actor_handle(existing)
         actor = ad.Actor(actor_id, spec, b"", client, self.clients[client].job_id)
         problem = self.actors.add(actor)
         if problem is not None:
             raise ValueError(problem)
+        self.saved.actor_birth(actor)
         return None
 
-    def _place(self, actor: ad.Actor, node_id: str | None) -> None:
+    def is_asked_for(self, actor: ad.Actor) -> bool:
+        """Whether a lease for the actor is waited for."""
+        return actor.id in self._actor_requests.values()
+
+    def place(self, actor: ad.Actor, node_id: str | None = None) -> None:
+        """Have a lease granted to an actor, and the actor made with it."""
         request = f"actor:{actor.id.hex()}/{actor.restarts}"
         shape = views.shape_of(actor.spec["shape"])
         if shape.group is not None and not self.groups.enter_actor(shape.group, actor.id):
             self._fail_actor(actor, _group_gone(shape.group.hex()))
             return
         self._actor_requests[request] = actor.id
-        self._schedule(ls.Requested(request, f"actor:{actor.id.hex()}", node_id, shape))
+        self.schedule(ls.Requested(request, f"actor:{actor.id.hex()}", node_id, shape))
 
-    def _on_actor_watch(self, node_id: str, client: str, actor_id: bytes) -> None:
+    def on_actor_watch(self, node_id: str, client: str, actor_id: bytes) -> None:
+        """A client wants to know the state of an actor, now and when it changes."""
         actor = self.actors.by_id.get(actor_id)
+        if actor is None and self.recovery.watch_later(node_id, client, actor_id):
+            return
         if actor is None:
             info = {
                 "cause": None,
@@ -525,8 +616,9 @@ class Head:
             return
         actor.state = ad.ALIVE
         actor.ready = time.time()
+        self.saved.actor(actor)
         if not actor.spec["holding"].get("CPU") and actor.lease_id is not None:
-            self._schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
+            self.schedule(ls.Blocked(actor.lease_id))  # it needed a free CPU to be placed only
 
     def _on_actor_failed(
         self, node_id: str, client: str, actor_id: bytes, cause: bytes, on_purpose: bool
@@ -535,36 +627,44 @@ class Head:
         if actor is not None:
             self.actors.die(actor, "its constructor raised an exception", cause)
             self._give_up_lease(actor)
+            self.saved.actor_birth(actor)
             self._publish(actor)
 
     def _on_actor_exiting(self, node_id: str, client: str, actor_id: bytes, reason: str) -> None:
         actor = self.actors.by_id.get(actor_id)
         if actor is not None:
             actor.exiting = reason
+            self.saved.actor(actor)
 
     def _on_actor_ended(
         self, node_id: str, actor_id: bytes, lease_id: str | None, code: int | None, why: str
     ) -> None:
         actor = self.actors.by_id.get(actor_id)
-        if actor is not None:
-            self._actor_process_ended(actor, why or _describe_exit(code))
+        if actor is None or actor.lease_id != lease_id:
+            if lease_id is not None:
+                self.end_lease(lease_id)  # of a process that a head before this one did not want any more
+        else:
+            self.actor_process_ended(actor, why or _describe_exit(code))
 
-    def _actor_process_ended(self, actor: ad.Actor, why: str) -> None:
+    def actor_process_ended(self, actor: ad.Actor, why: str) -> None:
+        """The process of an actor is gone: it is made again, or dead."""
         if actor.state == ad.DEAD:
             self._give_up_lease(actor)
             return
         self._give_up_lease(actor)
         again = self.actors.process_ended(actor, why)
         self.reports.actor_ended(actor, why, again)
+        self.saved.actor_birth(actor)
         self._publish(actor)
         if again:
-            self._place(actor, None)
+            self.place(actor)
         else:
             self.groups.owner_gone(actor.id)
 
     def _fail_actor(self, actor: ad.Actor, why: str) -> None:
         """The actor can never be placed."""
         self.actors.die(actor, why, unschedulable=True)
+        self.saved.actor_birth(actor)
         self._give_up_lease(actor)
         self._publish(actor)
         self.groups.owner_gone(actor.id)
@@ -577,26 +677,28 @@ class Head:
         if actor.lease_id is None:
             self._fail_actor(actor, _group_gone(group))
         else:
-            self._end_actor(actor, f"its placement group {group} was removed")
+            self.end_actor(actor, f"its placement group {group} was removed")
 
     def _give_up_lease(self, actor: ad.Actor) -> None:
         if actor.lease_id is not None:
             lease_id, actor.lease_id = actor.lease_id, None
             self.leases.pop(lease_id, None)
-            self._schedule(ls.Released(lease_id))
+            self.schedule(ls.Released(lease_id))
         for request, actor_id in list(self._actor_requests.items()):
             if actor_id == actor.id:
                 del self._actor_requests[request]
                 self.late.drop(request)
-                self._schedule(ls.Cancelled(request))
+                self.schedule(ls.Cancelled(request))
 
-    def _end_actor(self, actor: ad.Actor, why: str, no_restart: bool = True) -> None:
+    def end_actor(self, actor: ad.Actor, why: str, no_restart: bool = True) -> None:
+        """End an actor's process, and (``no_restart``) the actor with it."""
         if no_restart:
             actor.exiting = why
         placed = actor.lease_id is not None
         node_id = actor.node_id
         if no_restart:
             self.actors.die(actor, why)
+            self.saved.actor_birth(actor)
             self._publish(actor)
         if placed:
             self.to_node(node_id, ("actor_kill", actor.id, why))
@@ -608,14 +710,15 @@ class Head:
     def _on_actor_out_of_scope(self, node_id: str, client: str, actor_id: bytes) -> None:
         actor = self.actors.by_id.get(actor_id)
         if actor is not None and not actor.detached and actor.state != ad.DEAD:
-            self._end_actor(actor, "all handles to it are gone")
+            self.end_actor(actor, "all handles to it are gone")
 
     def _actor_kill(self, client: str, actor_id: bytes, no_restart: bool) -> None:
         actor = self.actors.by_id.get(actor_id)
         if actor is not None and actor.state != ad.DEAD:
-            self._end_actor(actor, "it was killed by rayjup.kill()", no_restart)
+            self.end_actor(actor, "it was killed by rayjup.kill()", no_restart)
 
     def _publish(self, actor: ad.Actor, state: str | None = None) -> None:
+        self.saved.actor(actor)
         message = self._state_message(actor, state)
         for watcher in list(actor.watchers):
             self.to_client(watcher, message)
@@ -648,6 +751,12 @@ class Head:
         there = (space, key) in self.kv
         if overwrite or not there:
             self.kv[(space, key)] = value
+            self.saved.kv(space, key)
+        return there
+
+    def _kv_del(self, client: str, space: str, key: bytes) -> bool:
+        there = self.kv.pop((space, key), None) is not None
+        self.saved.kv(space, key)
         return there
 
     def _on_request(self, node_id: str, client: str, request: int, op: str, payload: tuple[Any, ...]) -> None:
@@ -688,14 +797,18 @@ class Head:
             self.actors.die(actor, why)
             if kind == "env":
                 actor.error = {"environment": why}
+            self.saved.actor_birth(actor)
             self._publish(actor)
             self.groups.owner_gone(actor.id)
         self._give_up_lease(actor)
 
-    def _on_sample(self, node_id: str, sample: dict[str, Any]) -> None:
+    def _on_sample(self, node_id: str, sample: dict[str, Any], kept: int = 0) -> None:
+        """``kept``: the number of the last message before this that the node keeps in case we end."""
         node = self.nodes.get(node_id)
         if node is not None:
             node.sample = sample
+            if kept:
+                node.send(("kept", kept))
         self._warn_of_late()
         for job_id, text in self.environments.late():
             if job_id in self.jobs:

@@ -15,6 +15,7 @@ Read in this order:
 ``_groups``     placement groups: all bundles at once or none
 ``_claims``     nobody waits forever: capacity kept for who was overtaken too often
 ``_reclaim``    whom to ask for idle leases when somebody waits
+``_returning``  a cluster as it was, when another scheduler takes over
 ``_book``       the books: pools, leases, clients, and what returns when one of them goes
 ``_state``      ``LeaseScheduler``: the events, one method each
 """
@@ -30,12 +31,17 @@ from rayjup.engine.leases._messages import (
     GroupPlaced,
     GroupRemoved,
     GroupRequested,
+    GroupReturned,
+    Held,
     Infeasible,
     Instruction,
     NodeDraining,
     NodeJoined,
     NodeLeft,
+    NodeMissing,
+    NodeReturned,
     NodeSupply,
+    Place,
     Reclaim,
     Released,
     Requested,
@@ -57,6 +63,8 @@ __all__ = [
     "GroupPlaced",
     "GroupRemoved",
     "GroupRequested",
+    "GroupReturned",
+    "Held",
     "Infeasible",
     "Instruction",
     "Labels",
@@ -65,7 +73,10 @@ __all__ = [
     "NodeDraining",
     "NodeJoined",
     "NodeLeft",
+    "NodeMissing",
+    "NodeReturned",
     "NodeSupply",
+    "Place",
     "Reclaim",
     "Released",
     "Requested",

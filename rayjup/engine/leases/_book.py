@@ -50,7 +50,7 @@ class Client:
 class Book:
     """All pools, leases, requests and groups of a cluster."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, first: int = 0) -> None:
         self._random = Random(seed)
         self.nodes: Domain[Node] = Domain()
         self.groups: dict[bytes, Group] = {}
@@ -62,7 +62,7 @@ class Book:
         self.free: Amounts = {}  # debts of a node do not make what is free on others less
         self.freed: dict[Pool, None] = {}
         self.out: list[Instruction] = []
-        self._numbers = 0
+        self._numbers = first
 
     def number(self) -> int:
         """1, 2, 3, ..."""
@@ -146,18 +146,23 @@ class Book:
         shares = pool.now.choose_gpus(queue.amounts.get("GPU", 0))
         assert shares is not None, f"{queue.shape} granted on {pool.key} without room for it"
         lease = Lease(f"l{self.number():x}", request.client, request.id, queue, pool, shares)
-        self._book(pool, queue.amounts, shares, -1, lease.pinned)
-        pool.leases[lease.id] = None
-        self.leases[lease.id] = lease
-        self.client(request.client).leases[lease.id] = None
-        if not lease.pinned:
-            self.holdings.add(request.client, queue.shape, pool)
-        elif not queue.amounts:
-            pool.actors += 1
+        self.enter_lease(lease)
         gpu_ids = tuple((index, amount / UNIT) for index, amount in shares)
         self.out.append(
             Grant(request.id, request.client, lease.id, pool.node.key, queue.resources, gpu_ids, queue.shape)
         )
+
+    def enter_lease(self, lease: Lease) -> None:
+        """Write down a lease, without asking whether there is room for it."""
+        queue, pool = lease.queue, lease.pool
+        self._book(pool, queue.amounts, lease.shares, -1, lease.pinned)
+        pool.leases[lease.id] = None
+        self.leases[lease.id] = lease
+        self.client(lease.client).leases[lease.id] = None
+        if not lease.pinned:
+            self.holdings.add(lease.client, queue.shape, pool)
+        elif not queue.amounts:
+            pool.actors += 1
 
     def close_lease(self, lease: Lease) -> None:
         """Take a lease back: everything it holds is free again."""
@@ -199,12 +204,17 @@ class Book:
             node, amounts = plan[index], group.wanted[index]
             shares = node.now.choose_gpus(amounts.get("GPU", 0))
             assert shares is not None and node.now.fits(amounts), f"bundle {index} does not fit {node.key}"
-            self._book(node, amounts, shares, -1, True)
-            bundle = Bundle(group.id, index, node, amounts, shares, self.number())
-            node.bundles[bundle] = None
-            group.bundles[index] = bundle
-            group.domain.add(bundle)
-            self.gained(bundle)
+            self.reserve_again(group, index, node, shares)
+
+    def reserve_again(self, group: Group, index: int, node: Node, shares: GpuShares) -> None:
+        """Reserve one bundle on a node, without asking whether there is room for it."""
+        amounts = group.wanted[index]
+        self._book(node, amounts, shares, -1, True)
+        bundle = Bundle(group.id, index, node, amounts, shares, self.number())
+        node.bundles[bundle] = None
+        group.bundles[index] = bundle
+        group.domain.add(bundle)
+        self.gained(bundle)
 
     def unreserve(self, group: Group, bundle: Bundle, reason: str) -> None:
         """Give a bundle back to its node, ending the leases in it."""

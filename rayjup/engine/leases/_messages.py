@@ -122,6 +122,46 @@ class GroupRemoved:
     group_id: bytes
 
 
+Place = tuple[str, tuple[tuple[int, float], ...]]
+"""Where a bundle lies: its node, index and share of each GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease that is out, as its node reports it. ``gpu_ids``: index and share of each GPU."""
+
+    lease_id: str
+    client: str
+    shape: Shape
+    gpu_ids: tuple[tuple[int, float], ...] = ()
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReturned:
+    """A node of the scheduler before this one is here again, with the leases that are out there."""
+
+    node_id: str
+    total: dict[str, float]
+    labels: dict[str, str] = field(default_factory=dict)
+    held: tuple[Held, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMissing:
+    """A node of the scheduler before this one does not come back: bundles that lay there are lost."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReturned:
+    """A placement group of the scheduler before this one, and where its bundles lie (None: nowhere)."""
+
+    asked: GroupRequested
+    places: tuple[Place | None, ...] = ()
+
+
 Event = (
     NodeJoined
     | NodeLeft
@@ -135,6 +175,9 @@ Event = (
     | ClientGone
     | GroupRequested
     | GroupRemoved
+    | NodeReturned
+    | NodeMissing
+    | GroupReturned
 )
 
 

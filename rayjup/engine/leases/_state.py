@@ -6,7 +6,7 @@ being kept for somebody who was overtaken too often. So only what an event frees
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rayjup.engine.leases import _messages as m
@@ -16,7 +16,8 @@ from rayjup.engine.leases._groups import FreeNow, Group, Listed, plan
 from rayjup.engine.leases._infeasible import group_obstacle, obstacle
 from rayjup.engine.leases._placement import Order
 from rayjup.engine.leases._queues import Request, ShapeQueue, Waiting
-from rayjup.engine.leases._resources import FULL, Amounts, Bundle, Node, Pool, from_units, to_units
+from rayjup.engine.leases._resources import FULL, UNIT, Amounts, Bundle, Node, Pool, from_units, to_units
+from rayjup.engine.leases._returning import Returning
 from rayjup.engine.leases._shapes import Conditions, Shape, Spread
 from rayjup.engine.leases._snapshot import snapshot
 
@@ -35,12 +36,19 @@ class LeaseScheduler:
     overtake_limit
         By how many younger requests one may be overtaken before capacity is kept for it; or by one
         per node, if that is more.
+    first
+        Where numbers begin; leases of a scheduler before this one may still be out.
     """
 
     def __init__(
-        self, seed: int = 0, spread_threshold: float = 0.5, overtake_limit: int = OVERTAKE_LIMIT
+        self,
+        seed: int = 0,
+        spread_threshold: float = 0.5,
+        overtake_limit: int = OVERTAKE_LIMIT,
+        first: int = 0,
     ) -> None:
-        self._book = Book(seed)
+        self._book = Book(seed, first)
+        self._returning = Returning(self._book)
         self._threshold = round(spread_threshold * FULL)
         self._waiting = Waiting()
         self._claims = Claims(overtake_limit)
@@ -62,6 +70,9 @@ class LeaseScheduler:
             m.ClientGone: self._client_gone,
             m.GroupRequested: self._group_requested,
             m.GroupRemoved: self._group_removed,
+            m.NodeReturned: self._node_returned,
+            m.NodeMissing: self._node_missing,
+            m.GroupReturned: self._group_returned,
         }
 
     def handle(self, event: m.Event) -> list[m.Instruction]:
@@ -155,9 +166,7 @@ class LeaseScheduler:
             raise ValueError(f"request id {event.request_id!r} is in use: give each request one of its own")
         if event.count <= 0:
             return
-        queue = self._queues.get(event.shape)
-        if queue is None:
-            queue = self._queues[event.shape] = ShapeQueue(event.shape, book.number())
+        queue = self._queue(event.shape)
         request = Request(
             event.request_id,
             event.client,
@@ -181,6 +190,12 @@ class LeaseScheduler:
         if queue.remaining:
             self._waiting.update(queue)
             self._news[queue] = None
+
+    def _queue(self, shape: Shape) -> ShapeQueue:
+        queue = self._queues.get(shape)
+        if queue is None:
+            queue = self._queues[shape] = ShapeQueue(shape, self._book.number())
+        return queue
 
     def _cancelled(self, event: m.Cancelled) -> None:
         request = self._book.requests.get(event.request_id)
@@ -249,6 +264,54 @@ class LeaseScheduler:
             owner.groups.pop(group.id, None)
             self._book.tidy_client(group.client)
         self._shaken = True
+
+    # -- after the loss of another scheduler -------------------------------------------------------
+
+    def places(self, group_id: bytes) -> list[m.Place | None]:
+        """Where the bundles of a group lie, as :class:`GroupReturned` takes it."""
+        group = self._book.groups.get(group_id)
+        return [
+            (bundle.on.key, tuple((i, amount / UNIT) for i, amount in bundle.shares)) if bundle else None
+            for bundle in (group.bundles if group is not None else ())
+        ]
+
+    def _group_returned(self, event: m.GroupReturned) -> None:
+        book, asked = self._book, event.asked
+        if asked.group_id in book.groups:
+            raise ValueError(f"placement group {asked.group_id.hex()} is back already")
+        if not self._returning.expect(group := Group(asked, book.number()), event.places):
+            self._group_requested(asked)
+            return
+        book.groups[group.id] = group
+        book.client(group.client).groups[group.id] = None
+        self._shaken = True
+
+    def _node_returned(self, event: m.NodeReturned) -> None:
+        if event.node_id in self._book.nodes.pools:
+            self._node_left(m.NodeLeft(event.node_id))
+        node = self._book.add_node(event.node_id, to_units(event.total), dict(event.labels))
+        groups = self._returning.bundles_back(node)
+        # Large ones first: where any bundle of a group will do, the small ones find room beside them.
+        for held in sorted(event.held, key=lambda h: -sum(amount for _, amount in h.shape.resources)):
+            if not self._returning.lease_back(held, self._queue(held.shape), node):
+                reason = "its placement group is gone"
+                self._book.out.append(m.Revoke(held.lease_id, held.client, node.key, reason))
+        self._place_rest(groups)
+        self._shake()
+
+    def _node_missing(self, event: m.NodeMissing) -> None:
+        lost = self._returning.given_up(event.node_id)
+        for group, indexes in lost.items():
+            self._book.out.append(m.GroupLost(group.id, indexes))
+        self._place_rest(lost)
+        self._shake()
+
+    def _place_rest(self, groups: Iterable[Group]) -> None:
+        """Have those bundles placed that did not come back, once all have that do."""
+        for group in groups:
+            if group.missing() and not self._returning.waits(group) and group.id not in self._pending:
+                self._pending[group.id] = group
+                self._place_group(group, True)
 
     # -- granting --------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Any
 from rayjup.engine.node.connection import Connection, Message
 from rayjup.engine.node.environments import Environments
 from rayjup.engine.node.executors import ExecutorProcess, Executors
+from rayjup.engine.node.head_link import HeadLink
 from rayjup.engine.node.last_lines import LastLines
 from rayjup.engine.node.memory import MemoryWatch
 from rayjup.engine.node.reports import NodeReports
@@ -39,8 +40,6 @@ class NodeAgent:
         Directory (mode 0700) for sockets and logs; its path must be short.
     resources
         What the node offers, with ``"CPU"``, ``"GPU"``, ``"memory"``, ``"object_store_memory"``.
-    send
-        Sends a message to the head.
     """
 
     def __init__(
@@ -49,14 +48,13 @@ class NodeAgent:
         session_dir: str,
         resources: dict[str, float],
         name: str,
-        send: Callable[[Message], None],
     ) -> None:
         self.node_id = node_id
         self.session_dir = session_dir
         self.resources = resources
         self.name = name
         self.labels: dict[str, str] = {"ray.io/node-id": node_id}
-        self.to_head = send
+        self.to_head = HeadLink(self)
         self.socket_dir = f"{session_dir}/{node_id[:8]}"
         self.agent_path = f"{self.socket_dir}/agent.sock"
         self.log_dir = f"{session_dir}/logs"
@@ -175,6 +173,13 @@ class NodeAgent:
             self._trimmed(connection, message[1])
         elif op == "stats":
             connection.stats = (message[1], message[2])
+        elif op in ("blocked", "unblocked"):
+            connection.blocked = op == "blocked"
+            self.to_head((op, connection.client, *message[1:]))
+        elif op == "actor_ready":
+            if connection.executor is not None:
+                connection.executor.actor_ready = True
+            self.to_head((op, connection.client, *message[1:]))
         elif op == "retired":
             self.executors.retire(connection.executor)
         elif op == "kill_executor":
@@ -212,6 +217,7 @@ class NodeAgent:
             return
         self.clients[connection.client] = connection
         if kind == "driver":
+            connection.job = job
             self.to_head(("driver", connection.client, pid, job))  # welcomed when the head knows it
             return
         address = f"{self.socket_dir}/w-{connection.client}.sock"
@@ -241,7 +247,9 @@ class NodeAgent:
         connection.post(("answer", request, True, local(connection, *payload)))
 
     def _on_close(self, connection: Connection) -> None:
-        self.observers.discard(connection)
+        if connection in self.observers:
+            self.observers.discard(connection)
+            self.to_head.forget(f"o{id(connection)}")
         self.last_lines.left(connection)
         if self.clients.get(connection.client) is not connection:
             return
@@ -257,6 +265,7 @@ class NodeAgent:
         Path(self.socket_dir, f"w-{connection.client}.sock").unlink(missing_ok=True)  # where it was killed
         if self._untrimmed is not None:
             self._trimmed(connection, 0)
+        self.to_head.forget(connection.client)
         if not self._closed:
             self.to_head(("client_gone", connection.client))
 
@@ -336,6 +345,7 @@ class NodeAgent:
         if connection is None:
             return
         connection.job_id = job_id
+        connection.job = None
         connection.post(("welcome", {**self._welcome(), "job_id": job_id}))
         self.starts.prestart(job_id)
 
@@ -347,10 +357,11 @@ class NodeAgent:
         job_id: bytes,
         gpus: tuple[tuple[int, float], ...],
         resources: dict[str, float],
-        environment: str,
+        shape: Any,
     ) -> None:
-        process = self.executors.acquire((job_id, tuple(index for index, _ in gpus), environment))
+        process = self.executors.acquire((job_id, tuple(index for index, _ in gpus), shape.env))
         process.lease_id = lease_id
+        process.held = (shape, gpus, resources.get("CPU", 0.0))
         process.asker = (client, pool_id)
         self.leases[lease_id] = process
         lease = {"id": lease_id, "gpus": gpus, "resources": resources}
@@ -401,6 +412,7 @@ class NodeAgent:
         process.lease_id = lease_id
         process.actor_id = actor_id
         process.restartable = bool(spec.get("max_restarts"))
+        process.held = (spec["shape"], gpus, resources.get("CPU", 0.0))
         self.leases[lease_id] = process
         self.actors[actor_id] = process
 
@@ -440,7 +452,12 @@ class NodeAgent:
             self.executors.jobs.pop(job_id, None)
 
     def _head_joined(self) -> None:
+        if self.joined.is_set():
+            self.to_head.again()
         self.joined.set()
+
+    def _head_kept(self, number: int) -> None:
+        self.to_head.arrived(number)
 
     def _head_shutdown(self) -> None:
         self.told_to_end = True
@@ -453,6 +470,8 @@ class NodeAgent:
         """Replaced by whoever runs the agent: the head wants this node to end."""
 
     def _tell_client(self, client: str, message: Message) -> None:
+        if message[0] == "answer":
+            self.to_head.answered(client, message[1])
         connection = self.clients.get(client)
         if connection is None and client.startswith("o"):
             connection = next((o for o in self.observers if f"o{id(o)}" == client), None)
@@ -493,7 +512,7 @@ class NodeAgent:
         while True:
             await asyncio.sleep(_SAMPLE_S)
             self.executors.trim(time.monotonic())
-            self.to_head(("sample", self.sample()))
+            self.to_head(("sample", self.sample(), self.to_head.unconfirmed))
 
     def sample(self) -> dict[str, Any]:
         """The node's measurements and what its processes report of their calls."""

@@ -36,6 +36,8 @@ class Connection(asyncio.Protocol):
         self.pid = 0
         self.worker_id = b""
         self.since = 0.0
+        self.blocked = False  # its main thread waits, and lends its CPUs out
+        self.job: dict[str, Any] | None = None  # of a driver that is not welcomed yet
         self.executor: ExecutorProcess | None = None
         self.stats: tuple[dict[str, list[int]], dict[bytes, int]] = ({}, {})
 

@@ -42,6 +42,8 @@ class ExecutorProcess:
         self.ready: asyncio.Future[ExecutorProcess] = asyncio.get_running_loop().create_future()
         self.lease_id: str | None = None
         self.actor_id: bytes | None = None
+        self.actor_ready = False  # its constructor is done
+        self.held: tuple[Any, Any, float] | None = None  # shape, GPUs and CPUs of the lease
         self.idle_since = 0.0
         self.ended = False
         self.expected = ""  # why it is about to end, when we asked for it

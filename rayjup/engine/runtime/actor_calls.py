@@ -41,7 +41,7 @@ class ActorScope:
 class ActorClient:
     """What one process knows of one actor, and its calls there."""
 
-    __slots__ = ("actor_id", "creation", "error", "inflight", "late", "peer", "queue", "state")
+    __slots__ = ("actor_id", "created", "creation", "error", "inflight", "late", "peer", "queue", "state")
 
     def __init__(self, actor_id: bytes) -> None:
         self.actor_id = actor_id
@@ -51,6 +51,7 @@ class ActorClient:
         self.inflight: dict[int, Task] = {}
         self.late: dict[int, Task] = {}  # wait for arguments and hold nothing back; answered ones, too
         self.error: BaseException | None = None
+        self.created = True  # the head was told of it
         self.creation: Any = None  # keeps the constructor's arguments alive
 
     def open(self) -> int:
@@ -87,6 +88,7 @@ class ActorCalls:
         tasks = self.runtime.tasks
         if tasks.cell is not None:  # what it prints outside of calls belongs to the cell that makes it
             spec["cell"] = tasks.cell_of_caller() if tasks.cell == ASK else tasks.cell
+        client.created = False
         scope = self.runtime.new_ref()
         scope._kind = m.PLAIN
         scope._scope = ActorScope(self, actor_id)
@@ -115,6 +117,7 @@ class ActorCalls:
         else:
             payload = arguments
         self.runtime.link.send(("actor_create", client.actor_id, spec, pickle.dumps(payload, 5)))
+        client.created = True
 
     def client(self, actor_id: bytes) -> ActorClient:
         """The client of an actor made elsewhere; starts watching it the first time."""

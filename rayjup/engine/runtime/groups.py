@@ -125,6 +125,11 @@ class GroupCalls:
             self._bundles.pop(group_id, None)
         self._settle(known)
 
+    def watch_again(self) -> None:
+        """Another head has taken over: it is to tell us of the groups that we know."""
+        for group_id in list(self._known):
+            self.runtime.link.send(("group_watch", group_id))
+
     def fail_all(self, error: BaseException) -> None:
         """The cluster is lost."""
         for known in list(self._known.values()):

@@ -1,0 +1,215 @@
+"""What nodes of a local cluster do when its head ends: the first one starts another, the others wait.
+
+A head that keeps ending is given up, and the cluster ends with it, as it does with its first node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from rayjup.cluster.descriptors import note_head, process_start_time
+
+logger = logging.getLogger(__name__)
+
+_MOST_ENDS = 5  # within
+_ENDS_S = 60.0
+_END_S = 2.0  # its sockets close a moment before it is no process any more
+_START_S = 20.0
+_FORK_S = 2.0
+_WAIT_S = 30.0  # of other nodes
+
+
+def start_template(run_head: Callable[[int], NoReturn], closed: list[int]) -> socket.socket:
+    """Fork a process that waits, with everything imported, to become a head; how it is told to.
+
+    It shares its memory with this process, sleeps, and ends when the socket is closed. For each file
+    descriptor that it is sent it forks a head, which says there that it listens, and answers with a pid.
+    ``closed`` are descriptors that it closes first: others wait for their end.
+    """
+    ours, theirs = socket.socketpair()
+    if os.fork():
+        theirs.close()
+        return ours
+    ours.close()
+    for fd in closed:
+        os.close(fd)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody has to wait for them
+    while True:
+        data, fds, _, _ = socket.recv_fds(theirs, 1, 1)
+        if not data:
+            os._exit(0)
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            theirs.close()
+            run_head(fds[0])
+        os.close(fds[0])
+        theirs.send(str(pid).encode())
+
+
+class Supervisor:
+    """In the first node: starts the heads that follow the first one.
+
+    Parameters
+    ----------
+    config
+        Of the cluster, as :mod:`rayjup.cluster.boot` got it.
+    pid
+        Of the first head, a child of this process.
+    template
+        From :func:`start_template`. Should it be gone, heads are started without it.
+    """
+
+    def __init__(self, config: dict[str, Any], pid: int, template: socket.socket) -> None:
+        self._template = template
+        self._template.settimeout(_FORK_S)
+        self._config = config
+        self._pid = pid
+        self._started = note_head(config["session_dir"], pid)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ends: list[float] = []
+
+    @property
+    def head(self) -> list[Any]:
+        """Pid and start time of the head."""
+        return [self._pid, self._started]
+
+    async def again(self) -> bool:
+        """See that the old head is gone, and start another; False when that is given up."""
+        await self._end_old()
+        while True:
+            now = time.monotonic()
+            self._ends = [at for at in self._ends if now - at < _ENDS_S] + [now]
+            if len(self._ends) > _MOST_ENDS:
+                logger.error("the head ended %d times in %g s: the cluster ends", _MOST_ENDS, _ENDS_S)
+                return False
+            if await self._start():
+                logger.warning("the head is started again after %.2f s", time.monotonic() - now)
+                return True
+            await self._end_old()
+
+    async def _start(self) -> bool:
+        read_fd = self._fork()
+        if read_fd is None:
+            read_fd = self._spawn()
+        loop = asyncio.get_running_loop()
+        said = asyncio.Event()
+        loop.add_reader(read_fd, said.set)
+        try:
+            await asyncio.wait_for(said.wait(), _START_S)
+            return bool(os.read(read_fd, 1))  # nothing: it has ended
+        except asyncio.TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(read_fd)
+            os.close(read_fd)
+
+    def _fork(self) -> int | None:
+        """Have a head forked; the descriptor on which it says that it listens, None if that fails."""
+        read_fd, write_fd = os.pipe()
+        try:
+            socket.send_fds(self._template, [b"f"], [write_fd])
+            answer = self._template.recv(20)
+        except OSError:
+            answer = b""
+        finally:
+            os.close(write_fd)
+        if not answer:
+            os.close(read_fd)
+            return None
+        self._process = None
+        self._pid = int(answer)
+        self._started = note_head(self._config["session_dir"], self._pid)
+        return read_fd
+
+    def _spawn(self) -> int:
+        """Start a head without the template; the descriptor on which it says that it listens."""
+        read_fd, write_fd = os.pipe()
+        try:
+            process = self._process = subprocess.Popen(
+                [sys.executable, "-m", "rayjup.cluster.boot", str(write_fd)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[write_fd],
+            )
+        finally:
+            os.close(write_fd)
+        self._pid, self._started = process.pid, note_head(self._config["session_dir"], process.pid)
+        assert process.stdin is not None
+        try:
+            with process.stdin as pipe:
+                pipe.write(json.dumps({**self._config, "role": "head"}).encode())
+        except BrokenPipeError:
+            pass  # it has ended, and says nothing
+        return read_fd
+
+    async def _end_old(self) -> None:
+        if not await self._is_gone(_END_S):
+            os.kill(self._pid, signal.SIGKILL)
+            await self._is_gone(_END_S)
+        self._reap()
+
+    async def _is_gone(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while process_start_time(self._pid) == self._started != 0.0:
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.005)
+        return True
+
+    def _reap(self) -> None:
+        if self._process is not None:
+            self._process.poll()
+            return
+        try:
+            os.waitpid(self._pid, os.WNOHANG)
+        except ChildProcessError:
+            pass  # it is reaped already
+
+    def end(self) -> None:
+        """The node ends: a head that is being started would wait for it in vain."""
+        if process_start_time(self._pid) == self._started != 0.0:
+            os.kill(self._pid, signal.SIGTERM)
+
+
+class Follower:
+    """In other nodes: waits for the next head.
+
+    Parameters
+    ----------
+    config
+        Of the node; ``supervisor`` names the first node's process, ``head`` the head's.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.head: list[Any] = config["head"]
+        self._supervisor: list[Any] = config["supervisor"]
+        self._path = f"{config['session_dir']}/head.sock"
+
+    async def again(self) -> bool:
+        """Wait until a head listens; False when nobody will start one."""
+        deadline = time.monotonic() + _WAIT_S
+        pid, started = self._supervisor
+        while time.monotonic() < deadline and process_start_time(pid) == started:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                try:
+                    sock.connect(self._path)
+                    return True
+                except OSError:
+                    pass  # not yet
+            await asyncio.sleep(0.02)
+        return False
+
+    def end(self) -> None:
+        """The node ends: that is all."""
