@@ -249,6 +249,7 @@ async def _run_node(
         is_head=first,
         zygote=zygote,
         extra={"name": name, "labels": config.get("labels") or {}, "node_dir": node_dir},
+        settings=config.get("settings"),
     )
     try:
         worker = quiet.QuietWorker(

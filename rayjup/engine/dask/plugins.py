@@ -26,6 +26,7 @@ from rayjup.engine.dask import attach
 from rayjup.engine.head.head import Head
 from rayjup.engine.node.agent import NodeAgent, host_id
 from rayjup.engine.node.samples import Sampler
+from rayjup.engine.node.store_place import default_capacity, shm_free
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class NodePlugin(WorkerPlugin):
         is_head: bool = False,
         zygote: Any = None,
         extra: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.cluster_id = cluster_id
         self.session_dir = session_dir
@@ -97,6 +99,7 @@ class NodePlugin(WorkerPlugin):
         self.is_head = is_head
         self._zygote = zygote
         self.extra = extra or {}  # more for the head to know: name, labels, node_dir
+        self.settings = settings
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
@@ -109,6 +112,7 @@ class NodePlugin(WorkerPlugin):
             resources,
             str(self.extra.get("name", worker.name)),
             lambda message: None,
+            self.settings,
         )
         agent.labels |= self.extra.get("labels", {})
         agent.prepare()
@@ -168,8 +172,7 @@ def complete_resources(
         if found:
             out["GPU"] = float(found)
     if object_store_memory is None:
-        shm = psutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else memory
-        object_store_memory = min(0.3 * memory, 0.9 * shm)
+        object_store_memory = default_capacity(memory, shm_free())
     out.setdefault("object_store_memory", float(int(object_store_memory)))
     out.setdefault("memory", float(int(memory - out["object_store_memory"])))
     return out
