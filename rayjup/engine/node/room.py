@@ -199,6 +199,8 @@ class Room:
         episode.untrimmed.discard(client)
         if not episode.untrimmed:
             self._end_trim(complete=True)
+        else:
+            self._serve()
 
     def _end_trim(self, complete: bool) -> None:
         self._episode.untrimmed = None
