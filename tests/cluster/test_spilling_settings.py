@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from support.clusters import T
+from support.clusters import T, poll
 
 MB = 1 << 20
 
@@ -72,3 +72,37 @@ def test_the_store_lies_in_the_directory_that_is_named(own, tmp_path, capfd):
     assert "/dev/shm" not in capfd.readouterr().err
     own.shutdown()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_channels_of_compiled_graphs_take_room_while_they_are_there(own):
+    from rayjup.core import session
+    from rayjup.dag import InputNode
+
+    own.init(num_cpus=1, object_store_memory=100 * MB)
+    link = session.current().runtime.link
+
+    def used() -> int:
+        return link.request("snapshot")["nodes"][0]["store_used"]
+
+    @own.remote
+    class Echo:
+        def echo(self, x):
+            return x
+
+    actor = Echo.remote()
+    with InputNode() as given:
+        graph = actor.echo.bind(given)
+    compiled = graph.experimental_compile(_buffer_size_bytes=MB, _max_inflight_executions=9)
+    try:
+        assert own.get(compiled.execute(7)) == 7
+        assert own.get(compiled.execute(array(4))).size == 4 * MB  # larger than a slot
+        poll(lambda: used() >= 28 * MB, 5.0)
+    finally:
+        compiled.teardown()
+    kept = own.put(array(95))  # it all came back
+    assert kept._data.spilled == ""
+    del kept
+    with InputNode() as given:
+        graph = actor.echo.bind(given)
+    with pytest.raises(own.exceptions.ObjectStoreFullError):
+        graph.experimental_compile(_buffer_size_bytes=60 * MB)

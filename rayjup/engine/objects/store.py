@@ -85,6 +85,8 @@ class Store:
         Returns room to another node of this machine, named as :func:`node_of` does.
     disk
         Where objects go that find no room; None: that is an error.
+    tell_held
+        Tells the node how many more bytes are used for what is no object; must not block.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Store:
         give_back: Callable[[int], None],
         give_back_to: Callable[[str, int], None] = lambda node, nbytes: None,
         disk: spilling.Disk | None = None,
+        tell_held: Callable[[int], None] = lambda nbytes: None,
     ) -> None:
         self.directory = directory
         self.name = name
@@ -104,6 +107,7 @@ class Store:
         self._give_back = give_back
         self._give_back_to = give_back_to
         self._disk = disk
+        self._tell_held = tell_held
         self._numbers = itertools.count()
         self._lock = threading.RLock()  # release() can run inside any allocation, by the collector
         self._quota = 0
@@ -230,6 +234,17 @@ class Store:
         with self._lock:
             quota, self._quota = self._quota, 0
         return quota
+
+    def hold(self, nbytes: int) -> None:
+        """Take room for something that is no object, such as a channel; see :meth:`let_go`."""
+        self._take_quota(nbytes)
+        self._tell_held(nbytes)
+
+    def let_go(self, nbytes: int) -> None:
+        """Return room that was taken by :meth:`hold`."""
+        if not self.closed:
+            self._tell_held(-nbytes)
+            self._give_back(nbytes)
 
     # -- reading
 

@@ -99,6 +99,7 @@ class Runtime:
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
             lambda node, nbytes: self.link.post(("store_freed", node, nbytes)),
             Disk(*node["disk"]) if node["disk"] else None,
+            lambda nbytes: self.link.post(("store_held", nbytes)),
         )
         self.store.on_posted = self._flush_soon
         self.link.on["store_trim"] = self._on_store_trim
