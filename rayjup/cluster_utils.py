@@ -17,6 +17,7 @@ from rayjup.cluster.descriptors import Descriptor, process_start_time
 from rayjup.cluster.manager import NodeInfo
 from rayjup.core import api
 from rayjup.core import session as sessions
+from rayjup.core.system_config import settings_of
 from rayjup.observe.view import ClusterView
 
 _STORE = 150 * 1024 * 1024
@@ -171,6 +172,7 @@ class Cluster:
         """
         taken: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": _STORE}
         taken |= {name: node_args[name] for name in _TAKEN if node_args.get(name) is not None}
+        taken["settings"] = settings_of(node_args)
         name = node_args.get("node_name")
         if self._descriptor is None:
             owner = os.getpid() if self._shutdown_at_exit else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 
+from rayjup.base.exceptions import RaySystemError
+
 _LONGEST = 60  # of the root: a socket's path may have 107 characters
 
 
@@ -57,3 +59,23 @@ def cache_root() -> str:
             "your own."
         )
     return root
+
+
+def usable_directory(name: str, path: str) -> str:
+    """The absolute path of a directory that the setting ``name`` names, made where it is missing.
+
+    Raises
+    ------
+    RaySystemError
+        It can't be made or written to.
+    """
+    path = os.path.abspath(os.path.expanduser(path))
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise RaySystemError(
+            f"{name}={path!r} can't be used ({error.strerror}): name a directory."
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise RaySystemError(f"{name}={path!r} can't be written to: name a directory of your own.")
+    return path

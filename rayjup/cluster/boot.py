@@ -304,6 +304,7 @@ async def _run_node(
         zygote=zygote,
         extra={"name": name, "labels": config.get("labels") or {}, "node_dir": node_dir},
         survives=True,
+        settings=config.get("settings"),
     )
     lives = itertools.count()
     try:

@@ -39,6 +39,7 @@ def start(
     labels: dict[str, str] | None = None,
     node_name: str | None = None,
     owner_pid: int | None = None,
+    settings: dict[str, Any] | None = None,
     timeout_s: float = 30.0,
 ) -> Descriptor:
     """Start a local cluster (a head and one node) and wait until it is usable.
@@ -57,6 +58,8 @@ def start(
         Of the cluster's first node, for label selectors and lists.
     owner_pid
         A process of this user with which the cluster ends, however that process ends; None: none.
+    settings
+        What ``init(_system_config=…)`` says.
 
     Returns
     -------
@@ -83,6 +86,7 @@ def start(
         "labels": labels,
         "node_name": node_name,
         "owner_pid": owner_pid,
+        "settings": settings,
         "timeout_s": timeout_s,
     }
     os.makedirs(config["session_dir"], mode=0o700)

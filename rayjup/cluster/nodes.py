@@ -11,6 +11,7 @@ import signal
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
 from rayjup.cluster import descriptors
@@ -45,6 +46,7 @@ def add_node(
     name: str | None = None,
     object_store_memory: int | None = None,
     memory: int | None = None,
+    settings: dict[str, Any] | None = None,
     timeout_s: float = 30.0,
 ) -> NodeInfo:
     """Start one more node on this machine and wait until the cluster has it.
@@ -59,6 +61,8 @@ def add_node(
         None: no GPUs, since the head's node offers those of the machine.
     labels
         For label selectors.
+    settings
+        What ``init(_system_config=…)`` says.
     name
         Shown in lists; made up when None.
 
@@ -93,6 +97,7 @@ def add_node(
         "labels": labels,
         "object_store_memory": object_store_memory,
         "memory": memory,
+        "settings": settings,
     }
     try:
         return NodeInfo(**launch(config, f"the node {name}", str(config["log"]), timeout_s))

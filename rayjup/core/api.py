@@ -24,6 +24,7 @@ from rayjup.core.context import RayContext
 from rayjup.core.environments import Environments
 from rayjup.core.job_config import JobConfig
 from rayjup.core.remote_function import RemoteFunction
+from rayjup.core.system_config import settings_of
 from rayjup.engine.executor import executor as executing
 from rayjup.engine.executor import logs
 from rayjup.engine.lane import reactor
@@ -82,6 +83,10 @@ def init(
         Whether what tasks print appears here.
     runtime_env
         The environment of all tasks and actors of this program; see :mod:`rayjup.runtime_env`.
+    **kwargs
+        ``_object_spilling_directory``: where the new cluster puts objects for which there is no memory.
+        ``_plasma_directory``: where it keeps them otherwise. ``_system_config``: a dict of settings,
+        see :mod:`rayjup.core.system_config`.
 
     Returns
     -------
@@ -113,6 +118,7 @@ def init(
         )
     _check_amounts(num_cpus=num_cpus, num_gpus=num_gpus, object_store_memory=object_store_memory)
     _check_resources(resources)
+    settings = settings_of(private)
     for name, value, kind in (
         ("address", address, str),
         ("namespace", namespace, str),
@@ -167,6 +173,7 @@ def init(
             object_store_memory=object_store_memory,
             memory=private.get("_memory"),
             labels=checks.node_labels("labels", labels or {}),
+            settings=settings,
             linger_s=0.0,
         )
     else:

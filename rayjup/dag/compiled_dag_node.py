@@ -6,6 +6,8 @@ import asyncio
 import os
 import time
 import uuid
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rayjup.base.exceptions import (
@@ -105,13 +107,15 @@ class CompiledDAG:
         self._channels: dict[int, Channel] = {}
         self._results: Results
         self._futures: dict[int, asyncio.Future[Any]] = {}
+        self._let_go: list[Callable[[], None]] = []  # return the room of the channels
         self._watching: asyncio.AbstractEventLoop | None = None
 
     # -- compiling
 
     def _compile(self, output: DAGNode) -> None:
         self.plan = plan = Plan(output)
-        host = sessions.require().runtime.store.host
+        store = sessions.require().runtime.store
+        host = store.host
         layouts: dict[int, Layout] = {}
         held: list[int] = []
         try:
@@ -119,6 +123,7 @@ class CompiledDAG:
                 layouts[number] = Layout.make(
                     len(readers), self._max_inflight_executions + 1, self._buffer_size_bytes
                 )
+                self._let_go.append(partial(store.let_go, layouts[number].file_bytes))
                 held += layouts[number].hold()
             self._channels = {number: Channel(layout) for number, layout in layouts.items()}
             started = []
@@ -335,6 +340,8 @@ class CompiledDAG:
         for reader in self._readers.values():
             reader.abort()
             reader.close()
+        while self._let_go:
+            self._let_go.pop()()
 
     def __del__(self) -> None:
         if not self.__dict__.get("_torn_down", True):

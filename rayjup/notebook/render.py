@@ -263,7 +263,11 @@ def _cpu_text(node: Row) -> str:
 
 def _store_text(node: Row) -> str:
     used = _pair(node.get("store_used"), node.get("store_capacity"))
-    return f"{used} ({_int(node.get('store_objects')):,})"
+    text = f"{used} ({_int(node.get('store_objects')):,})"
+    if not _number(node.get("store_spilled")):
+        return text
+    on_disk = bytes_text(_number(node["store_spilled"]))
+    return f"{text}, {on_disk} on disk ({_int(node.get('store_spilled_objects')):,})"
 
 
 def _gpu_title(gpu: Row) -> str:

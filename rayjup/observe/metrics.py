@@ -18,6 +18,12 @@ _NODE_VALUES = (
     ("ray_node_mem_total", "mem_total", "Bytes of memory that the node has"),
     ("ray_object_store_used_memory", "store_used", "Bytes that objects take in the node's shared memory"),
     ("ray_object_store_num_local_objects", "store_objects", "Objects in the node's shared memory"),
+    (
+        "rayjup_object_store_spilled_bytes",
+        "store_spilled",
+        "Bytes of objects that lie on the node's disk",
+    ),
+    ("rayjup_object_store_spilled_objects", "store_spilled_objects", "Objects that lie on the node's disk"),
 )
 _GPU_VALUES = (
     ("ray_node_gpus_utilization", "utilization", 1, "Percentage of the time in which the GPU computed"),

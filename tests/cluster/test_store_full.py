@@ -1,4 +1,4 @@
-"""A small object store: what does not fit is an error, what is freed can be used again, by everybody."""
+"""A small object store without a disk: what does not fit is an error, what is freed can be used again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ MB = 1 << 20
 
 @pytest.fixture(scope="module")
 def ray_cluster():
-    """Four CPUs and an object store of 50 MB."""
+    """Four CPUs and an object store of 50 MB that doesn't spill."""
     import rayjup
 
-    rayjup.init(num_cpus=4, object_store_memory=50 * MB)
+    rayjup.init(
+        num_cpus=4,
+        object_store_memory=50 * MB,
+        _system_config={"automatic_object_spilling_enabled": False},
+    )
     yield rayjup
     rayjup.shutdown()
 

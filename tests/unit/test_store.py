@@ -296,10 +296,10 @@ def test_kept_segments_make_room_for_what_is_needed(make_store, node):
 def test_a_directory_without_room_is_the_same_error_and_costs_no_room(make_store, node, monkeypatch):
     store = make_store()
 
-    def refuse(fd, length):
+    def refuse(fd, start, length):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "ftruncate", refuse)
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
     for _ in range(100):
         with pytest.raises(ObjectStoreFullError, match="No space left"):
             store.write(pack(np.zeros(MB, np.uint8)))

@@ -28,6 +28,7 @@ from rayjup.engine.head.head import Head
 from rayjup.engine.head.journal import Journal
 from rayjup.engine.node.agent import NodeAgent, host_id
 from rayjup.engine.node.samples import Sampler
+from rayjup.engine.node.store_place import default_capacity, shm_free
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class NodePlugin(WorkerPlugin):
         zygote: Any = None,
         extra: dict[str, Any] | None = None,
         survives: bool = False,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.cluster_id = cluster_id
         self.session_dir = session_dir
@@ -113,6 +115,7 @@ class NodePlugin(WorkerPlugin):
         # Whoever made this plugin gives it to another worker when the head is lost, and closes the agent.
         self.survives = survives
         self.head_ended: asyncio.Event
+        self.settings = settings
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
@@ -130,6 +133,7 @@ class NodePlugin(WorkerPlugin):
             session_dir,
             resources,
             str(self.extra.get("name", worker.name)),
+            self.settings,
         )
         agent.labels |= self.extra.get("labels", {})
         agent.prepare()
@@ -198,8 +202,7 @@ def complete_resources(
         if found:
             out["GPU"] = float(found)
     if object_store_memory is None:
-        shm = psutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else memory
-        object_store_memory = min(0.3 * memory, 0.9 * shm)
+        object_store_memory = default_capacity(memory, shm_free())
     out.setdefault("object_store_memory", float(int(object_store_memory)))
     out.setdefault("memory", float(int(memory - out["object_store_memory"])))
     return out

@@ -783,6 +783,13 @@ class Head:
             if other.startswith(store):
                 self.to_node(other, ("store_freed", nbytes))
 
+    def _on_store_spilled(
+        self, node_id: str, client: str, store: str, name: str, freed: int, written: int
+    ) -> None:
+        for other in self.nodes:
+            if other.startswith(store):
+                self.to_node(other, ("store_spilled", name, freed, written))
+
     def _on_log(self, node_id: str, job_id: bytes, chunks: list[Any]) -> None:
         job = self.jobs.get(job_id)
         if job is not None and job.get("log_to_driver", True):

@@ -128,6 +128,9 @@ def snapshot(head: Head) -> dict[str, Any]:
                         "store_used",
                         "store_capacity",
                         "store_objects",
+                        "store_spilled",
+                        "store_spilled_objects",
+                        "store_spilled_total",
                         "executors",
                     )
                 },

@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,13 @@ from rayjup.engine.node.head_link import HeadLink
 from rayjup.engine.node.last_lines import LastLines
 from rayjup.engine.node.memory import MemoryWatch
 from rayjup.engine.node.reports import NodeReports
+from rayjup.engine.node.room import Room, Stored
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.starts import Starts
+from rayjup.engine.node.store_place import StorePlace
 
 _SAMPLE_S = 1.0
-_TRIM_S = 2.0  # longest wait for processes to return room
+CHANNEL = "-channel-"  # in the names of files that are no objects
 
 
 class NodeAgent:
@@ -40,6 +43,8 @@ class NodeAgent:
         Directory (mode 0700) for sockets and logs; its path must be short.
     resources
         What the node offers, with ``"CPU"``, ``"GPU"``, ``"memory"``, ``"object_store_memory"``.
+    settings
+        What ``_system_config`` says.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class NodeAgent:
         session_dir: str,
         resources: dict[str, float],
         name: str,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.node_id = node_id
         self.session_dir = session_dir
@@ -58,11 +64,10 @@ class NodeAgent:
         self.socket_dir = f"{session_dir}/{node_id[:8]}"
         self.agent_path = f"{self.socket_dir}/agent.sock"
         self.log_dir = f"{session_dir}/logs"
-        base = "/dev/shm" if os.path.isdir("/dev/shm") else session_dir
-        self.store_dir = f"{base}/rayjup-{os.getuid()}-{node_id[:12]}"
+        capacity = int(resources.get("object_store_memory", 0))
+        self.place = StorePlace.choose(node_id, session_dir, capacity, settings or {})
+        self.store_dir = self.place.store
         self.host = host_id()
-        self.capacity = int(resources.get("object_store_memory", 0))
-        self.store_used = 0
         self.clients: dict[str, Connection] = {}
         self.last_lines = LastLines()
         self.observers: set[Connection] = set()
@@ -83,9 +88,16 @@ class NodeAgent:
         self._sampling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
-        self._short: list[tuple[Connection, int, int]] = []  # requests for room that wait for a trim
-        self._untrimmed: set[Connection] | None = None  # who has not answered yet; None: no trim
-        self._uncounted = False  # a process was killed: what it had reserved is not known
+        self.room = Room(
+            capacity,
+            self._tell_client,
+            lambda: list(self.clients),
+            lambda seconds, function: asyncio.get_running_loop().call_later(seconds, function),
+            self._files,
+            ("store_spill", node_id[:12], self.store_dir, self.place.disk)
+            if self.place.disk is not None
+            else None,
+        )
         self.joined = asyncio.Event()  # the head has this node
         self.told_to_end = False  # by the head, which then tidies up after all nodes
         self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
@@ -96,15 +108,17 @@ class NodeAgent:
 
     def prepare(self) -> None:
         """Make the directories."""
-        for directory in (self.session_dir, self.socket_dir, self.log_dir, self.store_dir):
+        for directory in (self.session_dir, self.socket_dir, self.log_dir, *self.place.directories()):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             os.chmod(directory, 0o700)
-        for directory in (self.store_dir, self.socket_dir):
+        for directory in (*self.place.directories(), self.socket_dir):
             Path(directory, "owner").write_text(str(os.getpid()), encoding="utf-8")
 
     async def start(self) -> None:
         """Serve local processes."""
-        sweep_leftovers(os.path.dirname(self.store_dir), f"rayjup-{os.getuid()}-")
+        for directory in self.place.directories():
+            name = os.path.basename(directory)
+            sweep_leftovers(os.path.dirname(directory), name[: name.rindex("-") + 1])
         for session in os.scandir(os.path.dirname(self.session_dir)):
             sweep_leftovers(session.path, "")
         loop = asyncio.get_running_loop()
@@ -130,7 +144,8 @@ class NodeAgent:
         await self.executors.close()
         for connection in [*self.clients.values(), *self.observers]:
             connection.close()
-        shutil.rmtree(self.store_dir, ignore_errors=True)
+        for directory in self.place.directories():
+            shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(self.socket_dir, ignore_errors=True)
 
     def info(self) -> dict[str, Any]:
@@ -157,6 +172,7 @@ class NodeAgent:
             "log_dir": self.log_dir,
             "host": self.host,
             "labels": self.labels,
+            "disk": self.place.disk,
         }
 
     # -- local processes
@@ -168,9 +184,13 @@ class NodeAgent:
         elif op == "hello":
             self._on_hello(connection, *message[1:])
         elif op == "store_give_back":
-            self.store_used -= message[1]
+            self.room.freed(message[1])
         elif op == "store_trimmed":
-            self._trimmed(connection, message[1])
+            self.room.trimmed(connection.client, *message[1:])
+        elif op == "store_spilled":
+            self._store_moved(connection, *message[1:])
+        elif op == "store_held":
+            self.room.hold(connection.client, message[1])
         elif op == "stats":
             connection.stats = (message[1], message[2])
         elif op in ("blocked", "unblocked"):
@@ -232,7 +252,7 @@ class NodeAgent:
 
     def _on_request(self, connection: Connection, request: int, op: str, payload: tuple[Any, ...]) -> None:
         if op == "store_reserve":
-            self._reserve(connection, request, *payload)
+            self.room.reserve(connection.client, request, *payload)
             return
         if op == "last_lines":  # the answer comes by way of the head, behind the lines
             job = [c for c in self.clients.values() if c.kind == "executor" and c.job_id == connection.job_id]
@@ -261,74 +281,56 @@ class NodeAgent:
             row[3] += counts[3]
         if connection.executor is not None:
             self.executors.lost(connection.executor)
-        self._remove_files_of(connection.client)
+        self.room.left(connection.client, self._remove_files_of(connection.client))
         Path(self.socket_dir, f"w-{connection.client}.sock").unlink(missing_ok=True)  # where it was killed
-        if self._untrimmed is not None:
-            self._trimmed(connection, 0)
         self.to_head.forget(connection.client)
         if not self._closed:
             self.to_head(("client_gone", connection.client))
 
     # -- shared memory
 
-    def _reserve(self, connection: Connection, request: int, nbytes: int, urgent: bool) -> None:
-        if self.store_used + nbytes <= self.capacity:
-            self.store_used += nbytes
-            connection.post(("answer", request, True, nbytes))
-        elif not urgent or nbytes > self.capacity:
-            connection.post(("answer", request, True, 0))
-        else:
-            self._short.append((connection, request, nbytes))
-            self._trim()
-
-    def _trim(self) -> None:
-        """Have all processes return the room that they keep for later objects."""
-        if self._untrimmed is not None:
-            return
-        self._untrimmed = waiting = set(self.clients.values())
-        for connection in waiting:
-            connection.post(("store_trim",))
-
-        def give_up() -> None:
-            if self._untrimmed is waiting:
-                self._end_trim(complete=False)
-
-        asyncio.get_running_loop().call_later(_TRIM_S, give_up)
-
-    def _trimmed(self, connection: Connection, nbytes: int) -> None:
-        self.store_used -= nbytes
-        if self._untrimmed is not None:
-            self._untrimmed.discard(connection)
-            if not self._untrimmed:
-                self._end_trim(complete=True)
-
-    def _end_trim(self, complete: bool) -> None:
-        self._untrimmed = None
-        if complete and self._uncounted:  # nobody has anything reserved now but what lies there
-            self._uncounted = False
-            self.store_used = sum(entry.stat().st_size for entry in os.scandir(self.store_dir))
-        short, self._short = self._short, []
-        for connection, request, nbytes in short:
-            granted = nbytes if self.store_used + nbytes <= self.capacity else 0
-            self.store_used += granted
-            connection.post(("answer", request, True, granted))
-
-    def _remove_files_of(self, client: str) -> None:
-        orphans: dict[str, list[str]] = {}  # what it wrote for others, who may not know of it
-        for entry in os.scandir(self.store_dir) if os.path.isdir(self.store_dir) else ():
-            if entry.name.startswith(client):
+    def _files(self) -> tuple[list[Stored], int]:
+        """Segments that could be moved to disk, and the bytes of all."""
+        found = []
+        for entry in os.scandir(self.store_dir):
+            if entry.is_file(follow_symlinks=False) and "-" in entry.name and CHANNEL not in entry.name:
                 try:
-                    size = entry.stat().st_size
-                    os.unlink(entry.path)
+                    status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
-                    continue  # given to somebody who freed it
-                self.store_used -= size
-            elif f"-{client}-" in entry.name:
-                orphans.setdefault(entry.name.split("-", 1)[0], []).append(entry.path)
+                    continue  # just freed
+                found.append(Stored(entry.name, status.st_size, status.st_ctime))
+        return found, sum(file.size for file in found)
+
+    def _store_moved(self, connection: Connection, node: str, name: str, freed: int, written: int) -> None:
+        if self.node_id.startswith(node):
+            self.room.moved(name, freed, written)
+        else:  # what the process owns there
+            self.to_head(("store_spilled", connection.client, node, name, freed, written))
+
+    def _remove_files_of(self, client: str) -> int:
+        """Remove the objects of a process that is gone; how many bytes of shared memory that gave."""
+        freed = 0
+        orphans: dict[str, list[str]] = {}  # what it wrote for others, who may not know of it
+        for directory in self.place.directories():
+            for entry in os.scandir(directory):
+                if entry.name.startswith(client):
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                        os.unlink(entry.path)
+                    except FileNotFoundError:
+                        continue  # given to somebody who freed it
+                    if (
+                        directory == self.store_dir
+                        and stat.S_ISREG(status.st_mode)
+                        and CHANNEL not in entry.name
+                    ):
+                        freed += status.st_size
+                elif f"-{client}-" in entry.name:
+                    orphans.setdefault(entry.name.split("-", 1)[0], []).append(entry.path)
         for owner, paths in orphans.items():
             if owner in self.clients:
                 self.clients[owner].post(("store_orphans", client, paths))
-        self._uncounted = True
+        return freed
 
     # -- messages from the head
 
@@ -347,6 +349,8 @@ class NodeAgent:
         connection.job_id = job_id
         connection.job = None
         connection.post(("welcome", {**self._welcome(), "job_id": job_id}))
+        for text in self.place.warnings:
+            connection.post(("warning", text))
         self.starts.prestart(job_id)
 
     def _head_grant(
@@ -441,10 +445,13 @@ class NodeAgent:
         self._tell_client(client, message)
 
     def _head_client_gone(self, client: str) -> None:
-        self._remove_files_of(client)  # what processes of this node wrote for it
+        self.room.left(client, self._remove_files_of(client))  # what processes of this node wrote for it
 
     def _head_store_freed(self, nbytes: int) -> None:
-        self.store_used -= nbytes
+        self.room.freed(nbytes)
+
+    def _head_store_spilled(self, name: str, freed: int, written: int) -> None:
+        self.room.moved(name, freed, written)
 
     def _head_end_job(self, job_id: bytes, spare: set[bytes]) -> None:
         self.executors.end_job(job_id, spare)
@@ -527,9 +534,11 @@ class NodeAgent:
                 pending[actor_id] = pending.get(actor_id, 0) + count
         return {
             **self.sampler.sample(),
-            "store_used": self.store_used,
-            "store_capacity": self.capacity,
-            "store_objects": max(0, len(os.listdir(self.store_dir)) - 1),
+            "store_used": self.room.used,
+            "store_capacity": self.room.capacity,
+            "store_objects": sum("-" in e.name and not e.is_symlink() for e in os.scandir(self.store_dir)),
+            **self.place.on_disk(),
+            "store_spilled_total": self.room.counts.spilled_bytes,
             "executors": len(self.executors.all),
             "tasks": tasks,
             "actor_calls": pending,

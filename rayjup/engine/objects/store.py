@@ -22,6 +22,7 @@ from typing import Any
 from rayjup.base.exceptions import ObjectLostError, ObjectStoreFullError
 from rayjup.base.serialization import Packed
 from rayjup.engine.lane.messages import RECYCLE
+from rayjup.engine.objects import spilling
 from rayjup.engine.objects.copying import copy
 from rayjup.engine.objects.mapping import map_file
 
@@ -36,7 +37,17 @@ _QUOTA_STEP = 64 << 20
 class Segment:
     """A mapped file that holds one object. Ends with its last user; see :meth:`Store.release`."""
 
-    __slots__ = ("capacity", "descriptor", "map", "path", "shared", "store", "writer")
+    __slots__ = (
+        "__weakref__",
+        "capacity",
+        "descriptor",
+        "map",
+        "path",
+        "shared",
+        "spilled",
+        "store",
+        "writer",
+    )
 
     def __init__(
         self, store: Store, path: str, capacity: int, mapped: mmap.mmap | None, writer: Any = None
@@ -47,6 +58,7 @@ class Segment:
         self.map = mapped
         self.shared = False  # some other process may have it mapped
         self.writer = writer  # who made it for us and may use its pages again
+        self.spilled = ""  # the file on disk where the object lies instead
         self.descriptor: Descriptor | None = None
 
     def __del__(self) -> None:
@@ -71,6 +83,10 @@ class Store:
         Returns room to the node; must not block.
     give_back_to
         Returns room to another node of this machine, named as :func:`node_of` does.
+    disk
+        Where objects go that find no room; None: that is an error.
+    tell_held
+        Tells the node how many more bytes are used for what is no object; must not block.
     """
 
     def __init__(
@@ -81,6 +97,8 @@ class Store:
         reserve: Callable[[int, bool], int],
         give_back: Callable[[int], None],
         give_back_to: Callable[[str, int], None] = lambda node, nbytes: None,
+        disk: spilling.Disk | None = None,
+        tell_held: Callable[[int], None] = lambda nbytes: None,
     ) -> None:
         self.directory = directory
         self.name = name
@@ -88,11 +106,14 @@ class Store:
         self._reserve = reserve
         self._give_back = give_back
         self._give_back_to = give_back_to
+        self._disk = disk
+        self._tell_held = tell_held
         self._numbers = itertools.count()
         self._lock = threading.RLock()  # release() can run inside any allocation, by the collector
         self._quota = 0
         self._spare: list[tuple[float, str, int, mmap.mmap]] = []
         self._given: dict[str, tuple[int, mmap.mmap]] = {}  # written for others, still mapped here
+        self._live: dict[str, weakref.ref[Segment]] = {}  # complete, and ours to free
         self._owned: set[str] = set()  # written by others for us, and not given back yet
         self._viewed: dict[str, weakref.ref[mmap.mmap]] = {}  # freed, but arrays here still use them
         self.on_posted: Callable[[Any], None] = lambda peer: None  # somebody has to flush this peer
@@ -110,7 +131,12 @@ class Store:
             position = (position + _ALIGN - 1) & -_ALIGN
             offsets.append((position, buffer.nbytes))
             position += buffer.nbytes
-        segment = self._create(max(position, 1), owner_name)
+        try:
+            segment = self._create(max(position, 1), owner_name)
+        except ObjectStoreFullError:
+            if self._disk is None:
+                raise
+            return self._write_to_disk(self._disk, packed, offsets, position, owner_name)
         mapped = segment.map
         assert mapped is not None
         mapped[: len(packed.data)] = packed.data
@@ -122,6 +148,23 @@ class Store:
                         copy(target, buffer.cast("B") if buffer.format != "B" else buffer)
                         target.release()
         segment.descriptor = (segment.path, position, len(packed.data), tuple(offsets), self.host)
+        if owner_name is None:
+            self._live[segment.path] = weakref.ref(segment)
+        return segment
+
+    def _write_to_disk(
+        self,
+        disk: spilling.Disk,
+        packed: Packed,
+        offsets: list[tuple[int, int]],
+        size: int,
+        owner_name: str | None,
+    ) -> Segment:
+        path = self._new_path(owner_name, disk.directory)
+        spilling.write(disk, path, packed, offsets, size)
+        segment = Segment(self, path, 0, None)
+        segment.spilled = path
+        segment.descriptor = (path, size, len(packed.data), tuple(offsets), self.host)
         return segment
 
     def _create(self, size: int, owner_name: str | None) -> Segment:
@@ -134,7 +177,7 @@ class Store:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                os.ftruncate(fd, capacity)
+                _allocate(fd, capacity)
                 mapped = map_file(fd, capacity, writable=True)
             except OSError:
                 os.unlink(path)
@@ -165,8 +208,9 @@ class Store:
             return None  # it went with an owner that died
         return Segment(self, renamed, have, mapped)
 
-    def _new_path(self, owner_name: str | None) -> str:
-        return f"{self.directory}/{owner_name or self.name}-{self.name}-{next(self._numbers)}"
+    def _new_path(self, owner_name: str | None, directory: str | None = None) -> str:
+        name = f"{owner_name or self.name}-{self.name}-{next(self._numbers)}"
+        return f"{directory or self.directory}/{name}"
 
     def _take_quota(self, capacity: int) -> None:
         with self._lock:
@@ -174,14 +218,9 @@ class Store:
                 self._quota -= capacity
                 return
         granted = self._reserve(max(capacity, _QUOTA_STEP), False)
-        if granted < capacity:
-            self.drop_spares()
-            with self._lock:  # taken at once: our own request may make the node ask us for what we keep
-                kept = max(0, min(self._quota, capacity - granted))
-                self._quota -= kept
-            granted += kept
-            if granted < capacity:
-                granted += self._reserve(capacity - granted, True)
+        if granted < capacity:  # what we have left goes back first: the node will ask all for theirs
+            self._give_back(granted + self.give_back_room())
+            granted = self._reserve(capacity, True)
         with self._lock:
             self._quota += granted
             if self._quota >= capacity:
@@ -195,6 +234,17 @@ class Store:
         with self._lock:
             quota, self._quota = self._quota, 0
         return quota
+
+    def hold(self, nbytes: int) -> None:
+        """Take room for something that is no object, such as a channel; see :meth:`let_go`."""
+        self._take_quota(nbytes)
+        self._tell_held(nbytes)
+
+    def let_go(self, nbytes: int) -> None:
+        """Return room that was taken by :meth:`hold`."""
+        if not self.closed:
+            self._tell_held(-nbytes)
+            self._give_back(nbytes)
 
     # -- reading
 
@@ -240,22 +290,64 @@ class Store:
         segment = Segment(self, descriptor[0], (descriptor[1] + 4095) & ~4095, None, writer)
         segment.descriptor = descriptor
         self._owned.add(segment.path)
+        self._live[segment.path] = weakref.ref(segment)
+        if not segment.path.startswith(self.directory) and spilling.is_spilled(segment.path):
+            segment.spilled = segment.path
+            segment.writer = None
         return segment
 
     def writer_died(self, paths: list[str]) -> None:
         """Remove those of ``paths`` that a process wrote for us and died before it could tell us."""
         for path in paths:
             if path not in self._owned:
-                self._unlink(path, 0)
+                self._unlink(path)
 
     def views_of(self, segment: Segment) -> tuple[memoryview, list[memoryview]]:
         """Like :meth:`buffers`, through the mapping we wrote with when there is one."""
         descriptor = segment.descriptor
         assert descriptor is not None
-        if segment.map is None:
+        mapped = segment.map  # it may move to disk at any time
+        if mapped is None:
             return self.buffers(descriptor)
-        view = memoryview(segment.map).toreadonly()
+        view = memoryview(mapped).toreadonly()
         return view[: descriptor[2]], [view[start : start + n] for start, n in descriptor[3]]
+
+    # -- moving to disk, see spilling
+
+    def live(self, path: str) -> Segment | None:
+        """The complete segment at ``path``, if it is ours to free."""
+        found = self._live.get(path)
+        return found() if found is not None else None
+
+    def shows(self, segment: Segment) -> bool:
+        """Whether values of this process lie in the segment, such as arrays."""
+        # Two references: the segment's and getrefcount's argument. A view would be a third.
+        if segment.map is not None and sys.getrefcount(segment.map) > 2:
+            return True
+        return segment.path in self._maps
+
+    def shown(self) -> list[str]:
+        """Paths of segments, whoever owns them, in which values of this process lie."""
+        segments = [ref() for ref in list(self._live.values())]
+        ours = [s.path for s in segments if s is not None and s.path not in self._maps and self.shows(s)]
+        return list(self._maps) + ours
+
+    def replace(self, segment: Segment, target: str) -> bool:
+        """Have a segment's name lead to ``target``, a copy of it; False if values here still show it."""
+        path = segment.path
+        with self._lock:
+            if self.closed or self.shows(segment):
+                return False
+            os.symlink(target, f"{path}.link")
+            os.rename(f"{path}.link", path)
+            segment.spilled = target
+            segment.map, mapped = None, segment.map
+            segment.writer, writer = None, segment.writer
+        del mapped
+        if writer is not None and not writer.closed:
+            writer.outbox.append((RECYCLE, path, False))
+            self.on_posted(writer)
+        return True
 
     # -- freeing
 
@@ -278,13 +370,18 @@ class Store:
                 self._spare.append((self._clock(), path, *given))
                 return
         if reusable:
-            self._unlink(path, given[0] if given is not None else 0)
+            self._unlink(path, given[0] if given is not None else None)
 
     def release(self, segment: Segment) -> None:
         """Free a segment: keep the pages for reuse where nobody can see them, else unlink."""
         path, mapped = segment.path, segment.map
         segment.map = None
         if not path or self.closed:
+            return
+        self._live.pop(path, None)
+        if segment.spilled:
+            self._owned.discard(path)
+            spilling.remove(segment)
             return
         # Two references: this variable and getrefcount's argument. A view would be a third.
         if mapped is not None and not segment.shared and sys.getrefcount(mapped) == 2:
@@ -303,7 +400,7 @@ class Store:
             writer.outbox.append((RECYCLE, path, False))
             self.on_posted(writer)
         self._owned.discard(path)
-        self._unlink(path, segment.capacity)
+        self._unlink(path, segment.capacity if mapped is not None else None)
 
     def _hand_back(self, writer: Any, path: str) -> None:
         """Nobody here sees the segment any more: its writer may use the pages again."""
@@ -312,18 +409,21 @@ class Store:
         if self.closed:
             return
         if writer.closed:
-            self._unlink(path, 0)
+            self._unlink(path)
         else:
             writer.outbox.append((RECYCLE, path, True))
             self.on_posted(writer)
 
-    def _unlink(self, path: str, capacity: int) -> None:
+    def _unlink(self, path: str, capacity: int | None = None) -> None:
         try:
+            if capacity is None:  # used again for a smaller object, a file is longer than that needs
+                capacity = 0 if spilling.is_spilled(path) else os.lstat(path).st_size
             os.unlink(path)
         except FileNotFoundError:
             return  # the node removed it with its owner
-        if not path.startswith(self.directory):  # written for us by a process of another node
-            self._give_back_to(node_of(path), capacity)
+        if not path.startswith(self.directory):  # written for us by a process of another node, or on disk
+            if capacity:
+                self._give_back_to(node_of(path), capacity)
             return
         with self._lock:
             self._quota += capacity
@@ -362,6 +462,14 @@ class Store:
         """Free the segments kept for reuse; what arrays still show goes with the node or its owner."""
         self.closed = True
         self._give_back(self.give_back_room())
+
+
+def _allocate(fd: int, nbytes: int) -> None:
+    """Make a file so long, with room for all of it: a hole that can't be filled would be a SIGBUS."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, nbytes)
+    else:
+        os.ftruncate(fd, nbytes)
 
 
 def node_of(path: str) -> str:

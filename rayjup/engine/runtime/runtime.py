@@ -25,6 +25,7 @@ from rayjup.engine.lane import messages as m
 from rayjup.engine.lane import reactor
 from rayjup.engine.lane.peer import Listener, Message, Peer, connect_unix
 from rayjup.engine.lane.reactor import Reactor
+from rayjup.engine.objects.spilling import Disk, move_all
 from rayjup.engine.objects.store import Segment, Store
 from rayjup.engine.ownership import object_ref
 from rayjup.engine.ownership.exports import Exports
@@ -101,9 +102,12 @@ class Runtime:
             self._reserve_room,
             lambda nbytes: self.link.post(("store_give_back", nbytes)),
             lambda node, nbytes: self.link.post(("store_freed", node, nbytes)),
+            Disk(*node["disk"]) if node["disk"] else None,
+            lambda nbytes: self.link.post(("store_held", nbytes)),
         )
         self.store.on_posted = self._flush_soon
-        self.link.on["store_trim"] = lambda: self.link.send(("store_trimmed", self.store.give_back_room()))
+        self.link.on["store_trim"] = self._on_store_trim
+        self.link.on["store_spill"] = self._on_store_spill
         self._orphans: dict[bytes, list[str]] = {}  # by writer: files that may have got lost with it
         self.link.on["store_orphans"] = self._on_orphans
         object_ref.set_runtime(self)
@@ -563,6 +567,24 @@ class Runtime:
             self.flush()  # what we freed may be room that its writers keep
         granted: int = self.link.request("store_reserve", nbytes, urgent)
         return granted
+
+    def _on_store_trim(self, trim: int) -> None:
+        self.link.send(
+            (
+                "store_trimmed",
+                trim,
+                self.store.give_back_room(),
+                [os.path.basename(p) for p in self.store.shown()],
+            )
+        )
+
+    def _on_store_spill(self, node: str, directory: str, disk: tuple[str, float], names: list[str]) -> None:
+        """The node ``node`` needs the memory of these objects of ours."""
+
+        def report(path: str, freed: int, written: int) -> None:
+            self.link.send(("store_spilled", node, os.path.basename(path), freed, written))
+
+        move_all(self.store, Disk(*disk), [f"{directory}/{name}" for name in names], report)
 
     def _flush_soon(self, peer: Peer) -> None:
         self.tasks.dirty_peers.add(peer)

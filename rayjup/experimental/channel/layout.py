@@ -42,12 +42,22 @@ class Layout:
 
     @classmethod
     def make(cls, readers: int, slots: int, message_bytes: int) -> Layout:
-        """Create the files in the shared memory of this process's node."""
+        """Create the files in the shared memory of this process's node, whose room they take.
+
+        Whoever made the ring returns :attr:`file_bytes` with ``Store.let_go`` when it is used no more.
+        Else the room comes back with the end of the process.
+
+        Raises
+        ------
+        ObjectStoreFullError
+            There is no room, not even with objects moved to disk.
+        """
         slot_bytes = (message_bytes + messages.HEAD_BYTES + 4095) & -4096
         layout = cls(new_path(), readers, slots, slot_bytes)
+        sessions.require().runtime.store.hold(layout.file_bytes)
         fd = os.open(layout.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.ftruncate(fd, layout.head_bytes + slots * slot_bytes)
+            os.ftruncate(fd, layout.file_bytes)
         finally:
             os.close(fd)
         for index in range(readers):
@@ -58,6 +68,11 @@ class Layout:
     def head_bytes(self) -> int:
         """Length of the counters in front of the slots."""
         return ((self.readers + 1) * LINE * 8 + 4095) & -4096
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file."""
+        return self.head_bytes + self.slots * self.slot_bytes
 
     def bell(self, reader: int) -> str:
         """The pipe of a reader."""

@@ -21,7 +21,8 @@ import select
 import time
 from typing import Any
 
-from rayjup.base.exceptions import RayChannelError, RayChannelTimeoutError
+from rayjup.base.exceptions import ObjectStoreFullError, RayChannelError, RayChannelTimeoutError
+from rayjup.core import session as sessions
 from rayjup.experimental.channel import messages
 from rayjup.experimental.channel.common import ChannelInterface
 from rayjup.experimental.channel.layout import LINE, Layout, new_path
@@ -71,6 +72,7 @@ class Writer(Endpoint):
         super().__init__(layout)
         self.sent = 0
         self.spilled: dict[int, tuple[str, mmap.mmap]] = {}  # by slot: files for large messages
+        self._store = sessions.require().runtime.store
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
         self.bells: list[int] = []
         try:
@@ -140,12 +142,18 @@ class Writer(Endpoint):
                 return kept
             self._drop(slot)
         path = new_path()
+        length = (size + (size >> 3) + 4095) & -4096
+        try:
+            self._store.hold(length)
+        except ObjectStoreFullError as error:
+            raise RayChannelError(f"no room for a message of {size:,} bytes: {error}") from error
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, (size + (size >> 3) + 4095) & -4096)
+            os.ftruncate(fd, length)
             mapped = mmap.mmap(fd, 0)
         except OSError as error:
             os.unlink(path)
+            self._store.let_go(length)
             raise RayChannelError(
                 f"no room in shared memory for a message of {size:,} bytes: {error.strerror}"
             ) from error
@@ -156,6 +164,7 @@ class Writer(Endpoint):
 
     def _drop(self, slot: int) -> None:
         path, mapped = self.spilled.pop(slot)
+        self._store.let_go(len(mapped))
         mapped.close()
         try:
             os.unlink(path)
