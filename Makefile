@@ -71,7 +71,7 @@ $(VENV)-ray/.made: Makefile
 	    || { rm -rf $(VENV)-ray && $(PYTHON) -m venv --without-pip $(VENV)-ray \
 	         && $(PYTHON) -m pip --python $(VENV)-ray/bin/python install --quiet pip; }
 	$(VENV)-ray/bin/pip --disable-pip-version-check --quiet install -c constraints.txt \
-	    ray==$(RAY) numpy psutil pytest pytest-timeout
+	    'ray[default]==$(RAY)' numpy psutil pytest pytest-timeout
 	@touch $@
 
 bench-peers: $(VENV)/.demo $(VENV)-ray/.made  ## the same benchmark on Ray and on rayjup, one after the other

@@ -28,9 +28,25 @@ from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
+from tornado.web import HTTPError
 from traitlets import Dict, Float, Unicode
 
 _POLL_S = 0.02
+
+
+class LaunchError(HTTPError, RuntimeError):
+    """A kernel could not be started.
+
+    To a Jupyter server it is an answer with a text, which JupyterLab shows in its dialog; of any other
+    exception the user would only be told that it was not handled.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(503, log_message=text, reason="Kernel not started")
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class ClusterProvisioner(LocalProvisioner):
@@ -73,7 +89,7 @@ class ClusterProvisioner(LocalProvisioner):
 
         Raises
         ------
-        RuntimeError
+        LaunchError
             It could not be started; says why, with what the kernel printed.
         """
         self._open(dict(kwargs["env"]))
@@ -97,7 +113,7 @@ class ClusterProvisioner(LocalProvisioner):
         await asyncio.to_thread(self._answered.wait)
         if self._failed is not None:
             self._discard()
-            raise RuntimeError(f"The kernel could not be started on the cluster: {self._failed}")
+            raise LaunchError(f"The kernel could not be started on the cluster: {self._failed}")
         return self.connection_info
 
     def get_stable_start_time(self, recommended: float = 10.0) -> float:

@@ -16,9 +16,9 @@ from rayjup.core.placement import task_placement
 from rayjup.core.returns import returns_of
 from rayjup.engine.lane import reactor
 from rayjup.engine.runtime.functions import Function, describe
+from rayjup.engine.runtime.pools import Pool
 from rayjup.engine.runtime.runtime import Runtime
 from rayjup.engine.runtime.streams import DYNAMIC, STREAMING
-from rayjup.engine.runtime.tasks import Pool
 
 Prepared = tuple[sessions.Session, Runtime, Function, Pool, "tuple[bytes, bool] | None"]
 """What calls need; the last is the placement group of the caller, which may capture what it calls."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -18,6 +19,7 @@ MAX_LANES = 40
 MAX_BARS = 2000
 _WIDTH, _LEFT, _LANE = 900, 170, 18
 _TICKS = 6
+_PHASES = {"submit_task", "task:deserialize_arguments", "task:execute", "task:store_outputs"}
 
 
 class TimelineDisplay:
@@ -25,7 +27,9 @@ class TimelineDisplay:
 
     def __init__(self, events: Sequence[Event], path: Path | None = None) -> None:
         self.path = path
-        self.bars = [event for event in events if event.get("ph") == "X"]
+        bars = [event for event in events if event.get("ph") == "X"]
+        # The phases of a call lie on top of the call itself: the file has them, the picture does not.
+        self.bars = [bar for bar in bars if bar.get("name") not in _PHASES] or bars
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         note = f"<div>Trace for chrome://tracing or ui.perfetto.dev: {escape(str(self.path))}</div>"
@@ -100,6 +104,7 @@ def lanes_svg(bars: Sequence[Event]) -> str:
     # What lies on top of each other cannot be joined: the picture shows the first of it.
     merged = [(lane, rows[: MAX_BARS // len(merged)]) for lane, rows in merged]
     height = _LANE * len(merged) + 24
+    hosts = len({lane[0] for lane in lanes})
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {height}" width="100%" fill="currentColor" '
         f'style="max-width:{_WIDTH}px;font:11px sans-serif" '
@@ -107,7 +112,7 @@ def lanes_svg(bars: Sequence[Event]) -> str:
     ]
     for row, (lane, rects) in enumerate(merged):
         y = row * _LANE
-        title = escape(clip(" ".join(str(part) for part in lane if part is not None), 26))
+        title = escape(clip(_lane_title(lane, hosts), 26))
         parts.append(f'<text x="0" y="{y + 13}">{title}</text>')
         for left, right, name, count in rects:
             label = f"{name} × {count}" if count > 1 else name
@@ -146,6 +151,13 @@ def _merged(
                 continue
         rects.append((left, right, name, 1))
     return rects
+
+
+def _lane_title(lane: tuple[Any, Any], hosts: int) -> str:
+    """``worker 376fd8``, with its machine in front where there are several."""
+    host, thread = lane
+    thread = re.sub(r"([0-9a-f]{6})[0-9a-f]{20,}", r"\1", str(thread)).replace(":", " ")
+    return f"{host} {thread}" if hosts > 1 else thread
 
 
 def _legend(bars: Sequence[Event]) -> str:

@@ -20,7 +20,7 @@ _TASKS = (
     Column("pending", "pending", kind="number"),
     Column("finished", "finished", kind="number"),
     Column("failed", "failed", kind="number"),
-    Column("rate", "per second", kind="number"),
+    Column("rate", "per s", kind="number"),
     Column("history", "rate", kind="spark", width=1.4),
 )
 _PROCESSES = (
@@ -29,7 +29,7 @@ _PROCESSES = (
     Column("state", "state", kind="state"),
     Column("cpu", "CPU", kind="percent"),
     Column("memory", "memory", kind="bytes"),
-    Column("pending", "pending calls", kind="number"),
+    Column("pending", "pending", kind="number"),
     Column("history", "CPU", kind="spark", width=1.4),
 )
 _GPU_MEMORY = Column("gpu_memory", "GPU memory", kind="bytes")

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-import rayjup
-
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 WORK = """
@@ -105,9 +103,6 @@ def test_help_and_no_cluster(kernel: Any, magic: str) -> None:
 def test_timeline(connected: Any, tmp_path: Path) -> None:
     connected.ok(WORK)
     trace = tmp_path / "trace.json"
-    if not hasattr(rayjup, "timeline"):
-        assert "records no timeline" in connected.run(f"%ray_timeline {trace}").evalue
-        return
     connected.until("print(len(ray.timeline()) > 3)", "True")
     data = connected.ok(f"%ray_timeline {trace}").displays[0]["data"]
     assert "<svg" in data["text/html"] and "burn" in data["text/plain"]

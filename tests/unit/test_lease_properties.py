@@ -312,12 +312,17 @@ class Cluster(RuleBasedStateMachine):
         self.model.requests[request_id] = Request(client, shape, count)
         self.handle(Requested(request_id, client, near, shape, count, {near: 9} if near else None))
 
-    @rule(data=st.data(), cpus=st.sampled_from([1.0, 4.0]), client=st.sampled_from(CLIENTS))
-    def asks_for_cpus(self, data: st.DataObject, cpus: float, client: str) -> None:
+    @rule(
+        cpus=st.sampled_from([1.0, 4.0]),
+        client=st.sampled_from(CLIENTS),
+        family=st.sampled_from(["", "tree", "other"]),
+        depth=st.integers(0, 3),
+    )
+    def asks_for_cpus(self, cpus: float, client: str, family: str, depth: int) -> None:
         request_id = f"r{next(self.numbers)}"
         shape = Shape.of({"CPU": cpus})
         self.model.requests[request_id] = Request(client, shape, 3)
-        self.handle(Requested(request_id, client, None, shape, 3))
+        self.handle(Requested(request_id, client, None, shape, 3, None, family, depth))
 
     @precondition(lambda self: self.model.leases)
     @rule(data=st.data())

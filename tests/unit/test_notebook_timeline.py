@@ -11,7 +11,14 @@ from rayjup.notebook.timeline import MAX_BARS, MAX_LANES, TimelineDisplay, lanes
 
 
 def event(name: str, begin_s: float, took_s: float, lane: int = 0) -> dict[str, Any]:
-    return {"ph": "X", "name": name, "ts": begin_s * 1e6, "dur": took_s * 1e6, "pid": "node", "tid": lane}
+    return {
+        "ph": "X",
+        "name": name,
+        "ts": begin_s * 1e6,
+        "dur": took_s * 1e6,
+        "pid": "node",
+        "tid": f"worker:{lane}",
+    }
 
 
 def bars(svg: str) -> int:
@@ -21,7 +28,7 @@ def bars(svg: str) -> int:
 def test_one_bar_per_event_in_the_lane_of_its_process() -> None:
     events = [event("load", 0, 1), event("train", 1, 2), event("train", 0.5, 1, lane=1)]
     svg = lanes_svg(events)
-    assert bars(svg) == 3 and svg.count(">node ") == 2
+    assert bars(svg) == 3 and svg.count(">worker ") == 2
     assert "<title>train</title>" in svg and "3.00 s</text>" in svg
     # The same name has the same colour in both lanes.
     train = set(re.findall(r'fill="(hsl[^"]+)"><title>train', svg))
@@ -29,6 +36,16 @@ def test_one_bar_per_event_in_the_lane_of_its_process() -> None:
     assert len(train) == 1 and train != load
     text = summary_text(events)
     assert text.startswith("3 events in 2 lanes over 3.00 s") and "train" in text and "3.00 s" in text
+
+
+def test_phases_of_a_call_are_left_out_and_ids_are_short() -> None:
+    worker = "worker:" + "376fd8ff" * 7
+    events = [event("train", 0, 1), event("task:execute", 0, 1), event("submit_task", 0, 0.1)]
+    events = [{**one, "tid": worker} for one in events]
+    shown = TimelineDisplay(events)
+    assert len(shown.bars) == 1 and ">worker 376fd8<" in shown._repr_mimebundle_()["text/html"]
+    two = [events[0], {**events[0], "pid": "other"}]
+    assert ">other worker 376fd8<" in lanes_svg(two)
 
 
 def test_nothing_has_happened_yet() -> None:

@@ -224,6 +224,7 @@ class Threads:
         executor = self.executor
         _, seq, target, payload, count, options = message
         started = time.perf_counter()
+        executor.events.active[peer, seq] = (message, started)
         answer = executor.reply_later(peer, message, started)
         current.set(Running(peer, seq, executor.name_of(target), options))
         fresh: list[Any] = []
@@ -245,6 +246,7 @@ class Threads:
         if fresh:
             _hold(executor, fresh, peer)
         answer(value, problem)
+        executor.events.active.pop((peer, seq), None)
         del value, problem  # its traceback refers to this frame, and so to the arguments
         if self.calls.empty() or len(peer.outbox) >= _BATCH:
             peer.flush()
@@ -283,7 +285,8 @@ class _Coroutines:
     async def _one(self, peer: Peer, message: Message) -> None:
         executor = self.executor
         _, seq, target, payload, count, options = message
-        answer = executor.reply_later(peer, message, time.perf_counter())
+        started = time.perf_counter()  # read by Events, too
+        answer = executor.reply_later(peer, message, started)
         current.set(Running(peer, seq, executor.name_of(target), options))
         fresh: list[Any] = []
         try:

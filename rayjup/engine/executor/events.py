@@ -17,7 +17,7 @@ from rayjup.engine.runtime.error_kinds import kind_of, text_of
 
 if TYPE_CHECKING:
     from rayjup.engine.executor.executor import Executor
-    from rayjup.engine.lane.peer import Peer
+    from rayjup.engine.lane.peer import Message, Peer
 
 KEPT_VARIABLE = "RAYJUP_TASK_EVENTS"
 KEPT = 10_000
@@ -52,7 +52,7 @@ class Events:
         self.executor = executor
         self.finished: deque[Entry] = deque(maxlen=kept())
         self.failures: OrderedDict[tuple[bytes, int, float], tuple[str, str]] = OrderedDict()
-        self.active: dict[tuple[Peer, int], tuple[Any, Any, float]] = {}  # on threads or as coroutines
+        self.active: dict[tuple[Peer, int], tuple[Message, float]] = {}  # calls on threads
         self.leases: deque[tuple[float, dict[str, float]]] = deque(maxlen=64)
         self.creation: tuple[float, float, bool] | None = None  # began, ended, failed
         self.prints: deque[list[Any]] = deque(maxlen=1000)  # what calls wrote: see ``printed``
@@ -124,15 +124,18 @@ class Events:
     def _running(self) -> list[tuple[Any, ...]]:
         executor = self.executor
         running = executor.running
-        calls: list[tuple[Peer, int, Any, Any, float]] = []
+        calls: list[tuple[Peer, Message, float]] = []
         if running is not None:
-            peer, message = running
-            calls.append((peer, message[1], message[2], message[5], executor.started))
-        calls += [(peer, seq, *rest) for (peer, seq), rest in list(self.active.items())]
+            calls.append((*running, executor.started))
+        calls += [(peer, *rest) for (peer, _), rest in list(self.active.items())]
+        for (peer, _), task in list(executor.coroutines.items()):
+            found = _begun(task)
+            if found is not None:
+                calls.append((peer, *found))
         return [
-            (peer.prefix, seq, self._name_of(target), _own(target, options), started)
-            for peer, seq, target, options, started in calls
-            if not _hidden(options)
+            (peer.prefix, message[1], self._name_of(message[2]), _own(message[2], message[5]), started)
+            for peer, message, started in calls
+            if not _hidden(message[5])
         ]
 
     # -- handed to the agent, because this process may be killed
@@ -179,6 +182,23 @@ def _own(target: Any, options: Any) -> tuple[bool, str | None, bytes | None, int
         return (True, None, None, None) if is_method else None
     group = options.get("group")
     return is_method, options.get("name"), group[0] if group else None, options.get("cell")
+
+
+def _begun(task: Any) -> tuple[Message, float] | None:
+    """The call that a coroutine runs and when it began; None where it waits for its turn.
+
+    Its frame knows: to note it down elsewhere would cost every call something.
+    """
+    coroutine = task.get_coro()
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None)
+        if frame is None:
+            return None
+        names = frame.f_locals
+        if "started" in names and "message" in names:
+            return names["message"], names["started"]
+        coroutine = coroutine.cr_await
+    return None
 
 
 def _log_path() -> str | None:

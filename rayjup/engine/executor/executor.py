@@ -392,6 +392,7 @@ class Executor:
 
     def _on_lease(self, lease: dict[str, Any]) -> None:
         self.lease = lease
+        self.runtime.tasks.own_lease = lease["id"]
         self.events.leases.append((time.perf_counter(), lease["resources"]))
         threads.set_threads(lease["resources"].get("CPU", 1.0))
 
@@ -456,8 +457,6 @@ class Executor:
     def reply_later(self, peer: Peer, message: Message, started: float) -> Callable[[Any, Any], None]:
         """A function that answers the call, from any thread: ``answer(value, error)``."""
         _, seq, target, _, count, options = message
-        key = (peer, seq)
-        self.events.active[key] = (target, options, started)
 
         def answer(value: Any, error: BaseException | None) -> None:
             if error is None:
@@ -479,7 +478,6 @@ class Executor:
                     status, data = self.error_reply(error, target, peer, seq)
             now = time.perf_counter()
             micros = (now - started) * 1e6
-            self.events.active.pop(key, None)
             self._remember((peer.prefix, seq, target, options, now, micros, status, None))
             peer.outbox.append((m.REPLY, seq, status, data, micros, None))
 

@@ -48,6 +48,8 @@ class Client:
     kind: str
     pid: int
     job_id: bytes
+    family: str = ""  # of the task that runs there, see Head._place_in_tree
+    depth: int = 0
 
 
 @dataclass
@@ -86,7 +88,7 @@ class Head:
         self._job_numbers = itertools.count(1)
         self.late = Late()
         self.groups = Groups(self, self._schedule)
-        self.environments = Environments(self)
+        self.environments: Environments = Environments(self)
         self._on_environments = self.environments.on_rows
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
@@ -245,8 +247,12 @@ class Head:
         wanted: int,
         locality: dict[str, int] | None = None,
         received: int | None = None,
+        own_lease: str = "",
     ) -> None:
-        """A client wants so many leases more than the ``received`` ones, and those on their way count."""
+        """A client wants so many leases more than the ``received`` ones, and those on their way count.
+
+        ``own_lease`` is the one under which an executor runs the task that asks.
+        """
         outstanding = self._outstanding[(client, pool_id)]
         if wanted == 0:
             requests = list(outstanding)
@@ -269,7 +275,20 @@ class Head:
         if locality is not None:  # by what store directories are named after
             locality = {n: locality[n[:12]] for n in self.nodes if n[:12] in locality} or None
         self._shapes[(client, typed)] = pool_id
-        self._schedule(ls.Requested(request, client, node_id, typed, more, locality))
+        family, depth = self._place_in_tree(client, own_lease)
+        self._schedule(ls.Requested(request, client, node_id, typed, more, locality, family, depth))
+
+    def _place_in_tree(self, client: str, own_lease: str) -> tuple[str, int]:
+        """The tree of calls to which the tasks of a client belong, and how deep they are in it."""
+        lease = self.leases.get(own_lease)
+        if lease is None:  # a driver or an actor: each of its tasks begins a tree
+            return "", 0
+        me, parent = self.clients[client], self.clients.get(lease.client)
+        if parent is None or not parent.family:
+            me.family, me.depth = own_lease, 1
+        else:
+            me.family, me.depth = parent.family, parent.depth + 1
+        return me.family, me.depth
 
     def _forget_request(self, request: str) -> None:
         self._requests.pop(request, None)

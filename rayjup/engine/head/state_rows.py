@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rayjup.engine.head import actors as ad
@@ -137,15 +138,10 @@ def placement_groups(head: Head) -> list[Row]:
     return rows
 
 
-def environments(head: Head) -> list[dict[str, Any]]:
-    """The runtime environments of all nodes."""
-    return head.environments.rows()
-
-
-TABLES = {
+TABLES: dict[str, Callable[[Head], list[Row]]] = {
     "nodes": nodes,
     "actors": actors,
     "jobs": jobs,
     "placement_groups": placement_groups,
-    "runtime_envs": environments,
+    "runtime_envs": lambda head: head.environments.rows(),
 }

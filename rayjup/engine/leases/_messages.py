@@ -48,7 +48,8 @@ class NodeDraining:
 class Requested:
     """A client asks for ``count`` leases of a shape; they are granted one by one as things free up.
 
-    ``locality``: how many bytes of what the calls need lie on which node.
+    ``locality``: how many bytes of what the calls need lie on which node. ``family`` names the tree of
+    calls that the client belongs to and ``depth`` how far down it is; by itself it is one of its own.
     """
 
     request_id: str
@@ -57,6 +58,8 @@ class Requested:
     shape: Shape
     count: int = 1
     locality: dict[str, int] | None = None
+    family: str = ""
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

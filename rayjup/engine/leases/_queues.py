@@ -1,4 +1,11 @@
-"""What waits: one queue per shape, its clients in turn; among shapes, the oldest request first."""
+"""What waits: one queue per shape, its clients in turn; among shapes, the oldest request first.
+
+Tasks that call tasks form trees, and a process is taken up by every parent that waits for its children.
+Taking the clients of a tree in turn would open its whole breadth before anything is finished, a process
+for each node. So a tree (a *family*) takes its turn as one client does, and within it the deepest calls come
+first: then about as many processes are taken up as the tree is deep. Every sixty-fourth time its oldest
+request comes first, so that a branch without end does not hold up the others for ever.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +17,15 @@ from collections.abc import Iterable
 from rayjup.engine.leases._resources import Amounts, Pool, from_units, to_units
 from rayjup.engine.leases._shapes import Conditions, Labels, NodeAffinity, Shape
 
+_OLDEST_EVERY = 64
+
 Place = tuple[str, object] | None  # where a queue waits: at a node, at a group, or (None) anywhere
 
 
 class Request:
     """Leases asked for and not granted yet."""
 
-    __slots__ = ("client", "client_node", "id", "locality", "queue", "remaining", "seq")
+    __slots__ = ("client", "client_node", "depth", "family", "id", "locality", "queue", "remaining", "seq")
 
     def __init__(
         self,
@@ -27,6 +36,8 @@ class Request:
         remaining: int,
         locality: dict[str, int] | None,
         seq: int,
+        family: str,
+        depth: int,
     ) -> None:
         self.id = id
         self.client = client
@@ -35,6 +46,68 @@ class Request:
         self.remaining = remaining
         self.locality = locality
         self.seq = seq
+        self.family = family
+        self.depth = depth
+
+
+class Family:
+    """Requests of one tree of calls, by how deep in it their clients are."""
+
+    __slots__ = ("_by_age", "_levels", "_turn", "remaining")
+
+    def __init__(self) -> None:
+        self.remaining = 0
+        self._levels: dict[int, OrderedDict[str, deque[Request]]] = {}
+        self._by_age: list[tuple[int, Request]] = []
+        self._turn = 0
+
+    def push(self, request: Request) -> None:
+        level: OrderedDict[str, deque[Request]] = self._levels.setdefault(request.depth, OrderedDict())
+        level.setdefault(request.client, deque()).append(request)
+        heapq.heappush(self._by_age, (request.seq, request))
+        self.remaining += request.remaining
+
+    def next(self) -> Request:
+        """The request whose turn it is: of the deepest level, or now and then the oldest."""
+        if len(self._levels) > 1 and self._turn % _OLDEST_EVERY == _OLDEST_EVERY - 1:
+            while not self._by_age[0][1].remaining:
+                heapq.heappop(self._by_age)
+            return self._by_age[0][1]
+        waiting = next(iter(self._levels[max(self._levels)].values()))
+        while not waiting[0].remaining:
+            waiting.popleft()
+        return waiting[0]
+
+    def granted(self, request: Request) -> None:
+        self._turn += 1
+        self.tidy(request)
+        level = self._levels.get(request.depth)
+        if level is not None and request.client in level:
+            level.move_to_end(request.client)
+
+    def tidy(self, request: Request) -> None:
+        """Forget a client of which nothing is wanted any more."""
+        level = self._levels.get(request.depth)
+        if level is None or request.client not in level:
+            return
+        waiting = level[request.client]
+        while waiting and not waiting[0].remaining:
+            waiting.popleft()
+        if not any(other.remaining for other in waiting):
+            del level[request.client]
+            if not level:
+                del self._levels[request.depth]
+        while self._by_age and not self._by_age[0][1].remaining:
+            heapq.heappop(self._by_age)
+
+    def requests(self) -> list[Request]:
+        return [
+            request
+            for level in self._levels.values()
+            for waiting in level.values()
+            for request in waiting
+            if request.remaining
+        ]
 
 
 class ShapeQueue:
@@ -45,6 +118,7 @@ class ShapeQueue:
         "alternatives",
         "amounts",
         "clients",
+        "families",
         "infeasible",
         "number",
         "overtaken",
@@ -59,7 +133,8 @@ class ShapeQueue:
         self.shape = shape
         self.number = number
         self.amounts: Amounts = to_units(dict(shape.resources))
-        self.clients: OrderedDict[str, deque[Request]] = OrderedDict()
+        self.families: OrderedDict[str, Family] = OrderedDict()
+        self.clients: dict[str, int] = {}  # those who wait, and for how many requests
         self._by_age: list[tuple[int, Request]] = []
         self.remaining = 0
         self.overtaken = 0
@@ -87,39 +162,54 @@ class ShapeQueue:
         return from_units(self.amounts)
 
     def push(self, request: Request) -> None:
-        self.clients.setdefault(request.client, deque()).append(request)
+        family = self.families.get(request.family)
+        if family is None:
+            family = self.families[request.family] = Family()
+        family.push(request)
+        self.clients[request.client] = self.clients.get(request.client, 0) + 1
         heapq.heappush(self._by_age, (request.seq, request))
         self.remaining += request.remaining
 
     def next(self) -> Request:
-        """The request whose turn it is: the oldest of the client that was served longest ago."""
-        waiting = next(iter(self.clients.values()))
-        while not waiting[0].remaining:
-            waiting.popleft()
-        return waiting[0]
+        """The request whose turn it is, of the family that was served longest ago."""
+        return next(iter(self.families.values())).next()
 
     def granted(self, request: Request) -> None:
         """Note that one lease of ``request``, which was next, has been granted."""
         request.remaining -= 1
         self.remaining -= 1
         self.overtaken = 0
-        self._tidy(request.client)
-        if request.client in self.clients:
-            self.clients.move_to_end(request.client)
+        family = self.families[request.family]
+        family.remaining -= 1
+        family.granted(request)
+        if family.remaining:
+            self.families.move_to_end(request.family)
+        else:
+            del self.families[request.family]
+        self._tidy(request)
 
     def shrink(self, request: Request, keep: int) -> None:
         """Forget all but ``keep`` leases of a request."""
         dropped = max(0, request.remaining - keep)
+        if not dropped:
+            return
         request.remaining -= dropped
         self.remaining -= dropped
-        self._tidy(request.client)
+        family = self.families.get(request.family)
+        if family is not None:
+            family.remaining -= dropped
+            family.tidy(request)
+            if not family.remaining:
+                del self.families[request.family]
+        self._tidy(request)
 
-    def _tidy(self, client: str) -> None:
-        waiting = self.clients[client]
-        while waiting and not waiting[0].remaining:
-            waiting.popleft()
-        if not any(request.remaining for request in waiting):
-            del self.clients[client]
+    def _tidy(self, request: Request) -> None:
+        if not request.remaining:
+            left = self.clients[request.client] - 1
+            if left:
+                self.clients[request.client] = left
+            else:
+                del self.clients[request.client]
 
     def age(self) -> int:
         """The number of the oldest request that waits (the smaller the older)."""
@@ -129,7 +219,7 @@ class ShapeQueue:
 
     def requests(self) -> list[Request]:
         """All requests that wait."""
-        return [r for waiting in self.clients.values() for r in waiting if r.remaining]
+        return [request for family in self.families.values() for request in family.requests()]
 
 
 class Waiting:

@@ -166,6 +166,8 @@ class LeaseScheduler:
             event.count,
             event.locality,
             book.number(),
+            event.family or event.client,
+            event.depth,
         )
         book.requests[request.id] = request
         book.client(request.client).requests[request.id] = None

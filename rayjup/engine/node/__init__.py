@@ -1,6 +1,10 @@
 """A node: the agent inside a Dask worker, and the processes it keeps.
 
 ``agent`` speaks with local processes and with the head, ``executors`` keeps the pool of executor
-processes and the zygote they come from, ``connection`` is one local process as the agent sees it,
-``samples`` measures the machine. ``engine.dask`` puts an agent into a Dask worker.
+processes, ``zygotes`` what they are forked from, ``starts`` counts those that don't come up,
+``environments`` builds runtime environments (``environment_build``, ``environment_python``) and
+keeps them (``environment_cache``), ``reports`` and ``log_files`` answer questions about calls and
+output, ``last_lines`` has all output sent before a driver ends, ``connection`` is one local process
+as the agent sees it, ``samples`` measures the machine. ``engine.dask`` puts an agent into a Dask
+worker.
 """

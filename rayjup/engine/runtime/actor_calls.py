@@ -12,7 +12,8 @@ from rayjup.engine.lane.peer import Peer
 from rayjup.engine.ownership.object_ref import ObjectRef
 from rayjup.engine.runtime.arguments import Arguments, encode
 from rayjup.engine.runtime.functions import Function
-from rayjup.engine.runtime.tasks import _FRAME_CALLS, ASK, Task
+from rayjup.engine.runtime.pools import Task
+from rayjup.engine.runtime.tasks import _FRAME_CALLS, ASK
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime

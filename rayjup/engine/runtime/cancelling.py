@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rayjup.engine.runtime.tasks import _cancelled_early
 
 if TYPE_CHECKING:
-    from rayjup.engine.runtime.tasks import Task, Tasks
+    from rayjup.engine.runtime.pools import Task
+    from rayjup.engine.runtime.tasks import Tasks
 
 
 def cancel_all(tasks: Tasks, calls: Sequence[Task]) -> list[Task]:

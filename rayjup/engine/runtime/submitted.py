@@ -16,8 +16,8 @@ from rayjup.engine.runtime.arguments import Arguments
 from rayjup.engine.runtime.error_kinds import kind_of, text_of
 
 if TYPE_CHECKING:
+    from rayjup.engine.runtime.pools import Task
     from rayjup.engine.runtime.runtime import Runtime
-    from rayjup.engine.runtime.tasks import Task
 
 _KEPT_TICKS = 4096
 _KEPT_FAILURES = 1000
