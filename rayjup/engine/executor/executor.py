@@ -343,7 +343,8 @@ class Executor:
 
     def on_tick(self) -> None:
         """Called by the background thread, a few hundred times a second while something is going on."""
-        self.send_lines()
+        if self.lines.due():
+            self.send_lines()
         self.events.tick(time.monotonic())
         if self.running is None or time.perf_counter() - self.started < _LONG_S:
             return

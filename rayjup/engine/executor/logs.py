@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
 
 _MAX_LINE = 16 * 1024
+_PAUSE_S = 0.01  # between two sendings while a call prints: each takes the interpreter from it
 _MAX_WAITING = 50_000  # lines that wait to be sent; a process that prints faster loses what is beyond
 
 Chunk = tuple[str, str, int | None, list[str], int]
@@ -45,6 +46,7 @@ class LineBuffer:
         self._origin: tuple[str, str, int | None] = ("stdout", "", None)  # of what was left out last
         self._tokens = (per_second or 0.0) * 2
         self._filled = clock()
+        self._next = 0.0  # when lines may be sent again while calls run
 
     def add(self, stream: str, title: str, cell: int | None, lines: list[str]) -> None:
         """Take lines that a call has printed."""
@@ -79,6 +81,10 @@ class LineBuffer:
         """Whether there is something to be sent."""
         return bool(self._chunks or self._dropped)
 
+    def due(self) -> bool:
+        """Whether there is something to be sent, and the last sending is long enough ago."""
+        return self.waits() and self._clock() >= self._next
+
     def take(self) -> list[Chunk]:
         """All that waits; the count of lines left out at the end comes as a chunk without lines."""
         if not self.waits():
@@ -89,6 +95,7 @@ class LineBuffer:
                 chunks.append((*self._origin, [], self._dropped))
                 self._dropped = 0
             self._waiting = 0
+            self._next = self._clock() + _PAUSE_S
         return chunks
 
 
