@@ -331,7 +331,7 @@ async def _next_head(heads: Supervisor | Follower, stop: asyncio.Event) -> bool:
     stopped.cancel()
     if stop.is_set():
         coming.cancel()
-        heads.end()
+        await heads.end()
         return False
     return coming.result()
 

@@ -76,6 +76,8 @@ class HeadPlugin(SchedulerPlugin):
             stream.send(("joined",))
         else:
             stream.send(("shutdown",))  # others do its work by now
+        if head.ending:
+            stream.send(("shutdown",))
         if info.get("is_head"):
             self._first_node.set()
         try:
