@@ -332,7 +332,7 @@ async def _next_head(heads: Supervisor | Follower, stop: asyncio.Event) -> bool:
     stopped.cancel()
     if stop.is_set():
         coming.cancel()
-        heads.end()
+        await heads.end()
         return False
     return coming.result()
 
@@ -359,12 +359,19 @@ async def _until_head_ends(
         local_directory=node_dir,
         death_timeout=10,
     )
-    async with worker:
+    plugin.head_ended = asyncio.Event()
+    head_ended, stopped = (asyncio.ensure_future(e.wait()) for e in (plugin.head_ended, stop))
+    starting = asyncio.ensure_future(worker.start())
+    try:
+        # Dask would go on trying for long to reach a scheduler that is gone.
+        await asyncio.wait((starting, head_ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            return
+        await starting
         plugin.agent.on_shutdown = stop.set
         if plugin.agent.told_to_end:
             stop.set()  # before anybody listened
-        ends = (worker.finished(), plugin.head_ended.wait(), stop.wait())
-        waiting = [asyncio.ensure_future(c) for c in ends]
+        waiting = [asyncio.ensure_future(worker.finished()), head_ended, stopped]
         if report_fd is not None:
             joined = asyncio.ensure_future(plugin.agent.joined.wait())
             await asyncio.wait([*waiting, joined], return_when=asyncio.FIRST_COMPLETED)
@@ -372,8 +379,10 @@ async def _until_head_ends(
                 _report_node(plugin.agent, report_fd)
             os.close(report_fd)
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
+    finally:
+        for task in (starting, head_ended, stopped):
             task.cancel()
+        await worker.close()
 
 
 def _resources(config: dict[str, Any], plugins: Any) -> dict[str, float]:

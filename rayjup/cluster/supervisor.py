@@ -177,10 +177,12 @@ class Supervisor:
         except ChildProcessError:
             pass  # it is reaped already
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """The node ends: a head that is being started would wait for it in vain."""
         if process_start_time(self._pid) == self._started != 0.0:
-            os.kill(self._pid, signal.SIGTERM)
+            os.kill(self._pid, signal.SIGKILL)
+        await self._is_gone(_END_S)
+        self._reap()
 
 
 class Follower:
@@ -211,5 +213,5 @@ class Follower:
             await asyncio.sleep(0.02)
         return False
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """The node ends: that is all."""

@@ -77,6 +77,8 @@ class HeadPlugin(SchedulerPlugin):
             stream.send(("joined",))
         else:
             stream.send(("shutdown",))  # others do its work by now
+        if head.ending:
+            stream.send(("shutdown",))
         if info.get("is_head"):
             self._first_node.set()
         try:
@@ -114,12 +116,13 @@ class NodePlugin(WorkerPlugin):
         self.extra = extra or {}  # more for the head to know: name, labels, node_dir
         # Whoever made this plugin gives it to another worker when the head is lost, and closes the agent.
         self.survives = survives
-        self.head_ended: asyncio.Event
+        self.head_ended: asyncio.Event  # set by us; with ``survives`` made by them, for each worker
         self.settings = settings
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
-        self.head_ended = asyncio.Event()
+        if not self.survives:
+            self.head_ended = asyncio.Event()
         if not hasattr(self, "agent"):
             await self._start_agent(worker)
         await self._attach(worker)

@@ -130,6 +130,7 @@ class Head:
             **self.reports.ops,
             **self.environments.ops,
         }
+        self.ending = False
         self.recovery = Recovery(self)
         if journal is not None and journal.life:
             self.recovery.begin()
@@ -822,7 +823,8 @@ class Head:
                 self.to_client(self.jobs[job_id]["client"], ("warning", text))
 
     def shutdown_nodes(self) -> None:
-        """Tell all nodes to end."""
+        """Tell all nodes to end, and those that come from now on."""
+        self.ending = True
         for node in self.nodes.values():
             node.send(("shutdown",))
 
