@@ -316,6 +316,29 @@ def test_a_generator_that_yields_fewer_items_the_second_time(ray, tmp_path):
         ray.get(refs[2], timeout=T)
 
 
+def test_arguments_of_a_constructor(ray, tmp_path):
+    """They are needed again whenever the actor is restarted."""
+    make, runs = maker(ray, tmp_path)
+
+    @ray.remote(max_restarts=-1, max_task_retries=-1)
+    class Keeper:
+        def __init__(self, first, *, second):
+            self.total = int(first[0]) + int(second[0])
+
+        def read(self):
+            return os.getpid(), self.total
+
+    refs = [make.remote(5), make.remote(6)]
+    keeper = Keeper.remote(refs[0], second=refs[1])
+    pid, total = ray.get(keeper.read.remote(), timeout=T)
+    assert total == 11
+    lose(refs[1])
+    os.kill(pid, 9)
+    poll(lambda: ray.get(keeper.read.remote(), timeout=T)[0] != pid)
+    assert ray.get(keeper.read.remote(), timeout=T)[1] == 11
+    assert runs() == 3
+
+
 # -- nodes
 
 

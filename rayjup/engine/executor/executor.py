@@ -26,7 +26,7 @@ from rayjup.engine.executor.results import as_task_error, encode_one, encode_res
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Message, Peer
-from rayjup.engine.runtime.arguments import DependencyLost, decode
+from rayjup.engine.runtime.arguments import DependencyLost, decode, decode_for_creation
 from rayjup.engine.runtime.runtime import Runtime
 
 _LONG_S = 0.003  # a call that runs this long is no reason to keep others waiting behind it
@@ -426,7 +426,7 @@ class Executor:
         began = time.perf_counter()
         try:
             class_ = pickle.loads(spec["class"])
-            args, kwargs = decode(self.runtime, pickle.loads(payload), [])
+            args, kwargs = decode_for_creation(self.runtime, pickle.loads(payload))
             mode = actor_modes.prepare(self, class_, spec)
             self.actor = class_.__new__(class_)
             actor_modes.construct(self, args, kwargs)

@@ -115,6 +115,10 @@ class Reactor:
             del self._watched[fd]
             self._epoll.unregister(fd)
 
+    def watched(self) -> list[Watched]:
+        """Everything that is watched now."""
+        return list(self._watched.values())
+
     def watch_writes(self, item: Watched, on: bool) -> None:
         """Watch ``item`` for room to write as well, or no longer."""
         self.change(item, read=True, write=on)

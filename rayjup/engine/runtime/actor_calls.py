@@ -10,7 +10,7 @@ from rayjup.base import exceptions
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane.peer import Peer
 from rayjup.engine.ownership.object_ref import ObjectRef
-from rayjup.engine.runtime.arguments import Arguments, encode
+from rayjup.engine.runtime.arguments import Arguments, encode, wire_for_creation
 from rayjup.engine.runtime.functions import Function
 from rayjup.engine.runtime.pools import Task
 from rayjup.engine.runtime.tasks import _FRAME_CALLS, ASK
@@ -113,10 +113,8 @@ class ActorCalls:
             if error is not None:
                 self.on_state(client.actor_id, DEAD, "", {"error": exceptions.ActorDiedError(error)})
                 return
-            payload: Any = arguments.wire(self.runtime)
-        else:
-            payload = arguments
-        self.runtime.link.send(("actor_create", client.actor_id, spec, pickle.dumps(payload, 5)))
+        payload = pickle.dumps(wire_for_creation(arguments, self.runtime), 5)
+        self.runtime.link.send(("actor_create", client.actor_id, spec, payload))
         client.created = True
 
     def client(self, actor_id: bytes) -> ActorClient:

@@ -104,6 +104,33 @@ def encode(
     return Arguments(m.BLOB, data, packed.refs, dependencies, None)
 
 
+def wire_for_creation(arguments: tuple[Any, ...] | Arguments, runtime: Runtime) -> Any:
+    """The payload of a constructor: it may be used again later, and so says whose the dependencies are."""
+    if isinstance(arguments, tuple):
+        return arguments
+    origins = [(key, runtime.exports.wire(ref)) for key, ref in arguments.dependencies]
+    return [*arguments.wire(runtime), origins]
+
+
+def decode_for_creation(runtime: Runtime, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a constructor; those that were lost meanwhile are asked for anew."""
+    if type(payload) is tuple:
+        return payload, {}
+    *call, origins = payload
+    try:
+        return decode(runtime, call, [])
+    except DependencyLost:
+        args, kwargs = decode(runtime, [*call[:3], []], [])
+    values = list(args)
+    for key, (id, owner, _) in origins:
+        value = runtime.get(runtime.exports.adopt(id, owner))
+        if type(key) is int:
+            values[key] = value
+        else:
+            kwargs[key] = value
+    return tuple(values), kwargs
+
+
 class DependencyLost(ObjectLostError):
     """An argument's segment is gone: the submitter makes the call again when the value is there again."""
 

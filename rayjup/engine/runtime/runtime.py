@@ -639,8 +639,9 @@ class Runtime:
         self.reactor.close()
         self.store.close()
         self.link.close()
-        for peer in list(self.peers.values()):
-            peer.sock.close()
+        for item in self.reactor.watched():  # two processes may have called each other at the same time
+            if isinstance(item, Peer):
+                item.sock.close()
         self._listener.sock.close()
         try:
             os.unlink(self.address)
