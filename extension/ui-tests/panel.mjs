@@ -13,7 +13,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { chromium } from 'playwright-core';
+import { inBrowser, passed } from './lab.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -28,48 +28,23 @@ const { values: options } = parseArgs({
   }
 });
 
-const LAUNCH = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync'
-];
 const CLUSTER = 'tour';
-const WAIT_MS = 60_000;
-
-const browser = await chromium.launch({ executablePath: options.chromium, args: LAUNCH });
+let lab;
 let page;
-try {
-  page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
-  page.setDefaultTimeout(WAIT_MS);
-  const faults = [];
-  page.on('pageerror', error => faults.push(error.message));
+
+await inBrowser(options, async given => {
+  lab = given;
+  page = lab.page;
   await run();
-  assert.deepEqual(faults, [], 'the page threw errors');
-  passed('no script error in the page');
-} catch (error) {
-  if (page && options.shots) {
-    await page.screenshot({ path: path.join(options.shots, 'failure.png') });
-  }
-  console.error(error);
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+});
 
 async function run() {
-  await page.goto(`${options.url}/lab/tree/${options.notebook}?token=${options.token}&reset`);
-  await page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
-  await kernelIsIdle();
+  await lab.open();
 
   await page.locator('.jp-SideBar [data-id="rayjup-panel"]').click();
   const panel = page.locator('#rayjup-panel');
   await panel.locator('[data-rayjup=empty]').getByText('No cluster is running').waitFor();
-  await shot('empty');
+  await lab.shot('empty');
   passed('an empty panel invites to start a cluster');
 
   await startByForm(panel);
@@ -89,14 +64,14 @@ async function startByForm(panel) {
   await panel.locator('input[name=name]').fill(CLUSTER);
   await panel.locator('input[name=num_cpus]').fill(options.cpus);
   await panel.locator('input[name=num_gpus]').fill('0');
-  await shot('form');
+  await lab.shot('form');
   await panel.locator('[data-rayjup=start-with-options]').click();
   const row = panel.locator('[data-rayjup=cluster]');
   await row.getByText(CLUSTER).waitFor();
   await panel.locator('[data-rayjup=node]').waitFor();
   assert.match(await row.innerText(), new RegExp(`1 node · ${options.cpus} CPU`));
   const meter = name => panel.locator(`[data-rayjup=node] [data-rayjup=meter-${name}]`).innerText();
-  await expectSoon('the node has been measured', async () =>
+  await lab.expectSoon('the node has been measured', async () =>
     /^[\d.]+ \/ [\d.]+ [GT]B$/.test(await meter('memory'))
   );
   assert.match(await meter('store'), /^[\d.]+ \/ [\d.]+ [MGT]B$/);
@@ -115,9 +90,9 @@ async function joinFromNotebook(panel) {
   await inserted.getByText(`%ray_init --address ${CLUSTER}`).waitFor();
   passed('"insert" puts a cell that joins the cluster into the notebook');
 
-  await runActiveCell();
-  await kernelIsIdle();
-  await expectSoon('the notebook is shown as a driver', async () =>
+  await lab.runActiveCell();
+  await lab.kernelIsIdle();
+  await lab.expectSoon('the notebook is shown as a driver', async () =>
     (await panel.locator('.rj-Summary').innerText()).includes('1 driver')
   );
   assert.equal(await notebook.locator('.jp-OutputArea-output[data-mime-type$=stderr]').count(), 0);
@@ -130,9 +105,9 @@ async function numbersMove(panel) {
   const inUse = new Set();
   let pictured = false;
   for (let cell = 0; cell < Number(options.cells); cell++) {
-    await runActiveCell();
+    await lab.runActiveCell();
   }
-  await expectSoon('the cells have run, and their tasks are shown as finished', async () => {
+  await lab.expectSoon('the cells have run, and their tasks are shown as finished', async () => {
     const counts = await countsOf(tasks);
     seen.add(counts);
     inUse.add(await chip(panel));
@@ -141,25 +116,22 @@ async function numbersMove(panel) {
       pictured = true;
       await picture();
     }
-    return (await isIdle()) && /[1-9]\d* finished/.test(counts) && !/[1-9]\d* (running|pending)/.test(counts);
+    return (await lab.isIdle()) && /[1-9]\d* finished/.test(counts) && !/[1-9]\d* (running|pending)/.test(counts);
   });
   assert.ok(pictured, 'no task was seen running');
   assert.ok(seen.size >= 3, `the table of tasks showed ${seen.size} different states only`);
   assert.ok(inUse.size >= 2, `"CPU in use" never changed: ${[...inUse]}`);
   const errors = page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]');
   assert.equal(await errors.count(), 0, 'a cell of the notebook failed');
-  await shot('finished');
+  await lab.shot('finished');
   passed(`the numbers moved: ${seen.size} states of the task table, CPUs in use ${[...inUse].join('; ')}`);
 }
 
 async function looksRightInTheDark() {
   const before = await background();
-  await page.locator('.lm-MenuBar-itemLabel').getByText('Settings', { exact: true }).click();
-  await page.locator('.lm-Menu-itemLabel').getByText('Theme', { exact: true }).hover();
-  await page.locator('.lm-Menu-itemLabel').getByText('JupyterLab Dark', { exact: true }).click();
-  await expectSoon('the panel follows the dark theme', async () => (await background()) !== before);
-  await page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
-  await shot('dark');
+  await lab.theme('JupyterLab Dark');
+  await lab.expectSoon('the panel follows the dark theme', async () => (await background()) !== before);
+  await lab.shot('dark');
   passed('the panel follows the dark theme');
 }
 
@@ -176,22 +148,6 @@ async function stop(panel) {
   passed('stopping asks first, and then empties the panel');
 }
 
-/** Shift+Enter, with the focus in the notebook. */
-async function runActiveCell() {
-  await page.locator('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell.jp-mod-active').scrollIntoViewIfNeeded();
-  await page.keyboard.press('Shift+Enter');
-}
-
-async function kernelIsIdle() {
-  await expectSoon('the kernel is idle', isIdle);
-}
-
-async function isIdle() {
-  const indicator = page.locator('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator');
-  const prompts = await page.locator('.jp-InputPrompt').allInnerTexts();
-  return (await indicator.getAttribute('data-status')) === 'idle' && !prompts.some(p => p.includes('[*]'));
-}
-
 async function chip(panel) {
   return (await panel.locator('[data-rayjup=in-use-CPU]').innerText()).trim();
 }
@@ -206,31 +162,10 @@ async function background() {
   return page.locator('#rayjup-panel').evaluate(node => getComputedStyle(node).backgroundColor);
 }
 
-async function expectSoon(what, condition) {
-  const deadline = Date.now() + WAIT_MS;
-  while (!(await condition())) {
-    if (Date.now() > deadline) {
-      throw new Error(`not within ${WAIT_MS / 1000} s: ${what}`);
-    }
-    await page.waitForTimeout(100);
-  }
-}
-
-async function shot(name) {
-  if (options.shots) {
-    fs.mkdirSync(options.shots, { recursive: true });
-    await page.screenshot({ path: path.join(options.shots, `${name}.png`) });
-  }
-}
-
 async function picture() {
-  await shot('running');
+  await lab.shot('running');
   if (options.picture) {
     fs.mkdirSync(path.dirname(options.picture), { recursive: true });
     await page.screenshot({ path: options.picture });
   }
-}
-
-function passed(what) {
-  console.log(`ok: ${what}`);
 }

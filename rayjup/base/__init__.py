@@ -1,5 +1,6 @@
 """The ground everything else stands on: no I/O, no threads, no third-party imports at import time.
 
+``notebook``    what a notebook tells the parts below it
 ``ids``         identifiers of jobs, tasks, actors, objects, nodes, placement groups
 ``exceptions``  the whole error tree (public as ``rayjup.exceptions``)
 ``task_error``  ``RayTaskError``: a user's exception carried from one process to another

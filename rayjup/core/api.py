@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from rayjup.base import checks
+from rayjup.base import checks, notebook
 from rayjup.base.logging_config import LoggingConfig
 from rayjup.base.options import ActorOptions, TaskOptions
 from rayjup.base.runtime_env import RuntimeEnv
@@ -290,7 +290,7 @@ def _connect(
         "python_path": _listed(os.environ.get("PYTHONPATH", "")),
         "cwd": os.getcwd(),
         "log_to_driver": log_to_driver,
-        "log_lines_per_s": cells.lines_per_s,
+        "log_lines_per_s": notebook.lines_per_s,
         "entrypoint": shlex.join(sys.orig_argv),
         "environment": wanted.own_key,
         "eager": wanted.own.get("config", {}).get("eager_install", True),
@@ -313,8 +313,8 @@ def _connect(
     runtime.reactor.shield()
     receiver = driver_logs.Receiver(as_they_are=logging_config is not None)
     runtime.link.on["log"] = session.extra["logs"] = receiver
-    cells.connected(runtime)
     runtime.link.on["warning"] = _warn
+    cells.connected(runtime)
     sessions.set_current(session)
     runtime.reactor.start_background()
     runtime.link.hear_early()

@@ -6,51 +6,53 @@ to the cell of the task.
 
 from __future__ import annotations
 
-from rayjup.core import session as sessions
-from rayjup.engine.runtime.runtime import Runtime
+from collections import Counter
 
-_cell: int | None = None
-lines_per_s: float | None = None
-"""So many printed lines per second each process may send here on the average; None: all."""
+from rayjup.base import notebook
+from rayjup.core import session as sessions
+from rayjup.engine.runtime.cancelling import cancel_all
+from rayjup.engine.runtime.runtime import Runtime
 
 
 def enter(cell: int | None) -> None:
     """Calls made from now on come from ``cell`` (None: from no cell)."""
-    global _cell
-    _cell = cell
-    session = sessions.current()
+    notebook.cell = cell
+    session = sessions.own()
     if session is not None:
         session.runtime.tasks.cell = cell
 
 
 def limit_lines(per_second: float | None) -> None:
-    """Set :data:`lines_per_s`, for connections made from now on."""
-    global lines_per_s
-    lines_per_s = per_second
+    """Have each process send only so many printed lines per second (None: all); for connections made
+    from now on."""
+    notebook.lines_per_s = per_second
 
 
 def connected(runtime: Runtime) -> None:
     """A driver has connected, perhaps in the middle of a cell."""
-    runtime.tasks.cell = _cell
+    runtime.tasks.cell = notebook.cell
+    if notebook.on_connected is not None:
+        notebook.on_connected(runtime)
 
 
-def cancel(cell: int) -> int:
-    """Cancel what the cell has launched and is not finished, with what that has launched; how many."""
-    session = sessions.current()
-    if session is None:
-        return 0
-    tasks = session.runtime.tasks.of_cell(cell)
-    for task in tasks:
-        if task.refs:
-            session.runtime.tasks.cancel(task.refs[0], False, True)
-    return len(tasks)
+def cancel(cell: int) -> Counter[str]:
+    """Cancel what the cell has launched and is not finished, with what that has launched.
+
+    Returns
+    -------
+    Counter
+        How many calls, by the name of what is called.
+    """
+    session = sessions.own()
+    if session is None or session.runtime.closed:
+        return Counter()
+    tasks = session.runtime.tasks
+    return Counter(task.name for task in cancel_all(tasks, tasks.of_cell(cell)))
 
 
-def counts(cell: int) -> dict[str, int]:
-    """Unfinished calls of a cell by function name."""
-    session = sessions.current()
-    out: dict[str, int] = {}
-    if session is not None:
-        for task in session.runtime.tasks.of_cell(cell):
-            out[task.name] = out.get(task.name, 0) + 1
-    return out
+def counts(cell: int) -> Counter[str]:
+    """Unfinished calls of a cell by the name of what is called."""
+    session = sessions.own()
+    if session is None or session.runtime.closed:
+        return Counter()
+    return Counter(task.name for task in session.runtime.tasks.of_cell(cell))

@@ -22,6 +22,7 @@ from rayjup.engine.executor.logs import Chunk
 Sink = Callable[[Chunk], None]
 
 _WINDOW_S = 5.0
+_END = float("inf")
 _NUMBER = re.compile(r"\b(0x[0-9a-fA-F]+|[0-9a-f]{16,}|\d[\d.,:]*)")
 
 
@@ -51,10 +52,12 @@ class Deduplicator:
 
     def __init__(self, window_s: float = _WINDOW_S, never: str = "", drop: str = "") -> None:
         self.window_s = window_s
+        self.held_back = 0  # lines that were not shown each for itself
         self._never = re.compile(never) if never else None
         self._drop = re.compile(drop) if drop else None
         self._seen: dict[str, _Seen] = {}
         self._explained = False
+        self._repeating = 0  # of what was seen, so much has repeats
 
     def add(self, now: float, stream: str, title: str, lines: list[str]) -> list[tuple[str, str, str]]:
         """Lines that a process printed; those to be shown now, as (stream, title, line)."""
@@ -74,21 +77,29 @@ class Deduplicator:
                 shown.append((stream, title, line))
             else:
                 seen.titles.add(title)
+                self._repeating += not seen.repeats
                 seen.repeats += 1
+                self.held_back += 1
                 seen.stream, seen.title, seen.line = stream, title, line
         return shown
 
     def due(self, now: float) -> list[tuple[str, str, str]]:
         """What was held back and is to be shown now."""
         out = []
-        for key, seen in list(self._seen.items()):
-            if seen.until <= now:
-                if seen.repeats:
-                    out.append((seen.stream, seen.title, seen.line + self._note(seen.repeats)))
+        while self._seen:  # they lie in the order in which they become due
+            key = next(iter(self._seen))
+            seen = self._seen[key]
+            if seen.until > now:
+                break
+            del self._seen[key]
+            if seen.repeats:
+                self._repeating -= 1
+                self.held_back -= 1
+                out.append((seen.stream, seen.title, seen.line + self._note(seen.repeats)))
+                if now != _END:
                     seen.repeats = 0
                     seen.until = now + self.window_s
-                else:
-                    del self._seen[key]
+                    self._seen[key] = seen
         return out
 
     def _note(self, repeats: int) -> str:
@@ -103,8 +114,25 @@ class Deduplicator:
     @property
     def next_due(self) -> float | None:
         """When :meth:`due` has something to say."""
-        times = [seen.until for seen in self._seen.values() if seen.repeats]
-        return min(times) if times else None
+        if not self._repeating:
+            return None
+        return next(seen.until for seen in self._seen.values() if seen.repeats)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there are lines with which new ones are compared."""
+        return bool(self._seen)
+
+
+def deduplicator() -> Deduplicator | None:
+    """One set up as the environment variables say; None where they switch it off."""
+    if os.environ.get("RAY_DEDUP_LOGS", "1") == "0":
+        return None
+    return Deduplicator(
+        float(os.environ.get("RAY_DEDUP_LOGS_AGG_WINDOW_S", _WINDOW_S)),
+        os.environ.get("RAY_DEDUP_LOGS_ALLOW_REGEX", ""),
+        os.environ.get("RAY_DEDUP_LOGS_SKIP_REGEX", ""),
+    )
 
 
 class ProgramOutput:
@@ -120,13 +148,7 @@ class ProgramOutput:
         self._as_they_are = as_they_are
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        self._deduplicator: Deduplicator | None = None
-        if not as_they_are and os.environ.get("RAY_DEDUP_LOGS", "1") != "0":
-            self._deduplicator = Deduplicator(
-                float(os.environ.get("RAY_DEDUP_LOGS_AGG_WINDOW_S", _WINDOW_S)),
-                os.environ.get("RAY_DEDUP_LOGS_ALLOW_REGEX", ""),
-                os.environ.get("RAY_DEDUP_LOGS_SKIP_REGEX", ""),
-            )
+        self._deduplicator = None if as_they_are else deduplicator()
 
     def __call__(self, chunk: Chunk) -> None:
         stream, title, _, lines, dropped = chunk
@@ -177,7 +199,7 @@ class ProgramOutput:
             if self._timer is not None:
                 self._timer.cancel()
             if self._deduplicator is not None:
-                self._write(self._deduplicator.due(float("inf")))
+                self._write(self._deduplicator.due(_END))
 
 
 _sink: Sink | None = None

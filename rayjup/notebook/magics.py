@@ -38,6 +38,11 @@ class RayMagics(Magics):
     @argument("--adaptive", metavar="MIN:MAX", help="least and most number of nodes (not possible yet)")
     @argument("--namespace", help="namespace of named actors")
     @argument("--runtime-env", help="JSON, a JSON file or the name of a dict of this notebook")
+    @argument(
+        "--on-interrupt",
+        choices=["cancel", "leave"],
+        help="what becomes of the calls of a cell that is interrupted (default: cancel)",
+    )
     @argument("--no-logs", action="store_true", help="don't show what tasks print")
     @argument("--set", action="append", metavar="OPTION=JSON", help="any other option of rayjup.init")
     @argument("--as-ray", action="store_true", help="have `import ray` mean rayjup")
@@ -47,6 +52,7 @@ class RayMagics(Magics):
     @line_magic
     def ray_init(self, line: str) -> None:
         """Connect this notebook to a cluster, starting one if need be. Running it again joins it again."""
+        from rayjup import notebook
         from rayjup.notebook import session
 
         assert self.shell is not None
@@ -78,6 +84,8 @@ class RayMagics(Magics):
             given["log_to_driver"] = False
         if options.as_ray:
             given["as_ray"] = True
+        if options.on_interrupt is not None:
+            notebook.on_interrupt = options.on_interrupt
         given |= dict(_setting(text) for text in options.set or ())
         shown = session.ray_init(**given)
         if not options.no_display:

@@ -1,136 +1,26 @@
-"""The panel in JupyterLab in a real browser (``extension/ui-tests/panel.mjs``), on a real cluster."""
+"""JupyterLab in a real browser (``extension/ui-tests``) on real clusters: panel, displays of a notebook."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
-import shutil
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.jupyterlab import EXTENSION, ROOT, chromium, lab, panel_is_built, write_json
 
-from rayjup.cluster import descriptors, manager
+from rayjup.cluster import descriptors
 
-ROOT = Path(__file__).resolve().parents[2]
-EXTENSION = ROOT / "extension"
-TOUR = ROOT / "notebooks" / "01_tour.ipynb"
 # A real JupyterLab, a browser, a cluster and a notebook with real models.
 pytestmark = pytest.mark.timeout(300)
+
+__all__ = ["chromium", "lab", "panel_is_built"]  # fixtures
 
 
 @pytest.fixture
 def jp_server_cleanup() -> None:
-    """This file starts a server of its own, as a user does; there is none in this process to clean up."""
-
-
-@pytest.fixture
-def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if program := shutil.which(name):
-            return program
-    pytest.skip("no Chromium on the path: install the package chromium to run the browser test")
-
-
-@pytest.fixture
-def panel_is_built() -> None:
-    if not (EXTENSION / "node_modules" / "playwright-core").is_dir():
-        pytest.skip("the browser driver is missing: run `npm ci` in extension/")
-    if not (EXTENSION / "rayjup_lab" / "labextension" / "package.json").is_file():
-        pytest.skip("the panel is not built: run `npm run build:prod` in extension/")
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-def set_up_home(home: Path) -> Path:
-    """A Jupyter of its own below ``home``, with this checkout's panel and kernel; its notebooks."""
-    share = home / "share"
-    for link, target in (
-        (share / "labextensions" / "@rayjup" / "lab", EXTENSION / "rayjup_lab" / "labextension"),
-        (share / "kernels" / "rayjup", ROOT / "kernels" / "kernelspec"),
-    ):
-        link.parent.mkdir(parents=True)
-        link.symlink_to(target)
-    # No questions about news and updates over the pictures.
-    settings = home / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
-    write_json(
-        settings / "notification.jupyterlab-settings", {"fetchNews": "false", "checkForUpdates": False}
-    )
-    notebook = json.loads(TOUR.read_text(encoding="utf-8"))
-    notebook["metadata"]["kernelspec"] = {"name": "rayjup", "display_name": "Python 3 (rayjup)"}
-    work = home / "work"
-    write_json(work / "01_tour.ipynb", notebook)
-    return work
-
-
-@pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """A JupyterLab server on a free loopback port: its ``url`` and ``token``."""
-    work = set_up_home(tmp_path)
-    runtime = tmp_path / "run"
-    runtime.mkdir(mode=0o700)
-    # For this process too: it looks at the same list of clusters.
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
-    token = secrets.token_hex(16)
-    environment = {
-        **os.environ,
-        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-        "JUPYTER_DATA_DIR": str(tmp_path / "data"),
-        "JUPYTER_PATH": str(tmp_path / "share"),
-        "IPYTHONDIR": str(tmp_path / "ipython"),
-        "JUPYTER_TOKEN": token,
-    }
-    # The other tests of this folder run without the configuration of the environment; a user does not.
-    environment.pop("JUPYTER_NO_CONFIG", None)
-    log = (tmp_path / "lab.log").open("wb")
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            *("-m", "jupyterlab", "--no-browser", "--allow-root"),
-            *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={work}"),
-            "--ServerApp.jpserver_extensions={'rayjup_lab': True}",
-        ],
-        env=environment,
-        cwd=work,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        yield {"url": wait_for_url(server, runtime, tmp_path / "lab.log"), "token": token}
-    finally:
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-        log.close()
-        for descriptor in descriptors.list_clusters():
-            manager.stop(descriptor.cluster_id)
-
-
-def wait_for_url(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
-    """Where the server listens, from the file it writes about itself."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, f"JupyterLab ended with {server.returncode}:\n{log.read_text()[-4000:]}"
-        for path in runtime.glob("jpserver-*.json"):
-            # It may be half written.
-            with contextlib.suppress(json.JSONDecodeError):
-                info = json.loads(path.read_text())
-                return f"http://127.0.0.1:{info['port']}{info['base_url'].rstrip('/')}"
-        time.sleep(0.05)
-    pytest.fail(f"JupyterLab did not come up within 60 s:\n{log.read_text()[-4000:]}")
+    """This file starts servers of its own, as a user does; there is none in this process to clean up."""
 
 
 @pytest.mark.slow
@@ -138,6 +28,7 @@ def wait_for_url(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> s
 def test_start_watch_and_stop_a_cluster_by_clicking(
     node: str, chromium: str, lab: dict[str, str], tmp_path: Path
 ) -> None:
+    put_notebook(lab, ROOT / "notebooks" / "01_tour.ipynb")
     shots = Path(os.environ.get("RAYJUP_UI_SHOTS", tmp_path / "shots"))
     command = [node, "ui-tests/panel.mjs", "--notebook", "01_tour.ipynb", "--shots", str(shots)]
     command += ["--url", lab["url"], "--token", lab["token"], "--chromium", chromium]
@@ -150,3 +41,25 @@ def test_start_watch_and_stop_a_cluster_by_clicking(
     assert "ok: the numbers moved" in done.stdout
     assert "Traceback" not in log, log
     assert descriptors.list_clusters() == []
+
+
+def put_notebook(lab: dict[str, str], source: Path) -> None:
+    notebook = json.loads(source.read_text(encoding="utf-8"))
+    notebook["metadata"]["kernelspec"] = {"name": "rayjup", "display_name": "Python 3 (rayjup)"}
+    write_json(Path(lab["work"], source.name), notebook)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("panel_is_built")
+def test_displays_alive_reloaded_and_without_their_kernel(
+    node: str, chromium: str, lab: dict[str, str], tmp_path: Path
+) -> None:
+    put_notebook(lab, ROOT / "tests" / "extension" / "displays.ipynb")
+    shots = Path(os.environ.get("RAYJUP_UI_SHOTS", tmp_path / "shots"))
+    command = [node, "ui-tests/displays.mjs", "--notebook", "displays.ipynb", "--shots", str(shots)]
+    command += ["--url", lab["url"], "--token", lab["token"], "--chromium", chromium]
+    done = subprocess.run(command, cwd=EXTENSION, capture_output=True, text=True, timeout=280, check=False)
+    print(done.stdout)
+    log = (tmp_path / "lab.log").read_text()
+    assert done.returncode == 0, f"{done.stderr}\npictures: {shots}\nserver log:\n{log[-3000:]}"
+    assert "ok: without its kernel" in done.stdout

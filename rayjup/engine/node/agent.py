@@ -247,7 +247,7 @@ class NodeAgent:
         if op == "last_lines":  # the answer comes by way of the head, behind the lines
             job = [c for c in self.clients.values() if c.kind == "executor" and c.job_id == connection.job_id]
             through = ("request", connection.client, request, "kv_get", ("", b""))
-            self.last_lines.collect(job, lambda: self.to_head(through))
+            self.last_lines.collect(job, lambda: self.to_head(through), *payload)
             return
         local = self._ops.get(op)
         if local is None:

@@ -1,4 +1,4 @@
-"""A driver that ends wants to see first what its calls have printed."""
+"""A driver that ends, or a cell of a notebook, wants to show first what its calls have printed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class LastLines:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[set[Connection], Callable[[], None]]] = {}
 
-    def collect(self, executors: Iterable[Connection], then: Callable[[], None]) -> None:
+    def collect(
+        self, executors: Iterable[Connection], then: Callable[[], None], longest_s: float = _LONGEST_S
+    ) -> None:
         """Call ``then`` once all ``executors`` have sent their lines, or have taken too long."""
         number = next(self._numbers)
         missing = set(executors)
@@ -26,7 +28,7 @@ class LastLines:
         for connection in missing:
             connection.post(("send_lines", number))
         if missing:
-            asyncio.get_running_loop().call_later(_LONGEST_S, self._end, number)
+            asyncio.get_running_loop().call_later(longest_s, self._end, number)
         else:
             self._end(number)
 

@@ -13,7 +13,7 @@ from rayjup.engine.ownership.object_ref import ObjectRef
 from rayjup.engine.runtime.arguments import Arguments, encode
 from rayjup.engine.runtime.functions import Function
 from rayjup.engine.runtime.pools import Task
-from rayjup.engine.runtime.tasks import _FRAME_CALLS
+from rayjup.engine.runtime.tasks import _FRAME_CALLS, ASK
 
 if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
@@ -84,6 +84,9 @@ class ActorCalls:
         arguments = encode(self.runtime, args, kwargs, f"{spec['class_name']}.__init__()")
         client = self.clients[actor_id] = ActorClient(actor_id)
         client.creation = arguments
+        tasks = self.runtime.tasks
+        if tasks.cell is not None:  # what it prints outside of calls belongs to the cell that makes it
+            spec["cell"] = tasks.cell_of_caller() if tasks.cell == ASK else tasks.cell
         scope = self.runtime.new_ref()
         scope._kind = m.PLAIN
         scope._scope = ActorScope(self, actor_id)
