@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rayjup.cluster.descriptors import process_start_time, read_head, runtime_dir
 
-_HEAD_S = 1.0
+_OTHERS_S = 2.0  # longest wait for the ends of other processes
 
 
 def remove_stores_of(pid: int) -> None:
@@ -39,11 +39,10 @@ def remove_session_if_last(session: str, cluster_id: str) -> None:
 
 def tidy_after_node(session: str, cluster_id: str, pid: int) -> None:
     """The first node of a cluster is gone: if the head is, too, nobody else removes what they leave."""
-    deadline = time.monotonic() + _HEAD_S
+    deadline = time.monotonic() + _OTHERS_S
     while os.path.exists(session) and time.monotonic() < deadline:
         head = read_head(session)
         if head is None or not process_start_time(head[0]) == head[1] != 0.0:
             remove_stores_of(pid)
             remove_session_if_last(session, cluster_id)
-            return
         time.sleep(0.02)
