@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 from rayjup._version import __version__
 from rayjup.cluster.descriptors import Descriptor, process_start_time
-from rayjup.cluster.leftovers import remove_session_if_last, tidy_after_node
+from rayjup.cluster.leftovers import note_up, remove_session_if_last, tidy_after_node
 from rayjup.cluster.supervisor import Follower, Supervisor, start_template
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.zygotes import spawn_zygote
@@ -138,7 +138,8 @@ async def _run_head(
         if not await _first_node(plugin, stop, config.get("timeout_s", 30.0)):
             watch.cancel()
             await _end_all(head)
-            shutil.rmtree(session, ignore_errors=True)
+            if report_fd is None:  # else whoever starts the cluster wants to see the log
+                shutil.rmtree(session, ignore_errors=True)
             return
         node = next(n for n in head.nodes.values() if n.info["is_head"])
         descriptor = Descriptor(
@@ -210,6 +211,7 @@ async def _serve(
     """Tell where the cluster is, and wait for its end."""
     if config.get("listed", True):
         descriptor.write()
+    note_up(descriptor.session_dir)
     if report_fd is not None:
         os.write(report_fd, json.dumps(descriptor.__dict__).encode())
         os.close(report_fd)

@@ -37,11 +37,18 @@ def remove_session_if_last(session: str, cluster_id: str) -> None:
     (runtime_dir() / f"{cluster_id}.json").unlink(missing_ok=True)
 
 
+def note_up(session: str) -> None:
+    """The cluster has started: from now on nobody waits for the log of a failure."""
+    Path(session, "up").touch()
+
+
 def tidy_after_node(session: str, cluster_id: str, pid: int) -> None:
     """The first node of a cluster is gone: if the head is, too, nobody else removes what they leave."""
     deadline = time.monotonic() + _OTHERS_S
     while os.path.exists(session) and time.monotonic() < deadline:
         head = read_head(session)
+        if not Path(session, "up").exists():
+            return  # whoever starts the cluster wants to see the log, and removes it
         if head is None or not process_start_time(head[0]) == head[1] != 0.0:
             remove_stores_of(pid)
             remove_session_if_last(session, cluster_id)
