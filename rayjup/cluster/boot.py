@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rayjup._version import __version__
-from rayjup.cluster.descriptors import Descriptor, process_start_time, runtime_dir
+from rayjup.cluster.descriptors import Descriptor, process_start_time
+from rayjup.cluster.leftovers import note_up, remove_session_if_last, tidy_after_node
 from rayjup.cluster.supervisor import Follower, Supervisor, start_template
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.zygotes import spawn_zygote
@@ -76,8 +77,11 @@ def main() -> None:
     assert zygote is not None
     config["supervisor"] = [os.getpid(), process_start_time(os.getpid())]
     config["created"] = time.time()
+    pid = os.getpid()
     template = start_template(
-        lambda fd: _run_and_exit(_run_head(config, None, fd, plugins, quiet)), [report_fd, zygote[1].fileno()]
+        lambda fd: _run_and_exit(_run_head(config, None, fd, plugins, quiet)),
+        lambda: tidy_after_node(session, config["cluster_id"], pid),
+        [report_fd, zygote[1].fileno()],
     )
     ready_read, ready_write = os.pipe()
     head_pid = os.fork()
@@ -134,7 +138,8 @@ async def _run_head(
         if not await _first_node(plugin, stop, config.get("timeout_s", 30.0)):
             watch.cancel()
             await _end_all(head)
-            shutil.rmtree(session, ignore_errors=True)
+            if report_fd is None:  # else whoever starts the cluster wants to see the log
+                shutil.rmtree(session, ignore_errors=True)
             return
         node = next(n for n in head.nodes.values() if n.info["is_head"])
         descriptor = Descriptor(
@@ -206,6 +211,7 @@ async def _serve(
     """Tell where the cluster is, and wait for its end."""
     if config.get("listed", True):
         descriptor.write()
+    note_up(descriptor.session_dir)
     if report_fd is not None:
         os.write(report_fd, json.dumps(descriptor.__dict__).encode())
         os.close(report_fd)
@@ -321,7 +327,7 @@ async def _run_node(
             shutil.rmtree(node_dir, ignore_errors=True)
         told = hasattr(plugin, "agent") and plugin.agent.told_to_end
         if not told and await _head_is_gone(heads.head, 0.0 if stop.is_set() else 2.0):
-            _remove_if_last(session, config["cluster_id"])
+            remove_session_if_last(session, config["cluster_id"])
 
 
 async def _next_head(heads: Supervisor | Follower, stop: asyncio.Event) -> bool:
@@ -421,20 +427,6 @@ async def _head_is_gone(head: list[Any], timeout_s: float) -> bool:
     """Whether the head has ended: its sockets close a moment before it is no process any more."""
     pid, started = head
     return await _poll(lambda: process_start_time(pid) != started, timeout_s)
-
-
-def _remove_if_last(session: str, cluster_id: str) -> None:
-    """Remove the session's directory and descriptor unless another node is still about to do so."""
-    for owner in Path(session).glob("*/owner"):
-        try:
-            pid = int(owner.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            continue  # it is just being removed
-        if pid != os.getpid() and process_start_time(pid) != 0.0:
-            return
-    shutil.rmtree(session, ignore_errors=True)
-    # The head has removed it, unless it was killed.
-    (runtime_dir() / f"{cluster_id}.json").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

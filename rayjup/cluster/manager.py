@@ -10,7 +10,6 @@ import shutil
 import signal
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
@@ -18,6 +17,7 @@ from rayjup.base.paths import session_root
 from rayjup.cluster import descriptors
 from rayjup.cluster.descriptors import Descriptor
 from rayjup.cluster.launch import launch, reap
+from rayjup.cluster.leftovers import remove_stores_of
 from rayjup.cluster.nodes import NodeInfo, add_node, remove_node
 
 __all__ = ["NodeInfo", "add_node", "reap", "remove_node", "start", "stop", "stop_all"]
@@ -143,19 +143,8 @@ def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
                 )
             time.sleep(0.01)
         shutil.rmtree(descriptor.session_dir, ignore_errors=True)
-        _remove_stores_of(node[0])
+        remove_stores_of(node[0])
     return True
-
-
-def _remove_stores_of(pid: int) -> None:
-    """Remove the shared memory of a node that was killed."""
-    for owner in Path("/dev/shm").glob(f"rayjup-{os.getuid()}-*/owner"):
-        try:
-            found = int(owner.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            continue  # somebody else removes it
-        if found == pid:
-            shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def _signal(process: tuple[int, float], number: int) -> bool:

@@ -1,6 +1,6 @@
 """Further nodes of a running local cluster, each a process of its own on this machine.
 
-They belong to the cluster: they end with its head, when the cluster is stopped, or alone.
+They belong to the cluster: they end with its first node, when the cluster is stopped, or alone.
 """
 
 from __future__ import annotations

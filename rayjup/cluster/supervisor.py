@@ -29,12 +29,15 @@ _FORK_S = 2.0
 _WAIT_S = 30.0  # of other nodes
 
 
-def start_template(run_head: Callable[[int], NoReturn], closed: list[int]) -> socket.socket:
+def start_template(
+    run_head: Callable[[int], NoReturn], at_end: Callable[[], None], closed: list[int]
+) -> socket.socket:
     """Fork a process that waits, with everything imported, to become a head; how it is told to.
 
     It shares its memory with this process, sleeps, and ends when the socket is closed. For each file
     descriptor that it is sent it forks a head, which says there that it listens, and answers with a pid.
-    ``closed`` are descriptors that it closes first: others wait for their end.
+    ``at_end`` is called when the socket is closed, by whatever end of this process; ``closed`` are
+    descriptors that it closes first: others wait for their end.
     """
     ours, theirs = socket.socketpair()
     if os.fork():
@@ -47,6 +50,7 @@ def start_template(run_head: Callable[[int], NoReturn], closed: list[int]) -> so
     while True:
         data, fds, _, _ = socket.recv_fds(theirs, 1, 1)
         if not data:
+            at_end()
             os._exit(0)
         pid = os.fork()
         if not pid:
