@@ -5,7 +5,7 @@ A program leaves all this as it is, and pays a look at a variable when it connec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 cell: int | None = None
@@ -13,6 +13,9 @@ cell: int | None = None
 
 lines_per_s: float | None = None
 """So many printed lines per second each process may send to the driver on the average; None: all."""
+
+waits: dict[int, Sequence[Any]] | None = None
+"""By thread, the refs for whose values it waits now; None: nobody wants to know."""
 
 on_connected: Callable[[Any], None] | None = None
 """Called with the ``Runtime`` of a connection that has just been made."""

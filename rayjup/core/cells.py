@@ -10,6 +10,7 @@ from collections import Counter
 
 from rayjup.base import notebook
 from rayjup.core import session as sessions
+from rayjup.engine.runtime.cancelling import cancel_all
 from rayjup.engine.runtime.runtime import Runtime
 
 
@@ -43,14 +44,10 @@ def cancel(cell: int) -> Counter[str]:
         How many calls, by the name of what is called.
     """
     session = sessions.own()
-    names: Counter[str] = Counter()
-    if session is not None and not session.runtime.closed:
-        for task in session.runtime.tasks.of_cell(cell):
-            refs = task.refs
-            if refs:
-                session.runtime.tasks.cancel(refs[0], False, True)
-                names[task.name] += 1
-    return names
+    if session is None or session.runtime.closed:
+        return Counter()
+    tasks = session.runtime.tasks
+    return Counter(task.name for task in cancel_all(tasks, tasks.of_cell(cell)))
 
 
 def counts(cell: int) -> Counter[str]:

@@ -10,6 +10,9 @@
 ``cells``     which cell runs, and what the following do when one begins and ends
 ``cells_output``  output bound to a cell, and the thread that brings it up to date
 ``logs``      what tasks print, in a block of their cell; ``logs_render`` and ``logs_bars`` say how it looks
+``logs_files``  ``%ray_logs``: the log files of the cluster
+``waiting``   how far the calls are for which a cell waits, and what keeps them (``waiting_render``)
+``why``       ``%ray_why``: where the time of a cell went
 ``interrupts``  an interrupted cell takes its calls with it
 ``redefinition``  what was sent is sent anew when a cell defines it again
 ``feed``      the one background thread that keeps the displays of a kernel up to date
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from rayjup.notebook.debugging import ray_debug
     from rayjup.notebook.displays import ClusterDisplay
     from rayjup.notebook.keeping import attach, forget, keep, kept
+    from rayjup.notebook.logs_files import ray_logs
     from rayjup.notebook.render import render_html, render_text
     from rayjup.notebook.running import map_cell, run_cell
     from rayjup.notebook.session import ray_init, ray_shutdown, ray_status
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from rayjup.notebook.table_displays import LiveTables, TableDisplay, live_table
     from rayjup.notebook.timeline import ray_timeline
     from rayjup.notebook.top import ray_top
+    from rayjup.notebook.why import ray_why
 
 __all__ = [
     "Checks",
@@ -58,13 +63,16 @@ __all__ = [
     "ray_dashboard",
     "ray_debug",
     "ray_init",
+    "ray_logs",
     "ray_shutdown",
     "ray_status",
     "ray_timeline",
     "ray_top",
+    "ray_why",
     "render_html",
     "render_text",
     "run_cell",
+    "show_progress",
     "unload_ipython_extension",
 ]
 
@@ -84,10 +92,12 @@ _HOMES = {
     "ray_dashboard": "dashboard",
     "ray_debug": "debugging",
     "ray_init": "session",
+    "ray_logs": "logs_files",
     "ray_shutdown": "session",
     "ray_status": "session",
     "ray_timeline": "timeline",
     "ray_top": "top",
+    "ray_why": "why",
     "render_html": "render",
     "render_text": "render",
     "run_cell": "running",
@@ -101,6 +111,9 @@ _PARTS = ("object_displays", "redefinition", "cells")
 
 on_interrupt = "cancel"
 """What becomes of the calls of a cell that is interrupted: ``"cancel"`` them, or ``"leave"`` them running."""
+
+show_progress = True
+"""Whether a cell that waits for calls shows how far they are."""
 
 
 def __getattr__(name: str) -> Any:

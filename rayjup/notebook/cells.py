@@ -36,6 +36,8 @@ class Cell:
     ended: float | None = None
     interrupted: bool = False
     depth: int = 1  # cells run by it are part of it
+    quiet: bool = False  # it shows by itself how far it is
+    spent: dict[str, float] = field(default_factory=dict)  # seconds of waiting by phase, from samples
 
     @property
     def running(self) -> bool:
@@ -173,7 +175,7 @@ def _interrupted(result: Any) -> bool:
 
 _cells: Cells | None = None
 
-_PARTS = (("interrupts", "Interrupts"), ("logs", "Logs"))
+_PARTS = (("interrupts", "Interrupts"), ("waiting", "Waiting"), ("logs", "Logs"))
 
 
 def current() -> Cells | None:

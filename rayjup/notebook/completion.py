@@ -95,6 +95,12 @@ def _kept(_: InteractiveShell) -> list[str]:
     return keeping.names()
 
 
+def _logs(_: InteractiveShell) -> list[str]:
+    from rayjup.notebook import logs_files
+
+    return logs_files.names()
+
+
 _SOURCES: dict[str, Values] = {
     "address": _clusters,
     "name": _clusters,
@@ -105,5 +111,6 @@ _SOURCES: dict[str, Values] = {
     "runtime_env": _variables,
     "ref": _variables,
     "kept": _kept,
+    "whose": _logs,
 }
 """Where the values of an option come from, by its name."""

@@ -116,8 +116,9 @@ class Logs:
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._runtime: Any = None
         self._before: Any = None
-        notebook.lines_per_s = LINES_PER_S
+        self._warn_before: Any = None
         if cells.in_kernel():
+            notebook.lines_per_s = LINES_PER_S
             cells.ticker.parts.append(self)
 
     def close(self) -> None:
@@ -127,6 +128,7 @@ class Logs:
             from rayjup.core import driver_logs
 
             driver_logs.set_sink(None)
+            self._runtime.link.on["warning"] = self._warn_before
         self._drain()
         self._show_all()
 
@@ -139,6 +141,7 @@ class Logs:
         self._runtime = runtime
         self._before = None
         driver_logs.set_sink(self.take)
+        self._warn_before = runtime.link.on.get("warning")
         runtime.link.on["warning"] = self.warn
 
     def cell_begins(self, cell: Cell) -> None:

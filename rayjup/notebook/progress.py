@@ -6,6 +6,8 @@ import time
 import uuid
 from typing import Any
 
+from rayjup.notebook import cells
+
 _INTERVAL_S = 0.25
 
 
@@ -17,6 +19,9 @@ class Progress:
         self._id = uuid.uuid4().hex
         self._began = time.monotonic()
         self._shown_at: float | None = None
+        watched = cells.current()
+        if watched is not None and watched.current is not None:
+            watched.current.quiet = True  # one bar is enough
 
     def __call__(self, finished: int, failed: int, total: int) -> None:
         now = time.monotonic()

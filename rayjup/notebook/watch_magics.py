@@ -1,4 +1,4 @@
-"""Magics that look at what goes on or went wrong: ``%ray_top``, ``%ray_timeline``, ``%ray_debug``."""
+"""Magics that look at what goes on or went wrong: ``%ray_top``, ``%ray_logs``, …"""
 
 from __future__ import annotations
 
@@ -49,6 +49,41 @@ class WatchMagics(Magics):
         options = parse(WatchMagics.ray_timeline, line, self.shell.user_ns if self.shell else None)
         if options is not None:
             display(ray_timeline(options.path))
+
+    @magic_arguments()
+    @argument("whose", nargs="?", help="name or id of an actor, id of a task or node, pid, or name of a file")
+    @argument("--tail", type=int, default=100, metavar="N", help="show the last N lines (default 100)")
+    @argument("--follow", type=float, metavar="S", help="go on for S seconds with what is written")
+    @argument("--err", action="store_true", help="what was written to standard error")
+    @HELP
+    @no_var_expand
+    @line_magic
+    def ray_logs(self, line: str) -> None:
+        """Show the log of a process of the cluster; without a name, what logs there are."""
+        from rayjup.notebook.logs_files import ray_logs
+
+        options = parse(WatchMagics.ray_logs, line, self.shell.user_ns if self.shell else None)
+        if options is not None:
+            ray_logs(options.whose, tail=options.tail, follow_s=options.follow, err=options.err)
+
+    @magic_arguments()
+    @argument("cell", nargs="?", type=int, help="number beside the cell (default: the last that made calls)")
+    @argument("--text", action="store_true", help="print it as text")
+    @HELP
+    @no_var_expand
+    @line_magic
+    def ray_why(self, line: str) -> None:
+        """Say where the time of a cell went: running, waiting for resources, its own code, …"""
+        from rayjup.notebook.why import ray_why
+
+        options = parse(WatchMagics.ray_why, line, self.shell.user_ns if self.shell else None)
+        if options is None:
+            return
+        shown = ray_why(options.cell)
+        if options.text:
+            print(shown)  # noqa: T201
+        else:
+            display(shown)
 
     @magic_arguments()
     @argument("switch", nargs="?", choices=["on", "off"], help="keep the frames of failed calls, or not")

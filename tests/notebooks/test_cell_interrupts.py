@@ -7,6 +7,8 @@ from typing import Any
 
 from .conftest import Kernel, Ran
 
+PROMPT_S = 2.0  # half a second on a machine that has nothing else to do
+
 DEFINE = """
 import time
 import rayjup as ray
@@ -54,7 +56,7 @@ def test_in_get_with_many_queued(kernel: Kernel) -> None:
     ran, took = interrupted(kernel, code)
     assert ran.ename == "KeyboardInterrupt"
     assert "Interrupted; cancelled 10,000 calls (10,000 × nap) of this cell. Actors stay." in ran.text
-    assert took < 0.5
+    assert took < PROMPT_S
     # The next cell works at once, on the CPUs that the cell has held, and the actor is still there.
     began = time.monotonic()
     assert kernel.ok("print(ray.get([nap.remote(0), counter.add.remote()]))").text == "['slept', 2]\n"
@@ -78,7 +80,7 @@ def test_in_plain_code(kernel: Kernel) -> None:
     ran, took = interrupted(
         kernel, "ref = nap.remote(30)\nprint('begun')\nn = 0\nwhile True:\n    n += 1", after_s=0.3
     )
-    assert ran.ename == "KeyboardInterrupt" and took < 0.5
+    assert ran.ename == "KeyboardInterrupt" and took < PROMPT_S
     assert "Interrupted; cancelled 1 call (nap) of this cell." in ran.text
     assert kernel.ok("print(ray.get(nap.remote(0)))").text == "slept\n"
 
@@ -95,7 +97,7 @@ def test_calls_made_by_tasks_are_cancelled_with_it(kernel: Kernel) -> None:
     connected(kernel)
     kernel.ok("@ray.remote\ndef parent():\n    return ray.get(nap.remote(30))")
     ran, took = interrupted(kernel, "ref = parent.remote()\nprint('begun')\nray.get(ref)", after_s=1.5)
-    assert "cancelled 1 call (parent)" in ran.text and took < 0.5
+    assert "cancelled 1 call (parent)" in ran.text and took < PROMPT_S
     # Both CPUs are free again: neither parent nor child runs on.
     began = time.monotonic()
     assert "slept" in kernel.ok("print(ray.get([nap.options(num_cpus=2).remote(0)]))").text
@@ -144,3 +146,10 @@ print(notebook.cell, notebook.on_connected, cells.current())
     assert text == "None None None\n"
     kernel.ok("%load_ext rayjup")
     assert "Cells object" in kernel.ok("print(cells.current())").text
+
+
+def test_in_a_cell_with_await(kernel: Kernel) -> None:
+    connected(kernel)
+    ran, took = interrupted(kernel, "ref = nap.remote(30)\nprint('begun')\nawait ref")
+    assert ran.ename in ("KeyboardInterrupt", "CancelledError") and took < PROMPT_S
+    assert "Interrupted; cancelled 1 call (nap) of this cell." in ran.text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -223,3 +225,58 @@ def test_headless_runs_keep_the_lines(tmp_path: Path) -> None:
     # Later lines are in the block of the cell that has made the call, though another one ran then.
     assert sorted(texts[0].splitlines()) == ["(say) early"] * 8 + ["(say) kept"]
     assert not [o for o in notebook.cells[3].outputs if o["output_type"] == "display_data"]
+
+
+def test_ray_logs(kernel: Kernel) -> None:
+    connected(kernel, "--num-cpus 2 --no-logs")
+    kernel.ok("speaker = Speaker.options(name='orator').remote('word')")
+    kernel.ok("ray.get([speaker.say.remote(n) for n in range(5)])")
+    ref = kernel.ok("ref = say.remote('of the task')\nray.get(ref)\nprint(ref.task_id().hex())").text.strip()
+    assert kernel.ok("%ray_logs orator --tail 2").text == "word 3\nword 4\n"
+    assert kernel.ok("%ray_logs Speaker --tail 1").text == "word 4\n"
+    assert kernel.ok(f"%ray_logs {ref}").text == "of the task\n"
+    pid = kernel.ok("print(__import__('rayjup.util.state').util.state.list_actors()[0].pid)").text.strip()
+    assert kernel.ok(f"%ray_logs {pid} --tail -1").text.startswith("made: word\nword 0\n")
+    assert kernel.ok(f"%ray_logs {pid} --err").text == ""
+    listed = kernel.ok("%ray_logs").text
+    assert "worker_out" in listed and "cluster.log" in listed and "/logs" in listed
+    assert kernel.run("%ray_logs cluster.log --tail 1").ename == ""
+    kernel.ok("ref = say.remote('more', 4, 0.2)\nspeaker.say_later.remote('followed')")
+    began = time.monotonic()
+    assert "followed" in kernel.ok("%ray_logs orator --tail 0 --follow 1.5").text
+    assert 1.4 < time.monotonic() - began < 4
+    wrong = kernel.run("%ray_logs nobody")
+    assert wrong.ename == "ValueError" and "is called 'nobody'" in wrong.evalue
+    kernel.ok("other = Speaker.remote('x')\nray.get(other.say.remote(''))")
+    several = kernel.run("%ray_logs Speaker")
+    assert several.ename == "ValueError" and "2 actors are called 'Speaker'" in several.evalue
+    found = kernel.client.complete("%ray_logs ora", reply=True, timeout=20)["content"]["matches"]
+    assert "orator" in found
+    twin = kernel.ok("from rayjup.notebook import ray_logs\nray_logs('orator', tail=1)")
+    assert twin.text == "followed\n"
+
+
+def test_in_a_terminal_lines_go_there(tmp_path: Path) -> None:
+    code = """
+%load_ext rayjup
+%ray_init --num-cpus 1 --no-display
+import rayjup as ray
+@ray.remote
+def say(): print("spoken")
+ray.get(say.remote())
+%ray_shutdown
+"""
+    script = tmp_path / "session.ipy"
+    script.write_text(code)
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert re.search(r"^\(say pid=\d+\) spoken$", done.stdout, re.MULTILINE), done
+
+
+def test_what_the_cluster_has_to_say_is_in_the_cell(kernel: Kernel) -> None:
+    connected(kernel)
+    kernel.ok("from rayjup.core import session\nlink = session.own().runtime.link")
+    ran = kernel.ok("link.on['warning']('nothing will come of this')\nray.get(say.remote('x'))")
+    assert text_of(ran) == "(rayjup) nothing will come of this\n(say) x"
+    kernel.ok("%unload_ext rayjup")
+    assert "nothing will" in kernel.ok("link.on['warning']('nothing will come of this')").text

@@ -58,6 +58,9 @@ def set_up_home(home: Path) -> Path:
     write_json(
         settings / "notification.jupyterlab-settings", {"fetchNews": "false", "checkForUpdates": False}
     )
+    # All cells are in the page, whether they are to be seen or not.
+    settings = home / "config" / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"
+    write_json(settings / "tracker.jupyterlab-settings", {"windowingMode": "none"})
     work = home / "work"
     work.mkdir()
     return work

@@ -175,13 +175,13 @@ def _hidden(options: Any) -> bool:
     return bool(options) and options.get("events") is False
 
 
-def _own(target: Any, options: Any) -> tuple[bool, str | None, bytes | None] | None:
-    """Whether it is a method, the call's own name and its placement group; None for the common case."""
+def _own(target: Any, options: Any) -> tuple[bool, str | None, bytes | None, int | None] | None:
+    """Whether it is a method, the call's own name, placement group and cell; None for the common case."""
     is_method = type(target) is str
     if not options:
-        return (True, None, None) if is_method else None
+        return (True, None, None, None) if is_method else None
     group = options.get("group")
-    return is_method, options.get("name"), group[0] if group else None
+    return is_method, options.get("name"), group[0] if group else None, options.get("cell")
 
 
 def _begun(task: Any) -> tuple[Message, float] | None:

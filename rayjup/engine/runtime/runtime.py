@@ -19,6 +19,7 @@ from typing import Any
 import cloudpickle
 
 from rayjup import exceptions  # the public name, under which pickles refer to errors
+from rayjup.base import notebook
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane import reactor
@@ -441,13 +442,25 @@ class Runtime:
         finally:
             hook.leave()
 
+    def _wait_for(self, refs: Sequence[ObjectRef], done: Callable[[], bool], deadline: float | None) -> bool:
+        """:meth:`wait_until`, where a notebook can see it."""
+        waits = notebook.waits
+        if waits is None:
+            return self.wait_until(done, deadline)
+        me = threading.get_ident()
+        waits[me] = refs
+        try:
+            return self.wait_until(done, deadline)
+        finally:
+            waits.pop(me, None)
+
     def get(self, ref: ObjectRef, timeout: float | None = None) -> Any:
         """The value of one ref."""
         deadline = None if timeout is None else time.monotonic() + timeout
         if ref._kind == PENDING:
             if ref._owner is not None:
                 self.exports.fetch(ref)
-            if not self.wait_until(lambda: ref._kind != PENDING, deadline):
+            if not self._wait_for((ref,), lambda: ref._kind != PENDING, deadline):
                 raise exceptions.GetTimeoutError(
                     f"get timed out: the value of {ref} was not there after {timeout} s."
                 )
@@ -477,7 +490,7 @@ class Runtime:
             return True
 
         deadline = None if timeout is None else time.monotonic() + timeout
-        if not self.wait_until(done, deadline):
+        if not self._wait_for(refs, done, deadline):
             ready = sum(r._kind != PENDING for r in refs)
             raise exceptions.GetTimeoutError(
                 f"get timed out: {ready} of {total} values were there after {timeout} s."
@@ -510,7 +523,7 @@ class Runtime:
                     pending = [r for r in pending if r._kind == PENDING]
                 return len(pending) <= allowed
 
-            self.wait_until(done, None if timeout is None else time.monotonic() + timeout)
+            self._wait_for(pending, done, None if timeout is None else time.monotonic() + timeout)
         return _split(refs, num_returns)
 
     def add_waiter(self, ref: ObjectRef, waiter: Callable[[ObjectRef], object]) -> bool:

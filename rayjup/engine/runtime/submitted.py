@@ -134,6 +134,7 @@ class Submitted:
             "seq": task.seq,
             "function": task.function.name,
             "name": (task.options or {}).get("name"),
+            "cell": (task.options or {}).get("cell"),
             "state": state,
             "kind": NORMAL if pool is not None else ACTOR,
             "created": self.created(task.seq),

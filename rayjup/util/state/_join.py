@@ -193,7 +193,7 @@ class Tasks:
 
     def _row(self, process: _Process, prefix: bytes, seq: int, name: str, own: Any) -> Row:
         """What an executor can say of a call, and its submitter if that still lives."""
-        is_method, own_name, group = own or (False, None, None)
+        is_method, own_name, group, cell = own or (False, None, None, None)
         actor = process.executed.get("actor") if is_method else None
         return {
             **self._identity(prefix, seq),
@@ -202,6 +202,7 @@ class Tasks:
             "type": "ACTOR_TASK" if actor else "NORMAL_TASK",
             "actor_id": actor[0].hex() if actor else None,
             "placement_group_id": group.hex() if group else None,
+            "cell": cell,
         }
 
     def _submitted_row(self, process: _Process, noted: Row) -> Row:
@@ -216,6 +217,7 @@ class Tasks:
             "actor_id": actor_id.hex() if actor_id else None,
             "required_resources": dict(noted.get("resources") or {}),
             "placement_group_id": noted["group"].hex() if noted.get("group") else None,
+            "cell": noted.get("cell"),
         }
         worker = noted.get("worker")
         if worker:

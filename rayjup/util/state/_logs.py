@@ -147,10 +147,22 @@ def get_log(
         submission_id=submission_id,
         attempt_number=attempt_number,
     )
+    yield from read_log(options, address, encoding, errors, filter_ansi_code)
+
+
+def read_log(
+    options: GetLogOptions,
+    address: str | None = None,
+    encoding: str | None = "utf-8",
+    errors: str | None = "strict",
+    filter_ansi_code: bool = False,
+    until: float | None = None,
+) -> Generator[str, None, None]:
+    """As :func:`get_log`; a log is followed until ``until`` (``time.monotonic``) at most."""
     decoder = codecs.getincrementaldecoder(encoding)(errors or "strict") if encoding else None
     source = _source.find(address)
     try:
-        for data in _pieces(source, options):
+        for data in _pieces(source, options, until):
             if decoder is None:
                 yield data  # type: ignore[misc]  # bytes were asked for
                 continue
@@ -173,7 +185,7 @@ class _Log:
     worker_id: str | None = None  # who writes it
 
 
-def _pieces(source: Source, options: GetLogOptions) -> Iterator[bytes]:
+def _pieces(source: Source, options: GetLogOptions, until: float | None = None) -> Iterator[bytes]:
     log = _find(source, options)
     lines = options.lines if options.lines >= 0 else None
     position = log.start
@@ -204,7 +216,7 @@ def _pieces(source: Source, options: GetLogOptions) -> Iterator[bytes]:
             found = True
             position += len(data)
             yield data
-        if not writes:
+        if not writes or (until is not None and time.monotonic() >= until):
             return
         if not found:
             time.sleep(options.interval or _INTERVAL_S)

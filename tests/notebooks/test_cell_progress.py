@@ -1,0 +1,164 @@
+"""A cell that waits says for how much, how far that is, and what keeps it."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from rayjup.notebook import waiting_render as render
+
+from .conftest import Kernel, Ran
+
+DEFINE = """
+import time
+import rayjup as ray
+
+@ray.remote
+def nap(seconds, fail=False):
+    time.sleep(seconds)
+    if fail:
+        raise ValueError("failed")
+
+@ray.remote(num_cpus=0)
+class Worker:
+    def work(self, seconds):
+        time.sleep(seconds)
+"""
+
+
+def connected(kernel: Kernel, options: str = "--num-cpus 2") -> Kernel:
+    kernel.ok(f"%ray_init {options} --no-display")
+    kernel.ok(DEFINE)
+    kernel.ok("ray.get([nap.remote(0), nap.remote(0)])")  # processes are there
+    return kernel
+
+
+def lines(ran: Ran) -> list[str]:
+    """What the cell's line on progress has said, one after the other."""
+    found = [content for content in (*ran.displays, *ran.updates) if "rayjup-progress" in _html(content)]
+    assert len({content["transient"]["display_id"] for content in found}) <= 1
+    assert sum(content in ran.displays for content in found) <= 1
+    return [content["data"]["text/plain"] for content in found]
+
+
+def _html(content: dict[str, Any]) -> str:
+    return str(content["data"].get("text/html", ""))
+
+
+def test_many_calls(kernel: Kernel) -> None:
+    connected(kernel)
+    ran = kernel.ok("ray.get([nap.remote(0.1) for _ in range(40)])")
+    said = lines(ran)
+    assert 4 <= len(said) <= 14
+    first = re.fullmatch(r"(\d+) of 40 calls · 2 running, (\d+) waiting · .* s · .*/s, .* left", said[2])
+    assert first and int(first[1]) + int(first[2]) + 2 == 40
+    assert re.fullmatch(r"40 calls in \d\.\d s \(.*/s\)", said[-1])
+    html = _html(ran.updates[-1])
+    assert 'title="running' in html and "<progress" not in html
+    assert "<progress" in _html(ran.updates[0])
+    assert not lines(kernel.listen(0.6))
+
+
+def test_short_waits_say_nothing(kernel: Kernel) -> None:
+    connected(kernel)
+    ran = kernel.ok("ray.get([nap.remote(0.05) for _ in range(4)])\ntime.sleep(1)")
+    assert not lines(ran) and not ran.displays
+
+
+def test_one_after_the_other(kernel: Kernel) -> None:
+    connected(kernel)
+    said = lines(kernel.ok("refs = [nap.remote(0.1) for _ in range(20)]\nfor ref in refs: ray.get(ref)"))
+    assert "of 20 calls" in said[0] and said[-1].startswith("20 calls in")
+    loop = """
+left = [nap.remote(0.1, fail=n == 3) for n in range(20)]
+while left:
+    ready, left = ray.wait(left)
+"""
+    said = lines(kernel.ok(loop))
+    assert "of 20 calls" in said[0]
+    assert said[-1].startswith("20 calls in") and said[-1].endswith(", 1 failed")
+
+
+def test_calls_of_an_earlier_cell(kernel: Kernel) -> None:
+    connected(kernel)
+    kernel.ok("refs = [nap.remote(0.2) for _ in range(12)]")
+    said = lines(kernel.ok("ray.get(refs)"))
+    assert "of 12 calls" in said[0] and said[-1].startswith("12 calls in")
+
+
+def test_what_keeps_them(kernel: Kernel) -> None:
+    connected(kernel)
+    code = "ray.wait([nap.options(resources={'license': 1}).remote(0)], timeout=1.6)"
+    said = lines(kernel.ok(code))
+    assert any("no node has 1 CPU, 1 license (the most: 2 CPU, 0 license)" in line for line in said), said
+    kernel.ok("first = [nap.remote(2.5) for _ in range(2)]\nray.wait(first, timeout=0.2)")
+    said = lines(kernel.ok("ray.get(nap.options(num_cpus=2).remote(0))"))
+    assert len(said) > 3
+
+
+def test_actors_and_a_single_call(kernel: Kernel) -> None:
+    connected(kernel)
+    said = lines(kernel.ok("worker = Worker.remote()\nray.get(worker.work.remote(1.5))"))
+    assert any(line.startswith("1 call running · ") for line in said)
+    assert re.fullmatch(r"1 call in \d\.\d s", said[-1])
+
+
+def test_an_interrupt_ends_it(kernel: Kernel) -> None:
+    connected(kernel)
+    id = kernel.send("ray.get([nap.remote(5) for _ in range(10)])")
+    time.sleep(1.2)
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(id)
+    assert re.fullmatch(r"Interrupted after 0 of 10 calls and \d\.\d s", lines(ran)[-1])
+
+
+def test_it_can_be_switched_off(kernel: Kernel) -> None:
+    connected(kernel)
+    kernel.ok("import rayjup.notebook\nrayjup.notebook.show_progress = False")
+    assert not lines(kernel.ok("ray.get(nap.remote(1.2))"))
+
+
+def test_map_shows_its_own(kernel: Kernel) -> None:
+    connected(kernel)
+    ran = kernel.ok("%%ray_map n in range(8)\nimport time\ntime.sleep(0.3)")
+    assert not lines(ran) and "<progress" in _html(ran.displays[0])
+
+
+def test_no_ref_is_kept(kernel: Kernel) -> None:
+    connected(kernel)
+    code = """
+import weakref
+refs = [nap.remote(0.3) for _ in range(8)]
+ray.get(refs)
+seen = weakref.ref(refs[0])
+del refs
+time.sleep(0.6)
+print(seen())
+"""
+    assert kernel.ok(code).text == "None\n"
+
+
+def test_texts() -> None:
+    counts = render.Counts(total=10, done=4, failed=1, running=2)
+    assert render.progress_text(counts, 75, 0.5, "why") == (
+        "4 of 10 calls · 2 running, 4 waiting, 1 failed · 1 min 15 s · 0.5/s, 12.0 s left · why"
+    )
+    assert render.finished_text(counts, 2, True) == "Interrupted after 4 of 10 calls and 2.0 s"
+    assert render.finished_text(counts, 2, False) == "4 of 10 calls in 2.0 s (2.0/s), 1 failed"
+    node = {"resources_total": {"CPU": 2.0}, "resources_available": {"CPU": 1.0}}
+    snapshot: dict[str, Any] = {"nodes": [node], "resources_available": {"CPU": 1.0}}
+    wanted = [{"resources": {"CPU": 2.0}, "count": 1}]
+    assert render.obstacle({**snapshot, "demand": wanted}, 0) == (
+        "resources",
+        "waits for 2 CPU (free: 1 CPU)",
+    )
+    building = [{"state": "BUILDING", "runtime_env": {"pip": ["x"]}}]
+    assert render.obstacle({**snapshot, "runtime_envs": building}, 0) == (
+        "environment",
+        "the runtime environment (pip) is being built",
+    )
+    actor = [{"class_name": "A", "state": "PENDING_CREATION", "pending": 1}]
+    assert render.obstacle({**snapshot, "actors": actor}, 0)[1] == "the actor A is being made"
+    assert render.obstacle(snapshot, 3)[0] == "arguments"
+    assert render.obstacle(snapshot, 0)[0] == "starting"
