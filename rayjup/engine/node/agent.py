@@ -292,7 +292,7 @@ class NodeAgent:
     def _files(self) -> tuple[list[Stored], int]:
         """Segments that could be moved to disk, and the bytes of all."""
         found = []
-        for entry in os.scandir(self.store_dir):
+        for entry in os.scandir(self.store_dir) if os.path.isdir(self.store_dir) else ():
             if entry.is_file(follow_symlinks=False) and "-" in entry.name and CHANNEL not in entry.name:
                 try:
                     status = entry.stat(follow_symlinks=False)
@@ -312,7 +312,7 @@ class NodeAgent:
         freed = 0
         orphans: dict[str, list[str]] = {}  # what it wrote for others, who may not know of it
         for directory in self.place.directories():
-            for entry in os.scandir(directory):
+            for entry in os.scandir(directory) if os.path.isdir(directory) else ():
                 if entry.name.startswith(client):
                     try:
                         status = entry.stat(follow_symlinks=False)

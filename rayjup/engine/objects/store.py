@@ -298,8 +298,9 @@ class Store:
 
     def writer_died(self, paths: list[str]) -> None:
         """Remove those of ``paths`` that a process wrote for us and died before it could tell us."""
+        known = {os.path.basename(path) for path in self._owned}  # one that moved to disk has two paths
         for path in paths:
-            if path not in self._owned:
+            if os.path.basename(path) not in known:
                 self._unlink(path)
 
     def views_of(self, segment: Segment) -> tuple[memoryview, list[memoryview]]:
