@@ -75,7 +75,7 @@ def test_updates_arrive_while_tasks_run(kernel: Any) -> None:
     assert all(a != b for a, b in pairwise(values)), "an update that changes nothing"
     assert len(values) <= took * 4 + 2
     # The saved form follows when the cell has ended, unless it was renewed a moment ago.
-    assert len(ran.updates) <= 1
+    assert len([one for one in ran.updates if "cluster" in str(one["data"].get("text/html", ""))]) <= 1
 
 
 def test_interval_is_obeyed(kernel: Any) -> None:

@@ -80,7 +80,7 @@ def obtain(
             if _is_current(lock, path) and is_complete(path):
                 os.utime(lock)
                 return Held(path, lock)
-            _acquire(lock, fcntl.LOCK_EX, check)
+            _acquire(lock, fcntl.LOCK_EX, check, lambda: is_complete(path))
             if _is_current(lock, path) and not is_complete(path):
                 (_make_directory if directory else _make_file)(path, make)
                 os.ftruncate(lock, 0)
@@ -91,8 +91,14 @@ def obtain(
         os.close(lock)  # and again: it is complete now, or its lock file was removed
 
 
-def _acquire(lock: int, kind: int, check: Callable[[], None]) -> None:
-    while True:
+def _acquire(
+    lock: int, kind: int, check: Callable[[], None], needless: Callable[[], bool] = lambda: False
+) -> None:
+    """Take the lock; or not, when that has become ``needless``.
+
+    Whoever makes an entry holds it afterwards, as long as it is used: nobody gets it for himself then.
+    """
+    while not needless():
         check()
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)
