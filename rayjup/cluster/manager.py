@@ -144,6 +144,7 @@ def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
             time.sleep(0.01)
         shutil.rmtree(descriptor.session_dir, ignore_errors=True)
         remove_stores_of(node[0])
+    descriptor.remove()  # a head that took over just now may have written it once more
     return True
 
 
