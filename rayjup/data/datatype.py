@@ -107,7 +107,8 @@ class DataType:
             return pa.from_numpy_dtype(self._physical_dtype)
         if values is None or len(values) == 0:
             raise AssertionError(
-                f"{self} names a Python type; its Arrow type depends on the data. Give `values` to infer it from."
+                f"{self} names a Python type; its Arrow type depends on the data. "
+                "Give `values` to infer it from."
             )
         return pa.infer_type(values)
 

@@ -256,9 +256,7 @@ class ArrowTensorArray(pa.ExtensionArray):
     """
 
     @classmethod
-    def from_numpy(
-        cls, arr: np.ndarray | Iterable[np.ndarray], *, column_name: str | None = None
-    ) -> pa.Array:
+    def from_numpy(cls, arr: np.ndarray | Iterable[np.ndarray], column_name: str | None = None) -> pa.Array:
         """Make a column of tensors: of fixed shape where all agree, of variable shape otherwise.
 
         Parameters
@@ -309,13 +307,13 @@ class ArrowVariableShapedTensorArray(pa.ExtensionArray):
 
     @classmethod
     def from_numpy(
-        cls, arr: np.ndarray | list[np.ndarray] | tuple[np.ndarray, ...]
+        cls, arr: np.ndarray | list[np.ndarray] | tuple[np.ndarray, ...], column_name: str | None = None
     ) -> ArrowVariableShapedTensorArray:
         """Make a column from one array per row; all need the same number of dimensions."""
         if not isinstance(arr, (np.ndarray, list, tuple)):
             raise ValueError(f"Tensors come as an array, a list or a tuple of arrays, not as {type(arr)}.")
         rows = [None if row is None else np.asarray(row) for row in arr]
-        return _from_ragged(rows, None)
+        return _from_ragged(rows, column_name)
 
     def to_numpy(self, zero_copy_only: bool = True) -> np.ndarray:
         """An array of objects, each of them a tensor (or ``None``)."""

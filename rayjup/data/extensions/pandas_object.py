@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ class PythonObjectDtype(ExtensionDtype):
         return cls()
 
     @classmethod
-    def construct_array_type(cls) -> type:
+    def construct_array_type(cls) -> builtins.type:
         """The class of the arrays."""
         return PythonObjectArray
 
@@ -110,7 +111,10 @@ class PythonObjectArray(ExtensionArray):
         self, indices: Sequence[int] | np.ndarray, *, allow_fill: bool = False, fill_value: Any = None
     ) -> PythonObjectArray:
         """Elements by position; with ``allow_fill``, -1 means ``fill_value``."""
-        return type(self)(take(self._values, indices, allow_fill=allow_fill, fill_value=fill_value))
+        taken = take(self._values, indices, allow_fill=allow_fill, fill_value=fill_value)
+        if allow_fill and (fill_value is None or fill_value is pd.NA):
+            taken[np.asarray(indices) == -1] = None  # and not the NaN of pandas
+        return type(self)(taken)
 
     def copy(self) -> PythonObjectArray:
         """A new array with the same objects."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -78,7 +79,7 @@ class TensorDtype(ExtensionDtype):
         return cls(tuple(None if size == "None" else int(size) for size in sizes), np.dtype(match["dtype"]))
 
     @classmethod
-    def construct_array_type(cls) -> type:
+    def construct_array_type(cls) -> builtins.type:
         """The class of the arrays."""
         return TensorArray
 
@@ -113,6 +114,10 @@ class _Operators(NDArrayOperatorsMixin):
 
     _tensor: np.ndarray
 
+    def _like(self, values: np.ndarray) -> Any:
+        """Another of the same class."""
+        raise AssertionError("an element and an array say how they are made")
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         out = np.asarray(self._tensor, dtype=dtype)
         return out.copy() if copy and out is self._tensor else out
@@ -129,8 +134,8 @@ class _Operators(NDArrayOperatorsMixin):
         )
         result = getattr(ufunc, method)(*plain, **kwargs)
         if isinstance(result, tuple):
-            return tuple(type(self)(part) for part in result)
-        return type(self)(result) if isinstance(result, np.ndarray) else result
+            return tuple(self._like(part) for part in result)
+        return self._like(result) if isinstance(result, np.ndarray) else result
 
 
 class TensorArrayElement(_Operators):
@@ -144,6 +149,9 @@ class TensorArrayElement(_Operators):
 
     def __init__(self, values: np.ndarray) -> None:
         self._tensor = np.asarray(values)
+
+    def _like(self, values: np.ndarray) -> TensorArrayElement:
+        return TensorArrayElement(values)
 
     def __repr__(self) -> str:
         return repr(self._tensor)
@@ -216,7 +224,7 @@ class TensorArray(_Operators, ExtensionArray):
             return
         shapes = {None if row is None else row.shape for row in rows}
         if len(shapes) == 1 and None not in shapes:
-            self._tensor = np.stack(rows)
+            self._tensor = np.stack([row for row in rows if row is not None])
             return
         if len({row.ndim for row in rows if row is not None}) > 1:
             raise TypeError(
@@ -225,6 +233,9 @@ class TensorArray(_Operators, ExtensionArray):
         self._tensor = np.empty(len(rows), dtype=object)
         for position, row in enumerate(rows):
             self._tensor[position] = row
+
+    def _like(self, values: np.ndarray) -> TensorArray:
+        return TensorArray(values)
 
     @classmethod
     def _from_sequence(cls, scalars: Any, *, dtype: Any = None, copy: bool = False) -> TensorArray:
@@ -363,7 +374,7 @@ class TensorArray(_Operators, ExtensionArray):
         if isinstance(dtype, ExtensionDtype):
             texts = [str(row) for row in self._tensor]
             return dtype.construct_array_type()._from_sequence(texts, dtype=dtype)
-        if dtype == object:
+        if dtype == np.dtype(object):
             out = np.empty(len(self), dtype=object)
             for row in range(len(self)):
                 out[row] = self._tensor[row]
@@ -396,7 +407,7 @@ class TensorArray(_Operators, ExtensionArray):
             raise TypeError(
                 f"{name} is not defined for a column of tensors; convert it with to_numpy() first."
             )
-        result = functions[name](self._tensor, axis=0)
+        result = functions[name](self._tensor, axis=0)  # type: ignore[operator]
         return type(self)(result[None]) if keepdims else TensorArrayElement(result)
 
     def _formatter(self, boxed: bool = False) -> Any:
