@@ -21,14 +21,17 @@ from rayjup.data.expressions import (
     is_rename_expr,
     lit,
     monotonically_increasing_id,
+    parse,
+    pushed_down,
     pyarrow_udf,
     random,
     star,
+    to_polars,
     udf,
     unnest,
     uuid,
 )
-from rayjup.data.expressions.evaluate import EvaluationContext, column, mask, project
+from rayjup.data.expressions.evaluation import EvaluationContext, column, mask, project
 from rayjup.data.expressions.nodes import AliasExpr
 
 TABLE = pa.table(
@@ -347,3 +350,57 @@ def test_repr_is_readable_and_plain_pickle_works() -> None:
     assert pickle.loads(pickle.dumps(expr)).structurally_equals(expr)
     assert expr.required_columns() == {"x", "s"}
     assert (star()).required_columns() is None
+
+
+PARSED = [
+    ("x > 1 and not b", (X > 1) & ~col("b")),
+    ("x in [5, 8] or f is None", X.is_in([5, 8]) | F.is_null()),
+    ("-3 <= x < 8", (lit(-3) <= X) & (X < 8)),
+    ("x % 2 == 0", X % 2 == 0),
+    ("s.str.upper() == 'É'", S.str.upper() == "É"),
+    ("is_null(x) or x ** 2 > 30", X.is_null() | (X.power(2) > 30)),
+    ("col('x') not in (5,)", X.not_in([5])),
+    ("st['a'] == 1 or l[0] == 2", (col("st").struct["a"] == 1) | (L.list[0] == 2)),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), PARSED, ids=[text for text, _ in PARSED])
+def test_text(text: str, expected: Expr) -> None:
+    assert column(parse(text), TABLE).to_pylist() == column(expected, TABLE).to_pylist()
+
+
+@pytest.mark.parametrize(
+    "text", ["x >", "lambda: 1", "__import__('os')", "x.__class__", "x is 3", "[x]", "open('f')", "x.nope()"]
+)
+def test_text_that_is_no_expression(text: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be (read|used)"):
+        parse(text)
+
+
+def test_polars_gives_exactly_the_same_or_is_not_asked() -> None:
+    import polars as pl
+
+    frame = pl.from_arrow(TABLE.select(["x", "f", "s", "b"]))
+    asked = 0
+    more = [
+        F > -3.0, F == F, F != F, F >= 1.5, lit(math.nan) > F, F + 1.5 > 0.0, F / 0.0, X == 5, X != 5,
+        S == "é",         X.not_in([5, None]), X.is_in([None]), F.is_null() & (X > 0), ~(X > 1), S.is_in(["é", "no"]),
+    ]  # fmt: skip
+    for expr in [*more, *(expr for expr, _ in VALUES)]:
+        translated = to_polars(expr, TABLE.schema)
+        if translated is None:
+            continue
+        asked += 1
+        got = frame.select(translated.alias("out"))["out"].to_list()
+        assert repr(got) == repr(column(expr, TABLE).to_pylist()), expr
+    assert asked >= len(more) + 5
+    assert to_polars(X + 1, TABLE.schema) is None
+    assert to_polars(F > 1, TABLE.schema) is None
+
+
+def test_what_can_be_pushed_down() -> None:
+    assert pushed_down(X > 1, TABLE.schema) is not None
+    assert pushed_down(S > 1, TABLE.schema) is None
+    assert pushed_down(random() > 0.5) is None
+    assert (X + F).columns() == {"x", "f"}
+    assert (X + 1).eval(TABLE).to_pylist() == [-2, 6, None, 9]

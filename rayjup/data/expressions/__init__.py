@@ -1,9 +1,10 @@
 """Expressions over columns: what ``with_column``, ``filter(expr=...)`` and push-downs are written in.
 
 Map: ``nodes`` (the tree and its operators), ``udf`` (functions of one's own), ``projection`` (what a
-list of expressions comes to), ``evaluate`` (on Arrow tables), ``pushdown`` (as pyarrow's expressions),
-``generated`` (random numbers, UUIDs, ids, downloads). The namespaces ``.str``, ``.dt``, ``.list``,
-``.struct``, ``.map`` and ``.arr`` are in ``rayjup.data.namespace_expressions``.
+list of expressions comes to), ``evaluation`` (on Arrow tables), ``pushdown`` (as pyarrow's expressions),
+``in_polars`` (as Polars'), ``parsing`` (from text), ``generated`` (random numbers, UUIDs, ids, downloads).
+The namespaces ``.str``, ``.dt``, ``.list``, ``.struct``, ``.map`` and ``.arr`` are in
+``rayjup.data.namespace_expressions``.
 
 Examples
 --------
@@ -14,6 +15,8 @@ Examples
 
 from __future__ import annotations
 
+from rayjup.data.expressions.evaluation import EvaluationContext, evaluate, mask, project
+from rayjup.data.expressions.in_polars import to_polars
 from rayjup.data.expressions.nodes import (
     AliasExpr,
     BinaryExpr,
@@ -40,11 +43,13 @@ from rayjup.data.expressions.nodes import (
     unnest,
     uuid,
 )
+from rayjup.data.expressions.parsing import parse
 from rayjup.data.expressions.projection import (
     expand_projection_exprs,
     expand_star_exprs,
     exprlist_to_fields,
 )
+from rayjup.data.expressions.pushdown import pushed_down
 from rayjup.data.expressions.udf import pyarrow_udf, udf
 
 __all__ = [
@@ -52,6 +57,7 @@ __all__ = [
     "BinaryExpr",
     "ColumnExpr",
     "DownloadExpr",
+    "EvaluationContext",
     "Expr",
     "LiteralExpr",
     "MonotonicallyIncreasingIdExpr",
@@ -65,15 +71,21 @@ __all__ = [
     "UnnestExpr",
     "col",
     "download",
+    "evaluate",
     "expand_projection_exprs",
     "expand_star_exprs",
     "exprlist_to_fields",
     "is_rename_expr",
     "lit",
+    "mask",
     "monotonically_increasing_id",
+    "parse",
+    "project",
+    "pushed_down",
     "pyarrow_udf",
     "random",
     "star",
+    "to_polars",
     "udf",
     "unnest",
     "uuid",

@@ -131,6 +131,21 @@ class Expr:
                 names.add(node.uri_column_name)
         return names
 
+    def columns(self) -> set[str]:
+        """The names of the columns it reads."""
+        return self.required_columns() or set()
+
+    def eval(self, table: pa.Table) -> Any:
+        """Its value for the rows of a table."""
+        from rayjup.data.expressions.evaluation import evaluate
+
+        return evaluate(self, table)
+
+    def callable_classes(self) -> builtins.list[Any]:
+        """The classes whose instances it calls, with their arguments."""
+        specs = (node.callable_class_spec for node in self.walk() if isinstance(node, UDFExpr))
+        return [spec for spec in specs if spec is not None]
+
     def is_idempotent(self) -> bool:
         """Whether the same rows always give the same result."""
         return all(child.is_idempotent() for child in self.children())

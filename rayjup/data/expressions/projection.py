@@ -80,7 +80,7 @@ def type_of(expr: Expr, schema: pa.Schema) -> pa.DataType | None:
         return declared
     if _calls_user_code(expr):
         return declared
-    from rayjup.data.expressions.evaluate import evaluate
+    from rayjup.data.expressions.evaluation import evaluate
 
     try:
         return evaluate(expr, schema.empty_table()).type

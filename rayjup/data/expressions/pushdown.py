@@ -87,10 +87,12 @@ def _is_text(expr: Expr) -> bool:
     return expr.data_type.is_string_type()
 
 
-def pushable(expr: Expr) -> bool:
-    """Whether ``to_pyarrow`` has an answer."""
+def pushed_down(expr: Expr, schema: pa.Schema | None = None) -> pc.Expression | None:
+    """The expression in pyarrow's form, or ``None``; with the schema it is tried out on no rows."""
     try:
-        to_pyarrow(expr)
+        made = to_pyarrow(expr)
+        if schema is not None:
+            schema.empty_table().filter(made) if expr.get_type(schema) == pa.bool_() else None
     except (TypeError, pa.ArrowException):
-        return False
-    return True
+        return None
+    return made
