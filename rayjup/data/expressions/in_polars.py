@@ -43,7 +43,7 @@ def to_polars(expr: Expr, schema: pa.Schema) -> pl.Expr | None:
         The columns of the frame, as Arrow has them.
     """
     made = _Translator(schema).translate(expr)
-    if made is None:
+    if made is None or not expr.columns():  # alone, a literal would be a single row
         return None
     return made[0] if expr.name is None else made[0].alias(expr.name)
 
