@@ -2,7 +2,8 @@
 
 ``datasource`` and ``datasink`` are the interfaces: a source gives read tasks, each of which yields blocks
 where it is run; a sink is given blocks, task by task. ``file_based`` (many files, one format),
-``partitioning`` (values in paths), ``file_datasink`` (blocks or rows to files) and ``filename`` are the base of the formats.
+``partitioning`` (values in paths), ``file_datasink`` (blocks or rows to files) and ``filename`` are the base
+of the formats.
 """
 
 from __future__ import annotations
