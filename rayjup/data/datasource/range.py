@@ -76,7 +76,9 @@ class RangeDatasource(Datasource):
         return out
 
 
-def _numbers(start: int, end: int, column: str, shape: tuple[int, ...] | None, row: int) -> Iterable[pa.Table]:
+def _numbers(
+    start: int, end: int, column: str, shape: tuple[int, ...] | None, row: int
+) -> Iterable[pa.Table]:
     rows = max(1, 8 * _STEP // max(1, row))
     for low in range(start, end, rows) if end > start else [start]:
         yield _table(low, min(end, low + rows), column, shape)
