@@ -214,7 +214,7 @@ class Preprocessor(abc.ABC):  # noqa: B024 — which of three methods to define 
             For the tasks.
         """
         self._check_fitted("transform")
-        options = {"num_cpus": num_cpus, "memory": memory, "concurrency": concurrency}
+        options: dict[str, Any] = {"num_cpus": num_cpus, "memory": memory, "concurrency": concurrency}
         return ds.map_batches(
             _Transform(self),
             batch_size=batch_size,
