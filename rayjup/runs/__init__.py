@@ -14,6 +14,7 @@
 `placement`            `PlacementGroupFactory`: what one trial asks for
 `callback`             `Callback`: what a driver calls at each event of a run
 `loggers`              callbacks that write: JSON, CSV, TensorBoard, MLflow, W&B, Comet, Aim
+`board`                what a run publishes about itself for watchers
 `extras`               clear errors for packages that are not installed
 =====================  ==================================================================
 
