@@ -177,7 +177,7 @@ class Executor:
                 status, data = m.PLAIN, value
             else:
                 marks = (self._decoded if marks else started, time.perf_counter())
-                status, data = encode_result(self.runtime, value, count, peer, self.name_of(target))
+                status, data = encode_result(self.runtime, value, count, peer, self.name_of(target), options)
                 value = None
         except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             self._interruptible = 0
@@ -465,8 +465,8 @@ class Executor:
                 try:
                     status, data = (
                         encode_one(self.runtime, value, peer)
-                        if count == 1 or count < 0
-                        else encode_result(self.runtime, value, count, peer, self.name_of(target))
+                        if count < 0
+                        else encode_result(self.runtime, value, count, peer, self.name_of(target), options)
                     )
                 except Exception as problem:  # noqa: BLE001 - failing to pickle the result is the call's error
                     error = problem

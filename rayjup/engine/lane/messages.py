@@ -25,6 +25,7 @@ BLOB = 2  # pickled bytes, or (pickled bytes, refs inside)
 SHM = 3  # a descriptor of a segment in shared memory
 ERROR = 4  # a pickled exception
 MANY = 5  # a list of (status, value), one per return
+DEVICE = 7  # never sent: tensors that stay with their owner
 LOST = 6  # of a dependency: it is being made again; of a reply: a dependency was not there
 
 OUT_OF_MEMORY = "out of memory: "
