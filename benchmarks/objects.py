@@ -6,7 +6,8 @@ Imports nothing but ``ray``, as ``core.py`` does, and writes the same kind of re
     python benchmarks/objects.py --json objects_ray.json                  # where Ray is installed
     python benchmarks/report.py --title Objects --ray objects_ray.json --rayjup objects_rayjup.json
 
-The last lines run in a cluster whose store holds a quarter of the data: three quarters go to disk.
+Some lines run in a cluster whose store holds a quarter of the data: three quarters go to disk. The last ones
+lose something, and measure how long it takes to be there again.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-import bare
 import harness
 import numpy as np
 import ray
@@ -32,6 +34,10 @@ LARGEST = {"1 GB": GB}
 STORE = 250 * MB
 BLOCK = 10 * MB
 BLOCKS = 4 * STORE // BLOCK
+PARTS = 20
+LOST = 1000
+LOST_BYTES = 150 * KB  # too large for a message, so they lie in the store
+COPY = "bare: copy of 100 MB, several threads"
 
 Sample = Callable[[harness.Line], list[float]]
 
@@ -49,6 +55,44 @@ def make(size, value=0):
 @ray.remote
 def total(block):
     return int(block.sum())
+
+
+@ray.remote(num_cpus=0)
+class Holder:
+    def __init__(self, size):
+        self.array = np.ones(size, dtype=np.uint8)
+
+    def give(self):
+        return self.array
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class Restarts:
+    def pid(self):
+        return os.getpid()
+
+
+@ray.remote
+def random_block(seed):
+    return np.random.default_rng(seed).integers(0, 1 << 31, BLOCK // 4, dtype=np.int32)
+
+
+@ray.remote
+def split(block):
+    block = np.sort(block)
+    bounds = np.searchsorted(block, np.linspace(0, 1 << 31, PARTS + 1)[1:-1])
+    return np.split(block, bounds)
+
+
+@ray.remote
+def merge(*pieces):
+    return np.sort(np.concatenate(pieces))
+
+
+@ray.remote
+def ends(part):
+    """First, last, how many, and whether they are in order."""
+    return int(part[0]), int(part[-1]), len(part), bool((part[1:] >= part[:-1]).all())
 
 
 def timed(call: Callable[[], Any], repeats: int, per: int = 1) -> list[float]:
@@ -103,6 +147,32 @@ def result(size: int, repeats: int) -> Sample:
     return lambda line: timed(lambda: ray.get(make.remote(size)), repeats, min(50, calls_of(size)))
 
 
+def argument_put_once(size: int, repeats: int) -> Sample:
+    def sample(line: harness.Line) -> list[float]:
+        ref = ray.put(np.ones(size, dtype=np.uint8))
+        return timed(lambda: ray.get(length.remote(ref)), repeats, 20)
+
+    return sample
+
+
+def returned(size: int, repeats: int) -> Sample:
+    """The array is there already: what is measured is its way to the caller."""
+
+    def sample(line: harness.Line) -> list[float]:
+        holder = Holder.remote(size)
+        return timed(lambda: ray.get(holder.give.remote()), repeats, 20)
+
+    return sample
+
+
+def bare_copy(line: harness.Line) -> list[float]:
+    source, target = np.ones((2, 100 * MB), dtype=np.uint8)
+    threads = min(4, os.cpu_count() or 1)
+    parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
+    with ThreadPoolExecutor(threads) as pool:
+        return timed(lambda: list(pool.map(lambda part: np.copyto(*part), parts)), 5, 10)
+
+
 def four_stores_put(line: harness.Line) -> list[float]:
     """Seconds to put four times what the store holds, and to sum it in tasks; what it is per second."""
     block = np.ones(BLOCK, dtype=np.uint8)
@@ -115,7 +185,8 @@ def four_stores_put(line: harness.Line) -> list[float]:
     took = time.perf_counter() - start
     assert sum(sums) == BLOCKS * BLOCK
     data = BLOCKS * BLOCK
-    line.note = f"{data / GB:.0f} GB, store {STORE / GB:.2f} GB: put {data / MB / put_s:.0f} MB/s"
+    spilled = (data - STORE) / MB
+    line.note = f"{data / GB:.0f} GB, store {STORE / GB:.2f} GB: {spilled / put_s:.0f} MB/s to disk"
     return [took]
 
 
@@ -130,6 +201,79 @@ def four_stores_made(line: harness.Line) -> list[float]:
     return [took]
 
 
+def four_stores_sorted(line: harness.Line) -> list[float]:
+    """Random numbers, four times what the store holds: split by value, each part merged and looked at."""
+    start = time.perf_counter()
+    pieces = [split.options(num_returns=PARTS).remote(random_block.remote(seed)) for seed in range(BLOCKS)]
+    parts = [merge.remote(*[piece[i] for piece in pieces]) for i in range(PARTS)]
+    del pieces
+    found = ray.get([ends.remote(part) for part in parts])
+    took = time.perf_counter() - start
+    assert all(row[3] for row in found)
+    assert all(a[1] <= b[0] for a, b in zip(found, found[1:], strict=False))
+    assert sum(row[2] for row in found) == BLOCKS * BLOCK // 4
+    data = BLOCKS * BLOCK
+    # Blocks, pieces and parts are as much data each; what of it fits into the store need not go to disk.
+    line.note = f"{data / MB / took:.0f} MB/s sorted, up to {(3 * data - STORE) / MB / took:.0f} MB/s to disk"
+    return [took]
+
+
+def reconstructed(line: harness.Line) -> list[float]:
+    """Seconds until a thousand results are there again whose node has died."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        node = cluster.add_node(num_cpus=2, resources={"there": 1000}, object_store_memory=500 * MB)
+        ray.init(address=cluster.address, log_to_driver=False)
+        there = make.options(resources={"there": 0.001}, max_retries=3)
+        refs = [there.remote(LOST_BYTES, i % 250) for i in range(LOST)]
+        ready, _ = ray.wait(refs, num_returns=LOST, timeout=120, fetch_local=False)
+        assert len(ready) == LOST
+        cluster.remove_node(node, allow_graceful=False)
+        cluster.add_node(num_cpus=2, resources={"there": 1000}, object_store_memory=500 * MB)
+        start = time.perf_counter()
+        values = ray.get(refs, timeout=300)
+        took = time.perf_counter() - start
+        assert all(value[0] == i % 250 for i, value in enumerate(values))
+        line.note = f"{LOST} objects of {LOST_BYTES // KB} KB"
+        return [took]
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def restarted(line: harness.Line) -> list[float]:
+    """From killing an actor's process to the next answer."""
+    actor = Restarts.remote()
+    values = []
+    for _ in range(5):
+        pid = ray.get(actor.pid.remote())
+        start = time.perf_counter()
+        os.kill(pid, signal.SIGKILL)
+        while ray.get(actor.pid.remote()) == pid:
+            pass
+        values.append(time.perf_counter() - start)
+    ray.kill(actor)
+    return values
+
+
+def head_lost(line: harness.Line) -> list[float]:
+    """From killing the head to the first answer of a task that needs a new lease."""
+    if ray.__name__ != "rayjup":
+        raise harness.Unavailable("its head restarts only with a Redis server")
+    from ray.core import session
+
+    values = []
+    for i in range(3):
+        pid, _ = session.current().cluster.head()
+        start = time.perf_counter()
+        os.kill(pid, signal.SIGKILL)
+        ray.get(length.options(num_cpus=0.5 + i / 10).remote(b""))
+        values.append(time.perf_counter() - start)
+    return values
+
+
 def on_cluster(record: harness.Recorder, sizes: dict[str, int]) -> None:
     repeats = record.budget.repeats
     for name, size in sizes.items():
@@ -140,8 +284,12 @@ def on_cluster(record: harness.Recorder, sizes: dict[str, int]) -> None:
         record.times(f"get, {name}", "µs", get(size, repeats))
     for name, size in SIZES.items():
         record.times(f"argument of a task, {name}", "µs", argument(size, repeats))
+    record.times("argument of a task, put once, 100 MB", "µs", argument_put_once(100 * MB, repeats))
     for name, size in SIZES.items():
         record.times(f"result of a task, {name}", "µs", result(size, repeats))
+    record.times("result that an actor has, 100 MB", "µs", returned(100 * MB, repeats))
+    record.times("actor: killed to next answer", "s", restarted)
+    record.times("head: killed to first new task", "s", head_lost)
 
 
 def main() -> int:
@@ -150,7 +298,7 @@ def main() -> int:
     arguments = parser.parse_args()
     record = harness.recorder(arguments)
     print(f"{ray.__name__} {ray.__version__}, {multiprocessing.cpu_count()} cores", flush=True)
-    bare.run(record)
+    record.times(COPY, "µs", bare_copy)
     ray.init(num_cpus=2, object_store_memory=3 * GB)
     try:
         ray.get(length.remote(b""))
@@ -162,8 +310,10 @@ def main() -> int:
         ray.get([length.remote(b"") for _ in range(10)])
         record.times("four times the store: put, and summed by tasks", "s", four_stores_put)
         record.times("four times the store: made and summed by tasks", "s", four_stores_made)
+        record.times("four times the store: sorted", "s", four_stores_sorted)
     finally:
         ray.shutdown()
+    record.times("1000 lost objects made again", "s", reconstructed)
     return harness.finish(record, arguments, ray.__name__, ray.__version__)
 
 

@@ -193,6 +193,8 @@ class Executor:
                 status, data = self.error_reply(error, target, peer, seq)
         if fresh:
             held = self.runtime.exports.register_held(fresh, peer)
+        if type(payload) is list and payload[0] == m.SHM and not self.runtime.store.sees(payload[1]):
+            held = [*(held or ()), b""]
         now = time.perf_counter()
         self.running = None
         if self._cancelled and (peer, seq) in self._cancelled:

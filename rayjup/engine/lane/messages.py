@@ -6,7 +6,7 @@ Each message is a tuple ``(KIND, …)``; the fields are listed beside the kind.
 HELLO = 0  # worker_id, prefix, address
 CALL = 1  # seq, function_id, payload, n_returns, options | None
 DEFINE = 2  # function_id, pickled function, name, calls after which the process ends (0: none)
-REPLY = 3  # seq, status, value, microseconds, held refs | None
+REPLY = 3  # seq, status, value, microseconds, held refs | None (b"": the arguments' segment is not seen)
 BOUNCE = 4  # [seq, …]: not started here; run them elsewhere
 CANCEL = 5  # seq, recursive
 FETCH = 6  # request, object_id, path ("", or of its segment, which is not there): tell me its value

@@ -316,6 +316,10 @@ class Store:
         view = memoryview(mapped).toreadonly()
         return view[: descriptor[2]], [view[start : start + n] for start, n in descriptor[3]]
 
+    def sees(self, descriptor: Descriptor) -> bool:
+        """Whether values of this process lie in the object; True also where it is not of this machine."""
+        return descriptor[0] in self._maps or descriptor[4] != self.host
+
     # -- moving to disk, see spilling
 
     def live(self, path: str) -> Segment | None:
