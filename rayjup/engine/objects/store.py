@@ -24,7 +24,7 @@ from rayjup.base.serialization import Packed
 from rayjup.engine.lane.messages import RECYCLE
 from rayjup.engine.objects import spilling
 from rayjup.engine.objects.copying import copy
-from rayjup.engine.objects.mapping import map_file
+from rayjup.engine.objects.mapping import allocated, map_file
 
 Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
 """path, bytes in all, length of the pickle, (offset, length) of each buffer, id of the host."""
@@ -180,8 +180,7 @@ class Store:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                _allocate(fd, capacity)
-                mapped = map_file(fd, capacity, writable=True)
+                mapped = allocated(fd, capacity)
             except OSError:
                 os.unlink(path)
                 raise
@@ -471,14 +470,6 @@ class Store:
         """Free the segments kept for reuse; what arrays still show goes with the node or its owner."""
         self.closed = True
         self._give_back(self.give_back_room())
-
-
-def _allocate(fd: int, nbytes: int) -> None:
-    """Make a file so long, with room for all of it: a hole that can't be filled would be a SIGBUS."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, nbytes)
-    else:
-        os.ftruncate(fd, nbytes)
 
 
 def node_of(path: str) -> str:
