@@ -16,6 +16,7 @@ from rayjup.base import checks, notebook
 from rayjup.base.logging_config import LoggingConfig
 from rayjup.base.options import ActorOptions, TaskOptions
 from rayjup.base.runtime_env import RuntimeEnv
+from rayjup.base.tensors import transport_of
 from rayjup.cluster import descriptors, joining, manager
 from rayjup.core import cells, driver_logs, environments
 from rayjup.core import session as sessions
@@ -470,8 +471,11 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     return session.runtime.get_many(object_refs, timeout)
 
 
-def put(value: Any, *, _owner: Any = None, _tensor_transport: str = "object_store") -> ObjectRef:
+def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None) -> ObjectRef:
     """Store a value in the object store of this node.
+
+    With ``_tensor_transport`` the tensors of torch inside it stay where they are until another process
+    reads the value; see :func:`rayjup.method`.
 
     Raises
     ------
@@ -494,7 +498,7 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: str = "object_stor
             "put() was given an ObjectRef, whose value is stored already: pass the ref itself on, or put a "
             "list that holds it."
         )
-    ref = session.runtime.put(value)
+    ref = session.runtime.put(value, _tensor_transport and transport_of(_tensor_transport))
     if reactor.postponed:
         reactor.deliver()
     return ref

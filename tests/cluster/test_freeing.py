@@ -402,3 +402,37 @@ def test_a_ref_inside_the_exception_of_a_constructor(ray, freed):
     assert ray.get(ref, timeout=T).sum() == N
     del ref, actor
     freed()
+
+
+def test_memory_of_large_arguments_is_used_again(ray, freed):
+    """And is not, while the executor still looks at it."""
+
+    @ray.remote(num_cpus=0)
+    class Keeper:
+        def __init__(self):
+            self.kept = []
+
+        def total(self, array):
+            return int(array.sum())
+
+        def keep(self, array):
+            self.kept.append(array)
+
+        def totals(self):
+            return [int(array.sum()) for array in self.kept]
+
+        def fail(self, array):
+            raise ValueError("no")
+
+    keeper = Keeper.remote()
+    for i in range(10):
+        assert ray.get(keeper.total.remote(np.full(N, i, np.uint8)), timeout=T) == N * i
+    assert len(objects()) <= 3, "segments pile up"
+    for i in range(10):
+        ray.get(keeper.keep.remote(np.full(N, i, np.uint8)), timeout=T)
+        with pytest.raises(ValueError, match="no"):
+            ray.get(keeper.fail.remote(np.full(N, 99, np.uint8)), timeout=T)
+        ray.put(np.full(N, 77, np.uint8))
+    assert ray.get(keeper.totals.remote(), timeout=T) == [N * i for i in range(10)]
+    del keeper
+    freed()

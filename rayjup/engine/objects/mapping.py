@@ -15,7 +15,10 @@ import sys
 from functools import cache
 from typing import Any
 
+from rayjup.base.tensors import PrivateMap
+
 _MAP_FIXED = 0x10  # the same number on Linux and macOS; the mmap module does not name it
+_MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0  # nearly no page will be written to
 
 
 @cache
@@ -34,7 +37,10 @@ def _libc_mmap() -> Any:
 
 
 def map_file(fd: int, size: int, writable: bool) -> mmap.mmap:
-    """Map the first ``size`` bytes of a file, shared; ``fd`` can be closed afterwards.
+    """Map the first ``size`` bytes of a file; ``fd`` can be closed afterwards.
+
+    ``writable``: what is written goes into the file. Otherwise a page that is written to becomes this
+    process's own: the file is never changed, and code that writes where it should not does not crash.
 
     Raises
     ------
@@ -42,15 +48,16 @@ def map_file(fd: int, size: int, writable: bool) -> mmap.mmap:
         As ``mmap`` does: most of all ENOMEM, where the process has as many mappings as the
         kernel allows (``vm.max_map_count``).
     """
+    kind = mmap.mmap if writable else PrivateMap
+    flags = mmap.MAP_SHARED if writable else mmap.MAP_PRIVATE | _MAP_NORESERVE
+    access = mmap.PROT_READ | mmap.PROT_WRITE
     if sys.version_info >= (3, 13):
-        access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        return mmap.mmap(fd, size, prot=access, trackfd=False)
-    mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return kind(fd, size, flags=flags, prot=access, trackfd=False)
+    mapped = kind(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
     first = ctypes.c_char.from_buffer(mapped)
     address = ctypes.addressof(first)
     del first
-    access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-    if _libc_mmap()(address, size, access, mmap.MAP_SHARED | _MAP_FIXED, fd, 0) != address:
+    if _libc_mmap()(address, size, access, flags | _MAP_FIXED, fd, 0) != address:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return mapped

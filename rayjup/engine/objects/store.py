@@ -43,6 +43,7 @@ class Segment:
         "descriptor",
         "map",
         "path",
+        "private",
         "shared",
         "spilled",
         "store",
@@ -57,6 +58,7 @@ class Segment:
         self.capacity = capacity
         self.map = mapped
         self.shared = False  # some other process may have it mapped
+        self.private = False  # values in it may be written to, so nobody is shown the mapping that writes it
         self.writer = writer  # who made it for us and may use its pages again
         self.spilled = ""  # the file on disk where the object lies instead
         self.descriptor: Descriptor | None = None
@@ -139,6 +141,7 @@ class Store:
             return self._write_to_disk(self._disk, packed, offsets, position, owner_name)
         mapped = segment.map
         assert mapped is not None
+        segment.private = packed.writable
         mapped[: len(packed.data)] = packed.data
         if packed.buffers:
             with memoryview(mapped) as view:
@@ -308,10 +311,14 @@ class Store:
         descriptor = segment.descriptor
         assert descriptor is not None
         mapped = segment.map  # it may move to disk at any time
-        if mapped is None:
+        if mapped is None or segment.private:
             return self.buffers(descriptor)
         view = memoryview(mapped).toreadonly()
         return view[: descriptor[2]], [view[start : start + n] for start, n in descriptor[3]]
+
+    def sees(self, descriptor: Descriptor) -> bool:
+        """Whether values of this process lie in the object; True also where it is not of this machine."""
+        return descriptor[0] in self._maps or descriptor[4] != self.host
 
     # -- moving to disk, see spilling
 
@@ -385,7 +392,8 @@ class Store:
             spilling.remove(segment)
             return
         # Two references: this variable and getrefcount's argument. A view would be a third.
-        if mapped is not None and not segment.shared and sys.getrefcount(mapped) == 2:
+        ours_alone = mapped is not None and not segment.shared and path not in self._maps
+        if mapped is not None and ours_alone and sys.getrefcount(mapped) == 2:
             with self._lock:
                 self._spare.append((self._clock(), path, segment.capacity, mapped))
             return

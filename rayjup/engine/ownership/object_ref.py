@@ -135,8 +135,8 @@ class ObjectRef:
         return getattr(self._task, "name", "") or ""
 
     def tensor_transport(self) -> str | None:
-        """The transport of tensors inside; None: the object store."""
-        return None
+        """Name of the transport for which tensors inside stay with their actor; None: the object store."""
+        return _needs_runtime("look at an ObjectRef").transport_of(self)
 
     def __hash__(self) -> int:
         return hash(self._id)
