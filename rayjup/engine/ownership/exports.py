@@ -256,7 +256,7 @@ class Exports:
             self.runtime.lineage.on_reported(ref, lost)
 
         def answer(ref: ObjectRef) -> None:
-            status, value = self.runtime.encode_value(ref, receiver=peer)
+            status, value = self.runtime.encode_value(ref, receiver=peer, lost=lost)
             peer.send((m.VALUE, request, status, value))
 
         if not self.runtime.add_waiter(ref, answer):
