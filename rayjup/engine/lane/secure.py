@@ -107,7 +107,8 @@ def may_listen(scheme: str, ip: str, insecure: bool) -> str:
         return ""
     return (
         f"the cluster is not encrypted, and others can reach {ip}. Start its scheduler and "
-        f"workers with TLS (dask scheduler --tls-ca-file …), or, on a network that is safe, with {INSECURE_VARIABLE}=1"
+        "workers with TLS (dask scheduler --tls-ca-file …), or, on a network that is safe, with "
+        f"{INSECURE_VARIABLE}=1"
     )
 
 

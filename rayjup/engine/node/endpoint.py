@@ -22,6 +22,7 @@ from rayjup.engine.lane.remote import hand_over_path
 logger = logging.getLogger(__name__)
 
 _PREAMBLE_S = 5.0
+_NEW_S = 3.0  # a process listens so soon after its agent has told others of it
 _MOST_SILENT = 256  # connections that have not said yet what they want
 
 
@@ -93,19 +94,24 @@ class Endpoint:
                 taken, sock = sock, None  # type: ignore[assignment]  # it is not ours any more
                 self._on_pull(taken)
             else:
-                self._give(sock, wish[1].hex())
+                await self._give(sock, wish[1].hex())
         except (OSError, TimeoutError, asyncio.TimeoutError):
             pass  # whoever it was is gone, or says nothing
         finally:
             if sock is not None:
                 sock.close()
 
-    def _give(self, sock: socket.socket, client: str) -> None:
-        path = self._process_at(client)
-        if path is None:
-            return  # it has ended: the end of the connection says so
+    async def _give(self, sock: socket.socket, client: str) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [sock.fileno()]))]
-        self._hand.sendmsg([b"c"], rights, 0, hand_over_path(path))
+        deadline = self._loop.time() + _NEW_S
+        while (path := self._process_at(client)) is not None:  # else the end of the connection says so
+            try:
+                self._hand.sendmsg([b"c"], rights, 0, hand_over_path(path))
+                return
+            except (FileNotFoundError, BlockingIOError):  # it is about to listen, or has much to take
+                if self._loop.time() > deadline:
+                    raise
+            await asyncio.sleep(0.005)
 
     def close(self) -> None:
         """Listen no more."""

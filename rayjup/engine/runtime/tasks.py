@@ -582,7 +582,7 @@ class Tasks:
                 lease.pool.leases.remove(lease)
                 self.runtime.link.send(("release", lease.id, True))
             unseen = {msg[1] for msg in (*peer.undelivered, *peer.outbox) if msg[0] == m.CALL}
-            if not peer.reached:  # that counts: it may never be
+            if not peer.reached and lease.pool.gives_up(time.monotonic()):  # it may be so for ever
                 unseen = set()
                 lease.doomed = lease.doomed or "its host could not be reached"
             lost = list(lease.inflight.values())
