@@ -23,9 +23,10 @@ from rayjup.base import notebook
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane import reactor
-from rayjup.engine.lane.peer import Listener, Message, Peer, connect_unix
+from rayjup.engine.lane.addresses import path_of, worker_of
+from rayjup.engine.lane.peer import Listener, Message, Peer
 from rayjup.engine.lane.reactor import Reactor
-from rayjup.engine.objects import on_device
+from rayjup.engine.objects import copies, on_device
 from rayjup.engine.objects.spilling import Disk, move_all
 from rayjup.engine.objects.store import Segment, Store
 from rayjup.engine.ownership import object_ref
@@ -35,8 +36,10 @@ from rayjup.engine.runtime import forks
 from rayjup.engine.runtime.actor_calls import ActorCalls
 from rayjup.engine.runtime.arguments import DependencyLost
 from rayjup.engine.runtime.groups import GroupCalls
+from rayjup.engine.runtime.hosts import Hosts
 from rayjup.engine.runtime.lineage import Lineage
 from rayjup.engine.runtime.link import AgentLink
+from rayjup.engine.runtime.pulls import Pulls
 from rayjup.engine.runtime.reports import Reports
 from rayjup.engine.runtime.tasks import Tasks
 
@@ -91,6 +94,7 @@ class Runtime:
         self.link = AgentLink(self, agent_path)
         self.reports = Reports(self)
         node = self.link.hello(kind, self.worker_id, job_id, job)
+        self.hosts = Hosts(self, node)
         self.node_id: str = node["node_id"]
         self.session_dir: str = node["session_dir"]
         if kind == "driver":
@@ -107,6 +111,9 @@ class Runtime:
             lambda nbytes: self.link.post(("store_held", nbytes)),
         )
         self.store.on_posted = self._flush_soon
+        self.pulls = Pulls(self)
+        self.store.bring = self.pulls.bring
+        self.store.tell_elsewhere = self.hosts.tell
         self.link.on["store_trim"] = self._on_store_trim
         self.link.on["store_spill"] = self._on_store_spill
         self._orphans: dict[bytes, list[str]] = {}  # by writer: files that may have got lost with it
@@ -127,15 +134,15 @@ class Runtime:
             if peer is not None:
                 return peer
             try:
-                sock = connect_unix(address)
+                peer = self.hosts.connect(address)
             except OSError:
                 return None
-            peer = Peer(self.reactor, sock, self._on_messages, self._on_peer_closed)
             peer.address = address
-            peer.worker_id = bytes.fromhex(address.rsplit("/w-", 1)[1][:16])
+            peer.worker_id = worker_of(address)
             self.peers[address] = peer
             peer.send((m.HELLO, self.worker_id[:8], self.prefix, self.address))
             self.reactor.add(peer)
+            peer.start()
         return peer
 
     def _accept(self, sock: Any) -> None:
@@ -249,8 +256,8 @@ class Runtime:
             data = self.load_error(value)
         self.complete(ref, status, data, inner)
 
-    def encode_value(self, ref: ObjectRef, receiver: Peer | None = None) -> tuple[int, Any]:
-        """The value of a resolved ref for the wire.
+    def encode_value(self, ref: ObjectRef, receiver: Peer | None = None, lost: str = "") -> tuple[int, Any]:
+        """The value of a resolved ref for the wire; not at the path ``lost``, if there is a copy elsewhere.
 
         With ``receiver`` the refs inside are counted for it (a fetched value); without, they stay
         pinned by the caller until the reply (a dependency of a call).
@@ -278,7 +285,7 @@ class Runtime:
             return m.LOST, None  # it is being made again; the receiver will say that it misses it
         if isinstance(data, Segment):
             data.shared = True
-            data = data.descriptor
+            data = (copies.other(data, lost) if lost and data.copies else None) or data.descriptor
         return kind, (data, wires)
 
     def decode_value(self, status: int, value: Any, fresh: list[Any]) -> Any:
@@ -297,7 +304,7 @@ class Runtime:
             except exceptions.ObjectLostError as error:
                 if self.store.has(descriptor):
                     raise  # it lies on another machine
-                raise DependencyLost.from_text(str(error)) from None
+                raise DependencyLost.of(descriptor[0], str(error)) from None
             return unpack(head, buffers, self.exports.adopt_all(wires, fresh))
         if status == m.LOST:
             raise DependencyLost.from_text("an argument is being made again")
@@ -324,6 +331,8 @@ class Runtime:
             return unpack(data[0], data[1], ref._inner or ())
         if kind == m.SHM:
             try:
+                if self.hosts.gate is not None:
+                    self.pulls.ensure(ref, deadline, then)
                 return self.read_segment(ref)
             except exceptions.ObjectLostError as error:
                 for other in others:
@@ -510,6 +519,8 @@ class Runtime:
             )
         if failed is not None:
             raise raised(failed._data)
+        if self.hosts.gate is not None:
+            self.pulls.ahead_of(refs)
         value_of = self.value_of
         return [r._data if r._kind == m.PLAIN else value_of(r, deadline, None, refs) for r in refs]
 
@@ -607,7 +618,7 @@ class Runtime:
             return True
         if self.has_lines is not None and self.has_lines():
             return True
-        return self.tasks.busy() or bool(self.exports.ended or self.actors.ended)
+        return self.tasks.busy() or bool(self.exports.ended or self.actors.ended or self.hosts.pending)
 
     def _tick(self) -> None:
         if self.closed:
@@ -626,6 +637,7 @@ class Runtime:
             self.exports.release_ended()
             self.store.tick()
             self.link.tick(now)
+            self.hosts.tick(now)
 
     def settle_logs(self, *longest_s: float) -> None:
         """Wait shortly for lines that calls have printed: they come in the order of our requests.
@@ -652,8 +664,9 @@ class Runtime:
             if isinstance(item, Peer):
                 item.sock.close()
         self._listener.sock.close()
+        self.hosts.close()
         try:
-            os.unlink(self.address)
+            os.unlink(path_of(self.address))
         except FileNotFoundError:
             pass
 
