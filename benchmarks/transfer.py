@@ -3,9 +3,9 @@
     python benchmarks/transfer.py [--json out/transfer.json] [--quick]
 
 The nodes are on one machine and declared to be on hosts of their own: calls go by TCP on loopback, objects
-are copied from the shared memory of one node to that of the other. ``bare: sendfile`` is one process that sends
-a file in /dev/shm with ``os.sendfile`` and another that receives it, into a new file in /dev/shm (as a node has to)
-or into memory that it has used before.
+are copied from the shared memory of one node to that of the other. ``bare: sendfile`` is one process that
+sends a file in /dev/shm with ``os.sendfile`` and another that receives it, into a new file in /dev/shm (as a
+node has to) or into memory that it has used before.
 """
 
 from __future__ import annotations
