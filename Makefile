@@ -65,6 +65,8 @@ bench: $(VENV)/.demo  ## rayjup's column of the core benchmark
 	$(BIN)/python benchmarks/report.py --rayjup out/core_rayjup.json
 	$(BIN)/python -m rayjup.as_ray benchmarks/scale.py --json out/scale_rayjup.json
 	$(BIN)/python benchmarks/report.py --title Scale --rayjup out/scale_rayjup.json
+	$(BIN)/python -m rayjup.as_ray benchmarks/objects.py --json out/objects_rayjup.json
+	$(BIN)/python benchmarks/report.py --title Objects --rayjup out/objects_rayjup.json
 
 $(VENV)-ray/.made: Makefile
 	$(PYTHON) -m venv $(VENV)-ray 2>/dev/null \
@@ -84,6 +86,10 @@ bench-peers: $(VENV)/.demo $(VENV)-ray/.made  ## the same benchmark on Ray and o
 	$(BIN)/python -m rayjup.as_ray benchmarks/scale.py --json out/scale_rayjup.json
 	$(BIN)/python benchmarks/report.py --title Scale --ray out/scale_ray.json \
 	    --rayjup out/scale_rayjup.json --out benchmarks/results/scale.md
+	$(VENV)-ray/bin/python benchmarks/objects.py --json out/objects_ray.json
+	$(BIN)/python -m rayjup.as_ray benchmarks/objects.py --json out/objects_rayjup.json
+	$(BIN)/python benchmarks/report.py --title Objects --ray out/objects_ray.json \
+	    --rayjup out/objects_rayjup.json --out benchmarks/results/objects.md
 
 conformance-ray: $(VENV)-ray/.made  ## the conformance tests against Ray itself
 	RAYJUP_CONFORMANCE_ENGINE=ray $(VENV)-ray/bin/python -m pytest tests/conformance -W default

@@ -16,4 +16,4 @@ def test_processes_are_killed_at_random(seed):
     assert not outcome.wrong
     assert not outcome.hangs
     assert sum(outcome.faults.values()) >= 5, "so few that nothing was tried"
-    assert min(outcome.calls[name] for name in ("sums", "shuffle", "bank", "hands")) > 0
+    assert min(outcome.calls[name] for name in ("sums", "shuffle", "bank", "hands", "pipeline")) > 0

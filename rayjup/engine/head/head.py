@@ -793,6 +793,10 @@ class Head:
             if other.startswith(store):
                 self.to_node(other, ("store_spilled", name, freed, written))
 
+    def _on_repeatable(self, node_id: str, client: str, asking: str, token: int, repeatable: bool) -> None:
+        if asking in self.nodes:
+            self.to_node(asking, ("repeatable", token, repeatable))
+
     def _on_log(self, node_id: str, job_id: bytes, chunks: list[Any]) -> None:
         job = self.jobs.get(job_id)
         if job is not None and job.get("log_to_driver", True):

@@ -97,6 +97,7 @@ class NodeAgent:
         self._sampling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
+        self.memory = MemoryWatch(self)
         self.room = Room(
             capacity,
             self._tell_client,
@@ -139,7 +140,7 @@ class NodeAgent:
             lambda: Connection(self._on_message, self._on_close), sock=server, backlog=512
         )
         self._sampling = loop.create_task(self._sample_for_ever())
-        self._watching = loop.create_task(MemoryWatch(self).run())
+        self._watching = loop.create_task(self.memory.run())
 
     async def close(self) -> None:
         """End all processes of the node and remove its files."""
@@ -203,6 +204,8 @@ class NodeAgent:
             self.room.trimmed(connection.client, *message[1:])
         elif op == "store_spilled":
             self._store_moved(connection, *message[1:])
+        elif op == "repeatable" and message[1] == self.node_id:
+            self.memory.on_repeatable(message[2], message[3])
         elif op == "store_held":
             self.room.hold(connection.client, message[1])
         elif op == "stats":
@@ -478,6 +481,9 @@ class NodeAgent:
 
     def _head_store_spilled(self, name: str, freed: int, written: int) -> None:
         self.room.moved(name, freed, written)
+
+    def _head_repeatable(self, token: int, repeatable: bool) -> None:
+        self.memory.on_repeatable(token, repeatable)
 
     def _head_end_job(self, job_id: bytes, spare: set[bytes]) -> None:
         self.executors.end_job(job_id, spare)

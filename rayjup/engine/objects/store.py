@@ -25,7 +25,7 @@ from rayjup.engine.lane.messages import RECYCLE
 from rayjup.engine.objects import copies, spilling
 from rayjup.engine.objects.copies import Copy
 from rayjup.engine.objects.copying import copy
-from rayjup.engine.objects.mapping import map_file
+from rayjup.engine.objects.mapping import allocated, map_file
 
 Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
 """path, bytes in all, length of the pickle, (offset, length) of each buffer, id of the host."""
@@ -46,6 +46,7 @@ class Segment:
         "descriptor",
         "map",
         "path",
+        "private",
         "shared",
         "spilled",
         "store",
@@ -60,6 +61,7 @@ class Segment:
         self.capacity = capacity
         self.map = mapped
         self.shared = False  # some other process may have it mapped
+        self.private = False  # values in it may be written to, so nobody is shown the mapping that writes it
         self.writer = writer  # who made it for us and may use its pages again
         self.spilled = ""  # the file on disk where the object lies instead
         self.copies: list[Copy] | None = None  # on nodes of other hosts
@@ -148,6 +150,7 @@ class Store:
             return self._write_to_disk(self._disk, packed, offsets, position, owner_name)
         mapped = segment.map
         assert mapped is not None
+        segment.private = packed.writable
         mapped[: len(packed.data)] = packed.data
         if packed.buffers:
             with memoryview(mapped) as view:
@@ -186,8 +189,7 @@ class Store:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                _allocate(fd, capacity)
-                mapped = map_file(fd, capacity, writable=True)
+                mapped = allocated(fd, capacity)
             except OSError:
                 os.unlink(path)
                 raise
@@ -380,10 +382,14 @@ class Store:
         descriptor = segment.descriptor
         assert descriptor is not None
         mapped = segment.map  # it may move to disk at any time
-        if mapped is None:
+        if mapped is None or segment.private:
             return self.buffers(descriptor)
         view = memoryview(mapped).toreadonly()
         return view[: descriptor[2]], [view[start : start + n] for start, n in descriptor[3]]
+
+    def sees(self, descriptor: Descriptor) -> bool:
+        """Whether values of this process lie in the object; True also where it is not of this machine."""
+        return descriptor[0] in self._maps or descriptor[4] != self.host
 
     # -- moving to disk, see spilling
 
@@ -462,7 +468,8 @@ class Store:
             spilling.remove(segment)
             return
         # Two references: this variable and getrefcount's argument. A view would be a third.
-        if mapped is not None and not segment.shared and sys.getrefcount(mapped) == 2:
+        ours_alone = mapped is not None and not segment.shared and path not in self._maps
+        if mapped is not None and ours_alone and sys.getrefcount(mapped) == 2:
             with self._lock:
                 self._spare.append((self._clock(), path, segment.capacity, mapped))
             return
@@ -554,14 +561,6 @@ class Store:
         """Free the segments kept for reuse; what arrays still show goes with the node or its owner."""
         self.closed = True
         self._give_back(self.give_back_room())
-
-
-def _allocate(fd: int, nbytes: int) -> None:
-    """Make a file so long, with room for all of it: a hole that can't be filled would be a SIGBUS."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, nbytes)
-    else:
-        os.ftruncate(fd, nbytes)
 
 
 def _cannot_bring(path: str, size: int) -> str:

@@ -24,7 +24,7 @@ _SHORT = PLAIN_TYPES - {str, bytes}
 class Arguments:
     """Arguments that are not all plain: holds alive what the call needs until it is answered."""
 
-    __slots__ = ("data", "dependencies", "refs", "segment", "status")
+    __slots__ = ("data", "dependencies", "refs", "segment", "sent", "status")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Arguments:
         self.refs = refs
         self.dependencies = dependencies
         self.segment = segment
+        self.sent = 0  # to how many executors that may still see the segment
 
     def unresolved(self) -> list[ObjectRef]:
         """The dependencies whose value is not known yet."""
@@ -54,12 +55,21 @@ class Arguments:
     def wire(self, runtime: Runtime) -> list[Any]:
         """The payload as it is sent; all dependencies are resolved."""
         wire = runtime.exports.wire
+        if self.segment is not None:
+            self.sent += 1
+            self.segment.shared = True
         return [
             self.status,
             self.data,
             [wire(ref) for ref in self.refs],
             [(key, *runtime.encode_value(ref)) for key, ref in self.dependencies],
         ]
+
+    def unseen(self) -> None:
+        """An executor has answered, and sees the segment no more: its pages can be used again."""
+        self.sent -= 1
+        if self.segment is not None:
+            self.segment.shared = self.sent != 0
 
 
 def encode(
@@ -95,7 +105,6 @@ def encode(
         raise runtime.explain_unserializable(error, what, args, kwargs) from error
     if packed.size > m.INLINE_LIMIT:
         segment = runtime.store.write(packed)
-        segment.shared = True
         return Arguments(m.SHM, segment.descriptor, packed.refs, dependencies, segment)
     if packed.buffers:
         data: Any = (packed.data, [bytes(b) for b in packed.buffers])

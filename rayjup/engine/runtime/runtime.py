@@ -26,7 +26,7 @@ from rayjup.engine.lane import reactor
 from rayjup.engine.lane.addresses import path_of, worker_of
 from rayjup.engine.lane.peer import Listener, Message, Peer
 from rayjup.engine.lane.reactor import Reactor
-from rayjup.engine.objects import copies
+from rayjup.engine.objects import copies, on_device
 from rayjup.engine.objects.spilling import Disk, move_all
 from rayjup.engine.objects.store import Segment, Store
 from rayjup.engine.ownership import object_ref
@@ -120,6 +120,7 @@ class Runtime:
         self._orphans: dict[bytes, tuple[list[str], str]] = {}
         self.link.on["store_orphans"] = self._on_orphans
         object_ref.set_runtime(self)
+        on_device.connect(self)
         forks.watch(self)
 
     # -- connections
@@ -268,6 +269,8 @@ class Runtime:
             return kind, data
         if kind == m.ERROR:
             return kind, self.pack_error(data, receiver)
+        if kind == m.DEVICE:
+            kind, data = data.host
         inner = ref._inner
         wires: list[Any] = []
         if inner:
@@ -408,7 +411,7 @@ class Runtime:
         """A ref for an object made by this process itself."""
         return ObjectRef(self.prefix + next(self._puts).to_bytes(8, "little") + _PUT)
 
-    def put(self, value: Any) -> ObjectRef:
+    def put(self, value: Any, transport: str | None = None) -> ObjectRef:
         """Store ``value``; see :func:`rayjup.put`."""
         ref = self.new_ref()
         if is_plain(value):
@@ -416,12 +419,17 @@ class Runtime:
             ref._kind = m.PLAIN
             return ref
         try:
-            packed = pack(value)
+            packed = on_device.pack_apart(self, value, transport)
         except Exception as error:  # whatever pickling raises is explained
             raise self.explain_unserializable(error, "put()", (value,), {}) from error
         ref._kind, ref._data = self.store_packed(packed)
         ref._inner = packed.refs or None
         return ref
+
+    def transport_of(self, ref: ObjectRef) -> str | None:
+        """The tensor transport of the call or the put that makes ``ref``."""
+        given = getattr(ref._task, "options", None) if ref._kind == PENDING else None
+        return given.get("transport") if given else on_device.transport_in(ref._inner)
 
     def free(self, refs: Sequence[ObjectRef]) -> None:
         """Drop the values of refs that have one; see :func:`rayjup._private.internal_api.free`."""

@@ -410,7 +410,10 @@ class Tasks:
                 leases.add(lease)
                 if held:
                     for id in held:
-                        runtime.exports.count(id, peer.worker_id, 1)
+                        if id:
+                            runtime.exports.count(id, peer.worker_id, 1)
+                        else:
+                            task.arguments.unseen()
                 if status == m.PLAIN and task.n_returns == 1:
                     function = task.function
                     function.finished += 1
