@@ -352,8 +352,7 @@ class NodeAgent:
                 elif f"-{client}-" in entry.name:
                     orphans.setdefault(entry.name.split("-", 1)[0], []).append(entry.path)
         for owner, paths in orphans.items():
-            if owner in self.clients:
-                self.clients[owner].post(("store_orphans", client, paths))
+            self._tell_client(owner, ("store_orphans", client, paths, self.host))
         return freed
 
     # -- messages from the head

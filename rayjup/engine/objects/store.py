@@ -366,12 +366,16 @@ class Store:
         if descriptor is not None and descriptor[4] != self.host:
             self._foreign.add(os.path.dirname(segment.path))
 
-    def writer_died(self, paths: list[str]) -> None:
+    def writer_died(self, paths: list[str], host: str = "") -> None:
         """Remove those of ``paths`` that a process wrote for us and died before it could tell us."""
         known = {os.path.basename(path) for path in self._owned}  # one that moved to disk has two paths
         for path in paths:
-            if os.path.basename(path) not in known:
+            if os.path.basename(path) in known:
+                continue
+            if host in ("", self.host):
                 self._unlink(path)
+            else:
+                self.unlink_elsewhere(node_of(path), path)
 
     def views_of(self, segment: Segment) -> tuple[memoryview, list[memoryview]]:
         """Like :meth:`buffers`, through the mapping we wrote with when there is one."""

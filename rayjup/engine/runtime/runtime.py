@@ -116,7 +116,8 @@ class Runtime:
         self.store.tell_elsewhere = self.hosts.tell
         self.link.on["store_trim"] = self._on_store_trim
         self.link.on["store_spill"] = self._on_store_spill
-        self._orphans: dict[bytes, list[str]] = {}  # by writer: files that may have got lost with it
+        # By writer: files that may have got lost with it, and their host.
+        self._orphans: dict[bytes, tuple[list[str], str]] = {}
         self.link.on["store_orphans"] = self._on_orphans
         object_ref.set_runtime(self)
         on_device.connect(self)
@@ -198,7 +199,8 @@ class Runtime:
         self.tasks.on_peer_closed(peer)
         self.actors.on_peer_closed(peer)
         self.exports.on_peer_closed(peer)
-        self.store.writer_died(self._orphans.pop(peer.worker_id, []))
+        if peer.worker_id in self._orphans:
+            self.store.writer_died(*self._orphans.pop(peer.worker_id))
         self.reactor.kick()
 
     def next_request(self) -> int:
@@ -570,13 +572,13 @@ class Runtime:
         """Send what is queued for other processes."""
         self.tasks.flush()
 
-    def _on_orphans(self, writer: str, paths: list[str]) -> None:
+    def _on_orphans(self, writer: str, paths: list[str], host: str) -> None:
         """A process has died that wrote these for us; what it told us before may still be unread."""
         worker_id = bytes.fromhex(writer)
         if any(peer.worker_id == worker_id for peer in list(self.peers.values())):
-            self._orphans[worker_id] = paths
+            self._orphans[worker_id] = paths, host
         else:
-            self.store.writer_died(paths)
+            self.store.writer_died(paths, host)
 
     def wake(self) -> None:
         """Let the background thread see to something soon. Safe inside destructors."""
