@@ -15,6 +15,7 @@ from distributed import Client
 
 from rayjup.engine.dask import attach, plugins, unix
 from rayjup.engine.node.agent import host_id
+from rayjup.engine.node.neighbours import declared_host
 
 
 class CannotJoin(Exception):
@@ -95,12 +96,15 @@ def _has_head(dask_scheduler: Any = None) -> bool:
 async def _local_node(client: Client, address: str, timeout_s: float) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    here = host_id()
+    here = declared_host() or host_id()
     while True:
         info = await _info(client)
         assert info is not None
+        refused = info["refused"].get(here)
+        if refused:
+            raise CannotJoin(f"the worker on this machine is no node of the cluster: {refused}")
         for node in info["nodes"]:
-            if node["host_id"] == here:
+            if node["lane_host"] == here:
                 return {
                     "cluster_id": info["cluster"]["cluster_id"],
                     "session_dir": node["session_dir"],

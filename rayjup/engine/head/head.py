@@ -20,6 +20,7 @@ from rayjup.engine.head import actors as ad
 from rayjup.engine.head import views
 from rayjup.engine.head.environments import Environments
 from rayjup.engine.head.groups import Groups
+from rayjup.engine.head.hosts import Hosts
 from rayjup.engine.head.journal import Journal
 from rayjup.engine.head.late import Late
 from rayjup.engine.head.recovery import Recovery
@@ -108,6 +109,7 @@ class Head:
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
         self._on_group_watch = self.groups.on_watch
+        self.hosts = Hosts(self)
         self.reports = HeadReports(self)
         self._on_collected = self.reports.on_collected
         self._ops: dict[str, Callable[..., Any]] = {

@@ -160,6 +160,10 @@ class ObjectRef:
         """Call ``waiter(self)`` once the value is there; False (and no call) if it already is."""
         return _needs_runtime("wait for an ObjectRef").add_waiter(self, waiter)
 
+    def failed(self) -> bool:
+        """Whether the value is there and is an error (reading it raises)."""
+        return self._kind == ERROR
+
     def future(self) -> concurrent.futures.Future[Any]:
         """A ``concurrent.futures.Future`` of the value."""
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()

@@ -141,6 +141,7 @@ class AgentLink:
         self.runtime.tasks.fail_all(error)
         self.runtime.actors.fail_all(error)
         self.runtime.groups.fail_all(error)
+        self.runtime.pulls.fail_all()
         self.runtime.reactor.kick()
 
     @property
