@@ -160,6 +160,22 @@ class Lab:
         )
         return found.stdout.split()
 
+    def programs(self, name: str, text: str) -> list[int]:
+        """The processes on a machine in whose command line ``text`` stands."""
+        family = psutil.Process(self.machines[name].pid).children(recursive=True)
+        inside = os.readlink(f"/proc/{self.machines[name].pid}/ns/pid")
+        found = []
+        for process in [*family, *psutil.process_iter()]:
+            try:
+                if (
+                    text in " ".join(process.cmdline())
+                    and os.readlink(f"/proc/{process.pid}/ns/pid") == inside
+                ):
+                    found.append(process.pid)
+            except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+                continue
+        return found
+
     def sent_bytes(self, name: str) -> int:
         """What a machine has sent so far."""
         shown = subprocess.run(
