@@ -128,8 +128,8 @@ async def _local_node(client: Client, address: str, timeout_s: float) -> dict[st
             if problem:
                 raise CannotJoin(
                     f"no worker of the Dask cluster at {address} runs on this machine, and this process "
-                    f"cannot have a node of its own: {problem} Start a worker here with 'dask worker {address}', or "
-                    "run the notebook on one of the cluster's machines."
+                    f"cannot have a node of its own: {problem} Start a worker here with 'dask worker "
+                    f"{address}', or run the notebook on one of the cluster's machines."
                 )
             continue
         if loop.time() > deadline:
