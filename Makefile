@@ -73,7 +73,8 @@ $(VENV)-ray/.made: Makefile
 	    || { rm -rf $(VENV)-ray && $(PYTHON) -m venv --without-pip $(VENV)-ray \
 	         && $(PYTHON) -m pip --python $(VENV)-ray/bin/python install --quiet pip; }
 	$(VENV)-ray/bin/pip --disable-pip-version-check --quiet install -c constraints.txt \
-	    'ray[default]==$(RAY)' numpy psutil pytest pytest-timeout
+	    'ray[data,default,serve,train,tune]==$(RAY)' numpy psutil pytest pytest-timeout \
+	    httpx lightgbm optuna polars scikit-learn torch xgboost-cpu
 	@touch $@
 
 bench-peers: $(VENV)/.demo $(VENV)-ray/.made  ## the same benchmark on Ray and on rayjup, one after the other

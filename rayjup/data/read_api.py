@@ -14,8 +14,8 @@ from rayjup.data.dataset import Dataset, MaterializedDataset
 from rayjup.data.datasource.range import RangeDatasource
 from rayjup.data.kernels.shuffling import split_evenly
 from rayjup.data.logical.sources import InputBlocks
-from rayjup.data.read_datasource import read_datasource
-from rayjup.data.read_parquet import read_parquet, read_parquet_bulk
+from rayjup.data._read_datasource import read_datasource
+from rayjup.data._read_parquet import read_parquet, read_parquet_bulk
 
 if TYPE_CHECKING:
     import pandas

@@ -171,17 +171,18 @@ class ParquetDatasource(Datasource):
 
     def accepts_predicate(self, expr: Any) -> bool:
         """True if pyarrow can evaluate the expression exactly."""
-        from rayjup.data.expressions import to_pyarrow
+        from rayjup.data.expressions.pushdown import to_pyarrow
 
         try:
-            return to_pyarrow(expr) is not None
-        except (TypeError, ValueError, NotImplementedError, AttributeError):
+            to_pyarrow(expr)
+        except (TypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return False
+        return bool(expr.required_columns())
 
     def _filter(self) -> Any:
         if self._predicate is None:
             return self.filter
-        from rayjup.data.expressions import to_pyarrow
+        from rayjup.data.expressions.pushdown import to_pyarrow
 
         made = to_pyarrow(self._predicate)
         return made if self.filter is None else self.filter & made

@@ -32,7 +32,8 @@ from rayjup.data.physical.functions import step_for
 from rayjup.data.physical.sizes import read_parallelism
 from rayjup.data.physical.stages import Chain, chain_of, is_step
 from rayjup.data.physical.steps import SizeStep, Step, run_steps
-from rayjup.data.physical.works import read_inputs, task_index
+from rayjup.data.physical.running import task_index
+from rayjup.data.physical.works import read_inputs
 
 Tables = Iterator[pa.Table]
 _TRY_S = 0.1

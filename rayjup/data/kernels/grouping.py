@@ -127,27 +127,16 @@ def _states(table: pa.Table, keys: Sequence[str], aggs: Sequence[Any]) -> pa.Tab
 
 def _accumulate(agg: Any, block: pa.Table) -> Any:
     """The accumulator of one aggregation over one block."""
-    if hasattr(agg, "aggregate_block"):
-        return agg.aggregate_block(block) if block.num_rows else _ZERO
-    key = None
-    accumulator = agg.init(key)
-    if getattr(agg, "accumulate_block", None) is not None:
+    accumulator = agg.init(None)
+    if not block.num_rows:
+        return accumulator
+    if agg.accumulate_block is not None:
         return agg.accumulate_block(accumulator, block)
     from rayjup.data.block.convert import iter_rows
 
     for row in iter_rows(block):
         accumulator = agg.accumulate_row(accumulator, row)
     return accumulator
-
-
-class _Zero:
-    """Stands for "no rows" among accumulators."""
-
-    def __reduce__(self) -> str:
-        return "_ZERO"
-
-
-_ZERO = _Zero()
 
 
 def combine(parts: Sequence[pa.Table], keys: Sequence[str], aggs: Sequence[Any]) -> pa.Table:
@@ -190,21 +179,10 @@ def _combine_states(parts: Sequence[pa.Table], keys: Sequence[str], aggs: Sequen
 
 def _finish(agg: Any, accumulators: list[Any]) -> Any:
     """Combine the accumulators of one group and make the result of it."""
-    present = [a for a in accumulators if not isinstance(a, _Zero)]
-    if hasattr(agg, "combine"):
-        if not present:
-            zero = getattr(agg, "_zero_factory", None)
-            return agg.finalize(zero()) if zero is not None else None
-        out = present[0]
-        for other in present[1:]:
-            out = agg.combine(out, other)
-        return agg.finalize(out)
-    if not present:
-        return agg.finalize(agg.init(None))
-    out = present[0]
-    for other in present[1:]:
+    out = accumulators[0] if accumulators else agg.init(None)
+    for other in accumulators[1:]:
         out = agg.merge(out, other)
-    return agg.finalize(out)
+    return agg.finish(out) if hasattr(agg, "finish") else agg.finalize(out)
 
 
 def groups(table: pa.Table, keys: Sequence[str]) -> Iterator[pa.Table]:

@@ -43,10 +43,7 @@ def agg_columns(aggs: Sequence[Any]) -> set[str] | None:
 
 def expr_columns(expr: Any) -> set[str] | None:
     """The columns that an expression reads; None where that cannot be said."""
-    columns = getattr(expr, "columns", None)
-    if columns is None:
-        return None
-    found = columns() if callable(columns) else columns
+    found = expr.required_columns()
     return None if found is None else set(found)
 
 

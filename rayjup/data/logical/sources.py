@@ -31,7 +31,7 @@ class Read(Op):
     limit: int | None = None
     remote: Remote = Remote()
     size: int | None = None
-    inputs: tuple[Op, ...] = ()
+    inputs: tuple[Op, ...] = field(default=(), kw_only=True)
     # What the source said, per number of parts: the estimate, the schema, the tasks.
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -68,7 +68,7 @@ class InputBlocks(Op):
     """Blocks that exist."""
 
     bundles: tuple[Bundle, ...]
-    inputs: tuple[Op, ...] = ()
+    inputs: tuple[Op, ...] = field(default=(), kw_only=True)
     label: str = "InputData"
 
     @property

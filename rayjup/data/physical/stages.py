@@ -19,8 +19,8 @@ from rayjup.data.logical.sources import InputBlocks, Read
 from rayjup.data.logical.write import Write
 from rayjup.data.physical.functions import step_for
 from rayjup.data.physical.placement import expression_classes
-from rayjup.data.physical.steps import Blocks, ColumnWork, RowsStep, Step, TableStep
-from rayjup.data.physical.works import task_index
+from rayjup.data.physical.steps import Blocks, ColumnStep, RowsStep, Step
+from rayjup.data.physical.running import task_index
 
 
 @dataclass
@@ -93,7 +93,7 @@ def step_of(op: Op) -> Step:
     if isinstance(op, Repartition):
         assert op.target_rows is not None
         return RowsStep(op.target_rows)
-    return TableStep(op.name, ColumnWork(op))
+    return ColumnStep(op, op.name)
 
 
 @dataclass

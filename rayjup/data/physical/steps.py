@@ -5,7 +5,7 @@ Steps are pickled to where they run; classes of the user are made there, once pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ Blocks = Iterator[pa.Table]
 class Step:
     """One piece of work on a stream of blocks."""
 
-    name = "Step"
+    name: str
 
     def prepare(self) -> None:
         """Make what is needed (an instance of the user's class); called once before ``run``."""
@@ -37,32 +37,23 @@ class Step:
 
 
 @dataclass
-class TableStep(Step):
-    """Table to table."""
-
-    name: str
-    function: Callable[[pa.Table], pa.Table]
-    rowwise: bool = True
-
-    @property
-    def by_row(self) -> bool:
-        return self.rowwise
-
-    def run(self, blocks: Blocks) -> Blocks:
-        for block in blocks:
-            yield self.function(block)
-
-
-@dataclass(frozen=True)
-class ColumnWork:
-    """Select, drop, rename, compute: the operators of ``logical.columns`` on a table."""
+class ColumnStep(Step):
+    """Select, drop, rename, compute, filter: the operators of ``logical.columns``."""
 
     op: Any
+    name: str = "Columns"
 
-    def __call__(self, table: pa.Table) -> pa.Table:
+    def run(self, blocks: Blocks) -> Blocks:
+        from rayjup.data.expressions import EvaluationContext
+        from rayjup.data.physical.running import task_index
+
+        context = EvaluationContext(task_index.get())
+        for block in blocks:
+            yield block if not block.num_columns and not block.num_rows else self.table(block, context)
+
+    def table(self, table: pa.Table, context: Any) -> pa.Table:
+        """One block."""
         op = self.op
-        if not table.num_columns and not table.num_rows:
-            return table
         if isinstance(op, lc.Select):
             _check(table, [old for old, _ in op.names], op.name)
             return table.select([old for old, _ in op.names]).rename_columns([new for _, new in op.names])
@@ -72,9 +63,9 @@ class ColumnWork:
         if isinstance(op, lc.Rename):
             return table.rename_columns(renamed(table.column_names, op))
         if isinstance(op, lc.WithColumns):
-            return with_columns(table, op.exprs)
+            return with_columns(table, op.exprs, context)
         assert isinstance(op, lc.FilterExpr)
-        return filter_table(table, op.expr, op.name)
+        return filter_table(table, op.expr, context)
 
 
 def renamed(names: Sequence[str], op: lc.Rename) -> list[str]:
@@ -106,49 +97,26 @@ def _check(table: pa.Table, names: Sequence[str], what: str) -> None:
         raise ValueError(f"{what}: there is no column {missing[0]!r}; the columns are {table.column_names}.")
 
 
-def with_columns(table: pa.Table, exprs: Sequence[tuple[str, Any]]) -> pa.Table:
-    """The table with columns computed by expressions, each seeing the columns of before."""
-    from rayjup.data.expressions import evaluate
+def with_columns(table: pa.Table, exprs: Sequence[tuple[str, Any]], context: Any = None) -> pa.Table:
+    """The table with columns computed by expressions, all from the columns of before."""
+    from rayjup.data.expressions import UnnestExpr, project, star
 
-    out = table
-    for name, expr in exprs:
-        value = as_column(evaluate(expr, table), table.num_rows)
-        if name in out.column_names:
-            out = out.set_column(out.column_names.index(name), name, value)
-        else:
-            out = out.append_column(name, value)
-    return out
+    named = [e if isinstance(e, UnnestExpr) else e.alias(name) for name, e in exprs]
+    return project([star(), *named], table, context)
 
 
-def as_column(value: Any, rows: int) -> Any:
-    """A value of an expression as a column: one value is repeated."""
-    if isinstance(value, pa.Scalar):
-        return pa.repeat(value, rows)
-    if isinstance(value, (pa.Array, pa.ChunkedArray)):
-        return value
-    from rayjup.data.block.convert import to_column
-
-    if hasattr(value, "__len__") and not isinstance(value, (str, bytes, dict)) and len(value) == rows:
-        return to_column(value)
-    return pa.repeat(pa.scalar(value), rows)
-
-
-def filter_table(table: pa.Table, expr: Any, what: str) -> pa.Table:
+def filter_table(table: pa.Table, expr: Any, context: Any = None) -> pa.Table:
     """The rows for which an expression is true (null is not)."""
     import numpy as np
 
     from rayjup.data.block.accessor import take
-    from rayjup.data.expressions import evaluate
+    from rayjup.data.expressions import mask
 
-    mask = as_column(evaluate(expr, table), table.num_rows)
-    if not pa.types.is_boolean(mask.type):
-        raise ValueError(f"{what}: the expression gives {mask.type}, not true or false.")
+    keep = mask(expr, table, context)
     if any(isinstance(f.type, pa.BaseExtensionType) for f in table.schema):
-        keep = mask.fill_null(False).to_numpy(zero_copy_only=False) if isinstance(mask, pa.Array) else (
-            mask.fill_null(False).to_numpy()
-        )
-        return take(table, np.flatnonzero(keep))
-    return table.filter(mask)
+        flags = keep.fill_null(False)
+        return take(table, np.flatnonzero(np.asarray(flags.to_pylist(), dtype=bool)))
+    return table.filter(keep)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +13,9 @@ from rayjup.data.block import convert
 from rayjup.data.block.unify import concat
 from rayjup.data.datasource.datasource import ReadTask
 from rayjup.data.kernels import grouping, joining, shuffling, sorting
+from rayjup.data.physical.running import task_index
 from rayjup.data.physical.steps import Blocks, Step, run_steps
 
-task_index: ContextVar[int] = ContextVar("rayjup_data_task_index", default=0)
 
 
 class Work:
@@ -25,7 +24,7 @@ class Work:
     ``run`` gets the number of the task among those of its stage, and its inputs.
     """
 
-    name = "Work"
+    name: str
 
     def prepare(self) -> None:
         """Make what is needed before the first ``run`` in this process."""

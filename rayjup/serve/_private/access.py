@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import deque
 from typing import Any
 
-_MOST = 50_000  # lines kept until the next flush: beyond that the oldest are dropped
+from rayjup.serve._private.measures import Measures
+
+CHUNK = 256
 _ROTATE_BYTES = 64 * 1024 * 1024
 
 
 class AccessLog:
-    """Lines of one process.
+    """Requests over HTTP that one process has answered: counted, and written to a file.
+
+    A request costs an append; counting and writing are done for some hundred at a time.
 
     Parameters
     ----------
@@ -21,30 +24,53 @@ class AccessLog:
         What answers: a replica's name, or a proxy's.
     path
         The file; None: lines are not kept.
+    measures
+        Counts them.
     """
 
-    def __init__(self, name: str, path: str | None, encoding: str = "TEXT") -> None:
+    def __init__(self, name: str, path: str | None, measures: Measures, encoding: str = "TEXT") -> None:
         self.name = name
         self.path = path
+        self.measures = measures
         self.json = encoding == "JSON"
         self.on = path is not None
-        self.lines: deque[tuple[Any, ...]] = deque(maxlen=_MOST)
+        # (start and end by perf_counter, application, route, method, path, status, request id)
+        self.done: list[tuple[Any, ...]] = []
+        self._file: Any = None
+        self._offset = time.time() - time.perf_counter()
 
-    def flush(self) -> None:
-        """Write what has gathered."""
-        if not self.lines or self.path is None:
+    def add(self, entry: tuple[Any, ...]) -> None:
+        """A request was answered."""
+        self.done.append(entry)
+        if len(self.done) >= CHUNK:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count and write what has gathered."""
+        if not self.done:
             return
-        lines, self.lines = self.lines, deque(maxlen=_MOST)
-        text = "".join(map(self._line, lines))
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(text)
-            size = file.tell()
-        if size > _ROTATE_BYTES:
-            os.replace(self.path, self.path + ".1")
+        done, self.done = self.done, []
+        count = self.measures.add_http
+        for began, ended, _, route, method, _, status, _ in done:
+            count(route, method, status, (ended - began) * 1000)
+        if self.on and self.path is not None:
+            self._write("".join(map(self._line, done)))
+
+    def _write(self, text: str) -> None:
+        if self._file is None:
+            assert self.path is not None
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - kept open until rotated
+        self._file.write(text.encode("utf-8", "backslashreplace"))
+        if self._file.tell() > _ROTATE_BYTES:
+            self._file.close()
+            self._file = None
+            os.replace(str(self.path), f"{self.path}.1")
 
     def _line(self, entry: tuple[Any, ...]) -> str:
-        moment, request_id, app, route, method, path, status, ms = entry
+        began, ended, app, route, method, path, status, request_id = entry
+        moment = ended + self._offset
+        ms = (ended - began) * 1000
         if self.json:
             fields = {
                 "asctime": _text(moment),

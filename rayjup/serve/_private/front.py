@@ -17,7 +17,6 @@ from rayjup.serve._private.answers import send_text, to_json
 from rayjup.serve._private.awaiting import future_of, when_assigned
 from rayjup.serve._private.channel import BODY_AT_ONCE, carry, pack_request, read_body
 from rayjup.serve._private.common import DeploymentID
-from rayjup.serve._private.measures import Measures
 from rayjup.serve._private.router import GONE, Call, router_of
 from rayjup.serve._private.table import Table
 from rayjup.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -45,17 +44,16 @@ class Front:
     def __init__(
         self,
         table: Table,
-        measures: Measures,
         log: AccessLog,
         local: tuple[str, Callable[..., Any]] | None = None,
         timeout_s: float | None = None,
     ) -> None:
         self.table = table
-        self.measures = measures
         self.log = log
         self.local_app, self.local = local or ("", None)
         self.timeout_s = timeout_s
         self.ongoing = 0
+        self.version = 0
         self._prefixes: list[tuple[str, str]] = []
         self._paths: dict[str, tuple[str, str] | None] = {}
         table.listen(self)
@@ -64,6 +62,7 @@ class Front:
     def on_table(self) -> None:
         """Routes have changed."""
         found = [(a["prefix"].rstrip("/"), name) for name, a in self.table.apps.items() if a["prefix"] is not None]
+        self.version += 1
         self._prefixes = sorted(found, key=lambda item: -len(item[0]))
         self._paths = {}
         self.timeout_s = self.table.http.get("request_timeout_s") or None
@@ -212,11 +211,8 @@ class Front:
     def _note(
         self, scope: Any, route: str, path: str, status: int, started: float, request_id: str, app: str
     ) -> None:
-        ms = (time.perf_counter() - started) * 1000
         method = scope.get("method", "WS")
-        self.measures.add_http(route, method, status, ms)
-        if self.log.on:
-            self.log.lines.append((time.time(), request_id, app, route, method, path, status, ms))
+        self.log.add((started, time.perf_counter(), app, route, method, path, status, request_id))
 
 
 def _id_header(request_id: str) -> tuple[bytes, bytes]:

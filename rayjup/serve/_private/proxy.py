@@ -31,7 +31,7 @@ class Proxy:
         self.options = options
         self.measures = Measures()
         path = os.path.join(logs_dir, f"proxy_{os.getpid()}.log") if logs_dir else None
-        self.log = AccessLog("proxy", path)
+        self.log = AccessLog("proxy", path, self.measures)
         self.reporter = Reporter(self)
         self.listener: Listener | None = None
         self.sharing: sockets.Sharing | None = None
@@ -52,7 +52,7 @@ class Proxy:
         if shared is None:
             shared = sockets.listen(self.options["host"] or "127.0.0.1", self.options["port"])
         shared.setblocking(False)
-        front = Front(tables.table(), self.measures, self.log, None, self.options.get("request_timeout_s"))
+        front = Front(tables.table(), self.log, None, self.options.get("request_timeout_s"))
         app: Any = front
         for middleware in loads(self.options["middlewares"]) if self.options.get("middlewares") else ():
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)

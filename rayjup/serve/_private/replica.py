@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
-import logging
 import os
 import socket
 import sys
 import time
-import traceback
 from collections import deque
 from typing import Any
 
@@ -25,7 +24,8 @@ from rayjup.serve._private.awaiting import set_serving_thread
 from rayjup.serve._private.callables import UserObject
 from rayjup.serve._private.channel import Exchange, Exchanges, unpack_request
 from rayjup.serve._private.common import DeploymentID, ReplicaID
-from rayjup.serve._private.front import MODEL_HEADER, SESSION_HEADER, Front, _refuse
+from rayjup.serve._private.direct import Direct, context_of, run_app, tell
+from rayjup.serve._private.front import Front, _refuse
 from rayjup.serve._private.listener import Listener, new_loop
 from rayjup.serve._private.measures import Measures
 from rayjup.serve._private.packing import loads
@@ -37,7 +37,6 @@ from rayjup.serve.exceptions import BackPressureError
 from rayjup.serve.gang import GangContext
 from rayjup.serve.multiplex import model_ids
 
-_log = logging.getLogger("rayjup.serve")
 
 
 class Replica:
@@ -74,7 +73,7 @@ class Replica:
         directory = log.get("logs_dir") or spec.get("logs_dir")
         name = f"replica_{self.app_name}_{self.id.deployment_id.name}_{self.id.unique_id}"
         path = os.path.join(directory, f"{name}.log") if on and directory else None
-        self.log = AccessLog(name, path, log.get("encoding", "TEXT"))
+        self.log = AccessLog(name, path, self.measures, log.get("encoding", "TEXT"))
         self.reporter = Reporter(self)
         set_serving_thread()
         tables.table().pushed = True
@@ -100,6 +99,9 @@ class Replica:
         self._set_context()
         await self.user.reconfigure(self.config.get("user_config"))
         self.reporter.start()
+        # What is there now stays: the collector of cycles need not walk over it with every request.
+        gc.collect()
+        gc.freeze()
         if not self.ready.done():
             self.ready.set_result(None)
         return self._info()
@@ -213,9 +215,9 @@ class Replica:
                 return False
             shared.setblocking(False)
             self.front = Front(
-                tables.table(), self.measures, self.log, (self.app_name, self._answer), options.get("request_timeout_s")
+                tables.table(), self.log, (self.app_name, self._answer), options.get("request_timeout_s")
             )
-            self.listener = Listener(shared, self.front, options)
+            self.listener = Listener(shared, Direct(self, self.front), options)
             self.sharing = sockets.Sharing(shared, directory)
         self.listener.start()
         return True
@@ -382,16 +384,8 @@ class Replica:
             await self._place()
         else:
             self.ongoing += 1
-        model = session = ""
-        trace = None
-        for name, value in scope["headers"]:
-            if name == MODEL_HEADER:
-                model = value.decode("latin-1")
-            elif name == SESSION_HEADER:
-                session = value.decode("latin-1")
-            elif name == b"traceparent" or name == b"tracestate":
-                trace = {**(trace or {}), name.decode(): value.decode("latin-1")}
-        context = RequestContext(request_id, prefix or "/", self.app_name, model, trace, session)
+        context = context_of(scope, self.app_name, prefix or "/")
+        context.request_id = request_id
         _serve_request_context.set(context)
         user = self.user
         assert user is not None
@@ -399,11 +393,7 @@ class Replica:
         begun = False
         try:
             if user.app is not None:
-                if prefix:
-                    scope["root_path"] = scope["root_path"] + prefix
-                if user.lifespan is not None and user.lifespan.state:
-                    scope["state"] = {**scope.get("state", {}), **user.lifespan.state}
-                return await _with_id(user.app, scope, receive, send, id_header)
+                return await run_app(user, scope, receive, send, prefix, id_header)
             if scope["type"] != "http":
                 await send({"type": "websocket.close", "code": 1000})
                 return 400
@@ -417,8 +407,7 @@ class Replica:
             context.cancel_children()
             raise
         except Exception as error:  # noqa: BLE001 - the user's code; its traceback goes to the log
-            _log.error("Request %s failed:\n%s", request_id, "".join(traceback.format_exception(error)))
-            sys.stderr.write("".join(traceback.format_exception(error)))
+            tell(request_id, error)
             if begun or user.app is not None:
                 raise
             if isinstance(error, BackPressureError):
@@ -426,21 +415,3 @@ class Replica:
             return await send_text(send, 500, "Internal Server Error", [id_header])
         finally:
             self._leave()
-
-
-async def _with_id(app: Any, scope: Any, receive: Any, send: Any, id_header: tuple[bytes, bytes]) -> int:
-    status = 200
-
-    async def sending(message: Any) -> None:
-        nonlocal status
-        if message["type"] == "http.response.start":
-            status = message["status"]
-            headers = [*message.get("headers", ())]
-            if not any(name.lower() == b"x-request-id" for name, _ in headers):
-                headers.append(id_header)
-            message = {**message, "headers": headers}
-        await send(message)
-
-    await app(scope, receive, sending)
-    return status
-

@@ -47,7 +47,7 @@ class Reporter:
     def report(self) -> None:
         """Hand over what has changed."""
         owner = self.owner
-        owner.log.flush()
+        owner.log.settle()
         measures = owner.measures
         id = getattr(owner, "id", None)
         if id is not None:
@@ -90,9 +90,7 @@ class Reporter:
         for slot, count in enumerate(counts):
             grown = count - self._counts[slot]
             if grown:
-                value = BOUNDS[min(slot, len(BOUNDS) - 1)]
-                for _ in range(min(grown, 1000)):  # a second's worth; beyond that the shape is what matters
-                    histogram.observe(value, tags=tags)
+                histogram.observe_many(BOUNDS[min(slot, len(BOUNDS) - 1)], grown, tags=tags)
         self._counts = list(counts)
 
     def _counter(self, name: str, text: str, tags: dict[str, str], by: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rayjup.data.read_datasource import read_datasource
+from rayjup.data._read_datasource import read_datasource
 
 if TYPE_CHECKING:
     from rayjup.data.dataset import Dataset
