@@ -12,6 +12,7 @@ from typing import Any
 
 from rayjup.runs.callback import Callback
 from rayjup.runs.checkpoints import flatten, look_up
+from rayjup.runs.errors import must_define
 from rayjup.runs.progress import AUTO_KEYS
 from rayjup.tune.experiment.trial import Trial
 
@@ -33,11 +34,11 @@ class ProgressReporter:
 
     def should_report(self, trials: list[Trial], done: bool = False) -> bool:
         """Whether to report now; asked after each turn of the driver."""
-        raise NotImplementedError(f"{type(self).__name__} must define should_report(trials, done)")
+        raise must_define(self, "should_report(trials, done)")
 
     def report(self, trials: list[Trial], done: bool, *sys_info: str) -> None:
         """Report."""
-        raise NotImplementedError(f"{type(self).__name__} must define report(trials, done)")
+        raise must_define(self, "report(trials, done)")
 
 
 class TuneReporterBase(ProgressReporter):
@@ -267,7 +268,7 @@ class RemoteReporterMixin:
 
     def display(self, string: str) -> None:
         """Show the text."""
-        raise NotImplementedError(f"{type(self).__name__} must define display(string)")
+        raise must_define(self, "display(string)")
 
 
 class JupyterNotebookReporter(TuneReporterBase, RemoteReporterMixin):

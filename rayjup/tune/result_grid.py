@@ -135,7 +135,7 @@ class ResultGrid:
         return Result(
             metrics=trial.last_result if trial.has_reported_at_least_once else {},
             checkpoint=latest.checkpoint if latest is not None else None,
-            error=trial.get_error(),
+            error=trial.get_error() if trial.status == Trial.ERROR else None,
             path=path,
             metrics_dataframe=lambda: frame_of(filesystem, path),
             best_checkpoints=[(one.checkpoint, one.metrics) for one in manager.best()],

@@ -326,6 +326,12 @@ class Trial:
         latest = self._manager.latest if self._manager is not None else None
         return TrainingResult(latest.checkpoint, latest.metrics) if latest is not None else None
 
+    def on_checkpoint(self, checkpoint_result: TrainingResult) -> None:
+        """Take in a checkpoint that was made of it."""
+        if checkpoint_result.checkpoint is not None:
+            self.checkpoint_index += 1
+            self.checkpoints.register(checkpoint_result.checkpoint, checkpoint_result.metrics)
+
     def has_checkpoint(self) -> bool:
         """Whether there is one."""
         return self.checkpoint is not None

@@ -7,6 +7,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from rayjup.runs.checkpoints import look_up
+from rayjup.runs.errors import must_define
 
 if TYPE_CHECKING:
     from rayjup.tune.execution.controller import TuneController
@@ -51,29 +52,29 @@ class TrialScheduler:
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """A trial was made."""
-        raise NotImplementedError(f"{type(self).__name__} must define on_trial_add")
+        raise must_define(self, "on_trial_add")
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """A trial has failed for good."""
-        raise NotImplementedError(f"{type(self).__name__} must define on_trial_error")
+        raise must_define(self, "on_trial_error")
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """A trial has reported; what becomes of it."""
-        raise NotImplementedError(f"{type(self).__name__} must define on_trial_result")
+        raise must_define(self, "on_trial_result")
 
     def on_trial_complete(
         self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
     ) -> None:
         """A trial has ended."""
-        raise NotImplementedError(f"{type(self).__name__} must define on_trial_complete")
+        raise must_define(self, "on_trial_complete")
 
     def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
         """A trial that waited or was paused has been ended."""
-        raise NotImplementedError(f"{type(self).__name__} must define on_trial_remove")
+        raise must_define(self, "on_trial_remove")
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         """Which of the waiting and paused trials runs next; None: none now."""
-        raise NotImplementedError(f"{type(self).__name__} must define choose_trial_to_run")
+        raise must_define(self, "choose_trial_to_run")
 
     def debug_string(self) -> str:
         """One line about its state."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayjup.runs.checkpoints import unflatten
-from rayjup.runs.errors import TuneError
+from rayjup.runs.errors import TuneError, must_define
 from rayjup.tune.experiment.experiment import Experiment, convert_to_experiment_list
 from rayjup.tune.experiment.trial import Trial
 from rayjup.tune.search.sample import Domain
@@ -45,11 +45,11 @@ class SearchAlgorithm:
 
     def add_configurations(self, experiments: Any) -> None:
         """Take the experiments whose trials are to be made."""
-        raise NotImplementedError(f"{type(self).__name__} must define add_configurations(experiments)")
+        raise must_define(self, "add_configurations(experiments)")
 
     def next_trial(self) -> Trial | None:
         """The next trial, or None when there is none now."""
-        raise NotImplementedError(f"{type(self).__name__} must define next_trial()")
+        raise must_define(self, "next_trial()")
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial has reported."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rayjup.runs.checkpoints import flatten, look_up
+from rayjup.runs.errors import must_define
 
 UNRESOLVED_SEARCH_SPACE = (
     "the search space given to {cls} contains {par} of Tune's own kind, which {cls} does not understand "
@@ -68,7 +69,7 @@ class Searcher:
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A configuration for the trial; None: not now; ``Searcher.FINISHED``: never again."""
-        raise NotImplementedError(f"{type(self).__name__} must define suggest(trial_id)")
+        raise must_define(self, "suggest(trial_id)")
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Learn from a result on the way; optional."""
@@ -77,7 +78,7 @@ class Searcher:
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Learn from the last result of a trial; ``error``: it failed."""
-        raise NotImplementedError(f"{type(self).__name__} must define on_trial_complete(trial_id, result)")
+        raise must_define(self, "on_trial_complete(trial_id, result)")
 
     def on_trial_suggested_again(self, trial_id: str, config: dict[str, Any]) -> None:
         """A restored experiment says what was suggested before; by default, it is suggested again."""

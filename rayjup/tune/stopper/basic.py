@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rayjup.runs.errors import must_define
+
 
 class Stopper:
     """Decides after each result whether the trial ends, and whether all do.
@@ -27,11 +29,11 @@ class Stopper:
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial ends with this result."""
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(trial_id, result)")
+        raise must_define(self, "__call__(trial_id, result)")
 
     def stop_all(self) -> bool:
         """Whether the whole experiment ends."""
-        raise NotImplementedError(f"{type(self).__name__} must define stop_all()")
+        raise must_define(self, "stop_all()")
 
 
 class NoopStopper(Stopper):
