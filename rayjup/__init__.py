@@ -75,6 +75,9 @@ _MODULES = {
     "types",
     "widgets",
     "workflow",
+    "tune",
+    "air",
+    "runs",
 }
 
 SCRIPT_MODE = 0
