@@ -19,6 +19,8 @@ Everything is loaded when it is first used.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -118,3 +120,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_WHERE, *_MODULES})
+
+
+class _Package(ModuleType):
+    """``deployment`` is the decorator, and stays it when the module of that name is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "deployment" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return importlib.import_module, (self.__name__,)  # as other modules: by name
+
+
+sys.modules[__name__].__class__ = _Package

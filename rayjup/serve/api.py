@@ -16,6 +16,7 @@ from rayjup.serve._private.build import build
 from rayjup.serve._private.common import CONTROLLER, DEFAULT_APP, NAMESPACE, UNSET, DeploymentID
 from rayjup.serve._private.ingress import INGRESS, SELF
 from rayjup.serve._private.placing import shared_name
+from rayjup.serve._private.table import table
 from rayjup.serve.batching import batch
 from rayjup.serve.context import get_deployment_actor_context, get_multiplexed_model_id, get_replica_context
 from rayjup.serve.deployment import Application, Deployment, make
@@ -387,6 +388,7 @@ def _deploy(apps: list[dict[str, Any]], wait: bool = True) -> None:
     if wait:
         for app in apps:
             _wait(app["name"])
+    table().refresh(wait=True)  # handles of this process are to call what is new
 
 
 def _wait(name: str) -> None:
@@ -424,6 +426,7 @@ def delete(name: str, _blocking: bool = True) -> None:
     """End an application; those that are not there are none to end."""
     if client.controller() is not None:
         client.ask("delete", [name], 60.0 if _blocking else 0.0)
+        table().refresh(wait=True)
 
 
 def shutdown() -> None:

@@ -385,7 +385,8 @@ class State:
             Stop(
                 deployment.id,
                 replica.id,
-                config.get("graceful_shutdown_wait_loop_s", 2.0),
+                # Where the deployment ends there is nothing that late callers could be sent to.
+                0.0 if deployment.deleting else config.get("graceful_shutdown_wait_loop_s", 2.0),
                 config.get("graceful_shutdown_timeout_s", 20.0),
             ),
             Save(),
