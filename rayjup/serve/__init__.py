@@ -21,34 +21,7 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rayjup.serve.api import (
-        RunTarget,
-        batch,
-        delete,
-        deployment,
-        get_app_handle,
-        get_deployment_actor,
-        get_deployment_actor_context,
-        get_deployment_handle,
-        get_handle,
-        get_multiplexed_model_id,
-        get_replica_context,
-        ingress,
-        multiplexed,
-        run,
-        run_many,
-        shutdown,
-        shutdown_async,
-        start,
-        status,
-    )
-    from rayjup.serve.config import ControllerOptions, HTTPOptions
-    from rayjup.serve.context import get_trace_context
-    from rayjup.serve.deployment import Application, Deployment
-    from rayjup.serve.schema import TracingConfig
+from typing import Any
 
 _WHERE = {
     **dict.fromkeys(

@@ -106,7 +106,11 @@ def _options(
         given_log = logging if isinstance(logging, LoggingConfig) else LoggingConfig(**logging)
         found["logging"] = given_log.model_dump(mode="json")
     if controller is not None:
-        settings = controller if isinstance(controller, config.ControllerOptions) else config.ControllerOptions(**controller)
+        settings = (
+            controller
+            if isinstance(controller, config.ControllerOptions)
+            else config.ControllerOptions(**controller)
+        )
         if settings.runtime_env:
             found["controller"] = {"runtime_env": settings.runtime_env}
     return found
@@ -235,8 +239,12 @@ def ingress(app: Any = None) -> Callable[[type], type]:
         if not inspect.isclass(class_):
             raise ValueError("@serve.ingress must be used with a class.")
         if issubclass(class_, object) and app is not None and not callable(app):
-            raise TypeError(f"@serve.ingress takes an application of ASGI or a function that makes one, got {app!r}.")
-        setattr(class_, INGRESS, staticmethod(app) if inspect.isfunction(app) else (SELF if app is None else app))
+            raise TypeError(
+                f"@serve.ingress takes an application of ASGI or a function that makes one, got {app!r}."
+            )
+        setattr(
+            class_, INGRESS, staticmethod(app) if inspect.isfunction(app) else (SELF if app is None else app)
+        )
         return class_
 
     return decorate
@@ -298,7 +306,9 @@ def run(
     if older:
         raise TypeError(f"serve.run() got options that it does not know: {', '.join(sorted(older))}.")
     if http:
-        warnings.warn("host and port belong to serve.start(http_options=…).", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "host and port belong to serve.start(http_options=…).", DeprecationWarning, stacklevel=2
+        )
     return run_many(
         [RunTarget(target, name, route_prefix, logging_config, external_scaler_enabled)],
         blocking=blocking,
@@ -351,11 +361,13 @@ def _check_target(one: RunTarget) -> None:
     if not isinstance(one.target, Application):
         if isinstance(one.target, Deployment):
             raise TypeError(
-                f"`serve.run` expects an application: write serve.run({one.target.name}.bind(…)), with the arguments "
+                f"`serve.run` expects an application: write serve.run({one.target.name}.bind(…)), with the "
+                "arguments "
                 "of its constructor."
             )
         raise TypeError(
-            f"`serve.run` expects an `Application` returned by `Deployment.bind()`, got {type(one.target).__name__}."
+            "`serve.run` expects an `Application` returned by `Deployment.bind()`, got "
+            f"{type(one.target).__name__}."
         )
     if not isinstance(one.name, str) or not one.name:
         raise RayServeException("Application name must a non-empty string.")
@@ -480,7 +492,10 @@ def get_deployment_handle(
     if app_name is None:
         replica = contexts.current_replica()
         if replica is None:
-            raise RayServeException("Please specify an application name when getting a deployment handle outside of a Serve application.")
+            raise RayServeException(
+                "Please specify an application name when getting a deployment handle outside of a Serve "
+                "application."
+            )
         app_name = replica.app_name
     if _check_exists:
         found = client.ask("details")["applications"].get(app_name) or {"deployments": {}}

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    field_validator,
+    model_validator,
+)
 
 from rayjup.serve._private.common import (
     UNSET,
@@ -53,7 +61,9 @@ class LoggingConfig(_Strict):
     <EncodingType.JSON: 'JSON'>
     """
 
-    encoding: EncodingType = Field(default_factory=lambda: EncodingType(os.environ.get("RAY_SERVE_LOG_ENCODING", "TEXT")))
+    encoding: EncodingType = Field(
+        default_factory=lambda: EncodingType(os.environ.get("RAY_SERVE_LOG_ENCODING", "TEXT"))
+    )
     log_level: int | str = "INFO"
     logs_dir: str | None = None
     enable_access_log: bool = True
@@ -63,7 +73,9 @@ class LoggingConfig(_Strict):
 class TracingConfig(_Strict):
     """Whether requests are traced, and by what."""
 
-    enabled: bool = Field(default_factory=lambda: bool(os.environ.get("RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH")))
+    enabled: bool = Field(
+        default_factory=lambda: bool(os.environ.get("RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH"))
+    )
     exporter_import_path: str = Field(
         default_factory=lambda: os.environ.get("RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH", "")
     )
@@ -164,7 +176,7 @@ class ServeApplicationSchema(_Strict):
             module, _, name = value.rpartition(".")
         if not module or not name or value.count(":") > 1:
             raise ValueError(
-                f"Got invalid import path {value!r}: it must be of the form \"module.submodule:app\" "
+                f'Got invalid import path {value!r}: it must be of the form "module.submodule:app" '
                 'or "module.submodule.app".'
             )
         return value
@@ -177,7 +189,9 @@ class ServeApplicationSchema(_Strict):
         if not value.startswith("/"):
             raise ValueError(f"Got {value!r} for route_prefix. Route prefix must start with '/'.")
         if len(value) > 1 and value.endswith("/"):
-            raise ValueError(f"Got {value!r} for route_prefix. Route prefix must not end with '/' unless it is '/'.")
+            raise ValueError(
+                f"Got {value!r} for route_prefix. Route prefix must not end with '/' unless it is '/'."
+            )
         if "{" in value or "}" in value:
             raise ValueError(f"Got {value!r} for route_prefix. Route prefix must not contain wildcards.")
         return value
@@ -197,7 +211,7 @@ class ServeApplicationSchema(_Strict):
         return {"import_path": "", "runtime_env": {}, "deployments": []}
 
 
-class gRPCOptionsSchema(_Strict):  # noqa: N801 - Ray's name
+class gRPCOptionsSchema(_Strict):
     """gRPC in a configuration file."""
 
     port: int = 9000
@@ -245,7 +259,9 @@ class ServeDeploySchema(_Strict):
     def _apart(cls, value: list[ServeApplicationSchema]) -> list[ServeApplicationSchema]:
         names = [one.name for one in value]
         if len(set(names)) != len(names):
-            raise ValueError(f"Found applications with the same name: {sorted({n for n in names if names.count(n) > 1})}.")
+            raise ValueError(
+                f"Found applications with the same name: {sorted({n for n in names if names.count(n) > 1})}."
+            )
         if len(value) > 1 and any(not name for name in names):
             raise ValueError("Application names must be nonempty.")
         prefixes = [one.route_prefix for one in value if one.route_prefix is not None]
@@ -624,7 +640,7 @@ class TaskProcessorAdapter(ABC):
     """What a queue of tasks has to offer to be used by ``@task_consumer``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Get ready, without connecting yet."""
+        super().__init__()
 
     @abstractmethod
     def initialize(self, consumer_concurrency: int = 5) -> None:
