@@ -107,6 +107,7 @@ class TrainSession(RunSession):
         delete_local_checkpoint_after_upload: bool | None = None,
         checkpoint_upload_fn: Callable[[Checkpoint, str], Checkpoint] | None = None,
         validation: bool | ValidationTaskConfig = False,
+        _wait: bool = True,
     ) -> None:
         if self._stopping:
             raise TrialStopped
@@ -132,7 +133,8 @@ class TrainSession(RunSession):
             else:
                 self._checkpoint = kept = upload()
                 send(("report", index, metrics, kept, True, validation))
-        self._wait_for_others(index)
+        if _wait:
+            self._wait_for_others(index)
 
     def get_checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint of the run: the one to go on from, or what was reported since."""
