@@ -93,7 +93,9 @@ def write(s: Setting) -> None:
 
 @line(
     "10 M rows Parquet, groupby mean",
-    lambda s: polars().scan_parquet(s.parquet).group_by("k").agg(polars().col("v").mean()).sort("k").collect(),
+    lambda s: (
+        polars().scan_parquet(s.parquet).group_by("k").agg(polars().col("v").mean()).sort("k").collect()
+    ),
 )
 def groupby(s: Setting) -> None:
     assert len(s.data.read_parquet(s.parquet).groupby("k").mean("v").take_all()) == 1000
@@ -106,10 +108,12 @@ def sort(s: Setting) -> None:
 
 @line(
     "10 M rows Parquet, join with 1000 rows",
-    lambda s: polars()
-    .scan_parquet(s.parquet)
-    .join(polars().scan_parquet(s.right), on="k", maintain_order="left")
-    .collect(),
+    lambda s: (
+        polars()
+        .scan_parquet(s.parquet)
+        .join(polars().scan_parquet(s.right), on="k", maintain_order="left")
+        .collect()
+    ),
 )
 def join(s: Setting) -> None:
     left, right = s.data.read_parquet(s.parquet), s.data.read_parquet(s.right)
@@ -180,7 +184,9 @@ def _one_process(s: Setting) -> None:
 
 @line("class with concurrency=2, 1 M rows", _one_process, "one process")
 def class_udf(s: Setting) -> None:
-    s.data.range(s.n1, override_num_blocks=16).map_batches(Model, concurrency=2, batch_size=8192).materialize()
+    s.data.range(s.n1, override_num_blocks=16).map_batches(
+        Model, concurrency=2, batch_size=8192
+    ).materialize()
 
 
 def measure(fn: Callable[[Any], Any], setting: Setting, repeats: int) -> list[float]:
@@ -206,14 +212,16 @@ def main() -> None:
         import ray.data
     else:
         import rayjup as ray
-        import rayjup.data  # noqa: F401
+        import rayjup.data
     ray.init(num_cpus=os.cpu_count())
     ray.data.DataContext.get_current().enable_progress_bars = False
     folder = tempfile.mkdtemp(prefix="rayjup-bench-")
     results = []
     try:
         setting = Setting(ray, folder, 0.1 if options.quick else 1.0)
-        ray.get([ray.remote(lambda: __import__("rayjup.data") if options.engine == "rayjup" else None).remote()])
+        ray.get(
+            [ray.remote(lambda: __import__("rayjup.data") if options.engine == "rayjup" else None).remote()]
+        )
         for name, fn, peer, peer_name in LINES:
             if options.only.lower() not in name.lower():
                 continue

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayjup.data.resources import ExecutionOptions, ExecutionResources
+from rayjup.data.resources import ExecutionOptions
 
 _MIB = 1024 * 1024
 

@@ -58,7 +58,8 @@ class ExecutionResources:
 
     @classmethod
     def from_resource_dict(cls, resource_dict: dict[str, float]) -> ExecutionResources:
-        """From names as in ``num_cpus``'s resources: ``CPU``, ``GPU``, ``object_store_memory``, ``memory``."""
+        """From names as in ``num_cpus``'s resources: ``CPU``, ``GPU``, ``object_store_memory``,
+        ``memory``."""
         get = resource_dict.get
         return cls(get("CPU"), get("GPU"), get("object_store_memory"), get("memory"))
 
@@ -268,11 +269,14 @@ class ExecutionOptions:
         """Complain where limits and exclusions contradict each other."""
         for name in _NAMES:
             if getattr(self._exclude_resources, name) and getattr(self._resource_limits, name) != _INF:
-                raise ValueError(f"ExecutionOptions: {name} is both limited and excluded; give one of the two.")
+                raise ValueError(
+                    f"ExecutionOptions: {name} is both limited and excluded; give one of the two."
+                )
 
     def __repr__(self) -> str:
         return (
-            f"ExecutionOptions(resource_limits={self._resource_limits}, exclude_resources={self._exclude_resources}, "
+            f"ExecutionOptions(resource_limits={self._resource_limits}, "
+            f"exclude_resources={self._exclude_resources}, "
             f"preserve_order={self.preserve_order}, actor_locality_enabled={self._actor_locality_enabled}, "
             f"verbose_progress={self.verbose_progress}, label_selector={self.label_selector})"
         )
