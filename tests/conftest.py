@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 from support import leaks
 
-CHECKED = ("chaos", "cluster", "conformance", "extension", "libraries", "notebooks")
+CHECKED = ("chaos", "cluster", "conformance", "docs", "extension", "libraries", "notebooks")
 # Fixtures that keep a cluster from one test to the next: their tests are checked per file.
 SHARING = {"ray_cluster"}
 

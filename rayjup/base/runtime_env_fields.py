@@ -186,7 +186,7 @@ def conda(field: str, value: Any) -> str | dict[str, Any]:
         return name
     if not os.path.isfile(os.path.expanduser(name)):
         raise ValueError(f"runtime_env[{field!r}]: there is no YAML file {name!r}.")
-    import yaml  # type: ignore[import-untyped]  # comes with Dask; loaded only for conda
+    import yaml
 
     with open(os.path.expanduser(name), encoding="utf-8") as file:
         read = yaml.safe_load(file)

@@ -1,82 +1,78 @@
-"""Datasets in the formats of other libraries."""
+"""Datasets in the forms of other libraries, each imported when it is used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rayjup.data.datasource.pieces import need
+import pyarrow as pa
+
+from rayjup.data.block import convert
+from rayjup.data.block.unify import concat
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from rayjup.data.dataset import MaterializedDataset
+    from rayjup.data.iterator import DataIterator
+
+
+def needs(module: str, package: str, method: str) -> Any:
+    """Import an optional library, or say which package has it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{method} needs {package}: pip install {package}") from error
 
 
 class ConvertMixin:
-    """Datasets in the formats of other libraries."""
+    """Datasets in the forms of other libraries."""
 
-    if TYPE_CHECKING:
+    materialize: Callable[[], MaterializedDataset]
+    iterator: Callable[[], DataIterator]
+    _tables: Callable[[], Any]
+    to_pandas: Callable[..., Any]
 
-        def _tables(self) -> Iterator[pa.Table]:
-            """Defined by the dataset."""
-
-        def to_pandas(self, limit: int | None = None) -> Any:
-            """Defined by the mix-in that consumes."""
-
-        iter_batches: Callable[..., Iterable[Any]]
-
-        def schema(self) -> Any:
-            """Defined by the mix-in that inspects."""
-
-    def _arrow(self) -> pa.Table:
-        from rayjup.data.block.unify import concat
-
+    def _whole(self) -> pa.Table:
         return concat(list(self._tables()))
 
     def to_dask(self, meta: Any = None, verify_meta: bool = True) -> Any:
-        """A Dask DataFrame, a partition per block.
+        """A DataFrame of Dask, one partition per block; needs ``dask[dataframe]``.
 
         Parameters
         ----------
         meta
-            What a partition looks like; by default an empty one of the dataset's schema.
-        verify_meta
-            Whether Dask checks partitions against it.
+            Names and types of the columns, as Dask wants them; known from the schema.
+        verify_meta : bool
+            Have Dask compare each partition with ``meta``.
         """
-        frame = need("dask.dataframe", "to_dask", "dask[dataframe]")
-        delayed = need("dask", "to_dask").delayed
-        from rayjup.data.block.convert import to_pandas
+        import dask
 
-        tables = list(self._tables())
-        parts = [delayed(to_pandas)(table) for table in tables]
+        frames = needs("dask.dataframe", "'dask[dataframe]'", "to_dask")
+        done = self.materialize()
+        load = dask.delayed(_frame, pure=False)
+        parts = [load(bundle) for bundle in done._bundles()]
         if meta is None:
-            meta = to_pandas(tables[0].slice(0, 0)) if tables else self.to_pandas()
-        elif isinstance(meta, dict) or (isinstance(meta, (list, tuple)) and not hasattr(meta, "dtypes")):
-            import pandas as pd
-
-            pairs = meta.items() if isinstance(meta, dict) else meta
-            meta = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in pairs})
-        return frame.from_delayed(parts or [delayed(lambda: meta)()], meta=meta, verify_meta=verify_meta)
+            schema = done.schema()
+            base = schema.base_schema if schema is not None else pa.schema([])
+            meta = convert.to_pandas(base.empty_table())
+        elif isinstance(meta, pa.Schema):
+            meta = convert.to_pandas(meta.empty_table())
+        return frames.from_delayed(parts, meta=meta, verify_meta=verify_meta)
 
     def to_daft(self) -> Any:
-        """A Daft DataFrame."""
-        return need("daft", "to_daft").from_arrow(self._arrow())
+        """A DataFrame of Daft; needs ``daft``."""
+        return needs("daft", "daft", "to_daft").from_arrow(self._whole())
 
     def to_modin(self) -> Any:
-        """A Modin DataFrame."""
-        return need("modin.pandas", "to_modin", "modin").DataFrame(self.to_pandas())
+        """A DataFrame of Modin; needs ``modin``."""
+        return needs("modin.pandas", "modin", "to_modin").DataFrame(self.to_pandas())
 
     def to_mars(self) -> Any:
-        """A Mars DataFrame."""
-        return need("mars.dataframe", "to_mars", "pymars").DataFrame(self.to_pandas())
+        """A DataFrame of Mars; needs ``pymars``."""
+        return needs("mars.dataframe", "pymars", "to_mars").DataFrame(self.to_pandas())
 
     def to_spark(self, spark: Any) -> Any:
-        """A Spark DataFrame.
-
-        Parameters
-        ----------
-        spark
-            The Spark session.
-        """
+        """A DataFrame of Spark, made by the given session."""
         return spark.createDataFrame(self.to_pandas())
 
     def to_tf(
@@ -94,57 +90,21 @@ class ConvertMixin:
         label_type_spec: Any = None,
         additional_type_spec: Any = None,
     ) -> Any:
-        """A ``tf.data.Dataset`` of pairs of features and labels, or triples with additional columns.
+        """A ``tf.data.Dataset``; parameters as :meth:`rayjup.data.DataIterator.to_tf`."""
+        return self.iterator().to_tf(
+            feature_columns,
+            label_columns,
+            additional_columns=additional_columns,
+            prefetch_batches=prefetch_batches,
+            batch_size=batch_size,
+            drop_last=drop_last,
+            local_shuffle_buffer_size=local_shuffle_buffer_size,
+            local_shuffle_seed=local_shuffle_seed,
+            feature_type_spec=feature_type_spec,
+            label_type_spec=label_type_spec,
+            additional_type_spec=additional_type_spec,
+        )
 
-        Parameters
-        ----------
-        feature_columns, label_columns, additional_columns
-            A name gives a tensor, a list of names a dict of tensors.
-        prefetch_batches, batch_size, drop_last, local_shuffle_buffer_size, local_shuffle_seed
-            As for ``iter_batches``.
-        feature_type_spec, label_type_spec, additional_type_spec
-            Type specifications of TensorFlow; by default worked out from the first batch.
-        """
-        tensorflow = need("tensorflow", "to_tf")
-        groups = [feature_columns, label_columns]
-        specs = [feature_type_spec, label_type_spec]
-        if additional_columns is not None:
-            groups.append(additional_columns)
-            specs.append(additional_type_spec)
-        known = self.schema().names
-        for group in groups:
-            for name in [group] if isinstance(group, str) else group:
-                if name not in known:
-                    raise ValueError(f"There is no column {name!r}; the columns are {', '.join(known)}.")
 
-        def chosen(batch: dict[str, Any], columns: str | list[str]) -> Any:
-            return batch[columns] if isinstance(columns, str) else {name: batch[name] for name in columns}
-
-        def generate() -> Iterator[Any]:
-            for batch in self.iter_batches(
-                prefetch_batches=prefetch_batches,
-                batch_size=batch_size,
-                drop_last=drop_last,
-                local_shuffle_buffer_size=local_shuffle_buffer_size,
-                local_shuffle_seed=local_shuffle_seed,
-                batch_format="numpy",
-            ):
-                yield tuple(chosen(batch, group) for group in groups)
-
-        first = next(iter(self.iter_batches(batch_size=1, batch_format="numpy")), None)
-
-        def spec(columns: str | list[str], given: Any) -> Any:
-            if given is not None or first is None:
-                return given
-
-            def of(name: str) -> Any:
-                array = first[name]
-                return tensorflow.TensorSpec((None, *array.shape[1:]), tensorflow.as_dtype(array.dtype), name)
-
-            return of(columns) if isinstance(columns, str) else {name: of(name) for name in columns}
-
-        signature = tuple(spec(group, given) for group, given in zip(groups, specs, strict=True))
-        made = tensorflow.data.Dataset.from_generator(generate, output_signature=signature)
-        options = tensorflow.data.Options()
-        options.experimental_distribute.auto_shard_policy = tensorflow.data.experimental.AutoShardPolicy.OFF
-        return made.with_options(options)
+def _frame(bundle: Any) -> Any:
+    return convert.to_pandas(bundle.table())
