@@ -221,12 +221,12 @@ def test_writing_on_the_cluster(tmp_path, on_cluster):
 
 
 def test_progress_is_told(on_cluster):
-    from rayjup.data import stats
+    from rayjup.base import notebook
 
     seen = []
-    stats.on_progress = lambda run: seen.append([c.rows for _, c, _ in run.operators()])
+    notebook.on_data_progress = lambda run: seen.append([c.rows for _, c, _ in run.operators()])
     try:
         numbers(1000, 10).map_batches(lambda b: b).take_all()
     finally:
-        stats.on_progress = None
+        notebook.on_data_progress = None
     assert seen and seen[-1][-1] == 1000
