@@ -13,6 +13,7 @@ lose something, and measure how long it takes to be there again.
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import signal
@@ -210,7 +211,7 @@ def four_stores_sorted(line: harness.Line) -> list[float]:
     found = ray.get([ends.remote(part) for part in parts])
     took = time.perf_counter() - start
     assert all(row[3] for row in found)
-    assert all(a[1] <= b[0] for a, b in zip(found, found[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(found))
     assert sum(row[2] for row in found) == BLOCKS * BLOCK // 4
     data = BLOCKS * BLOCK
     # Blocks, pieces and parts are as much data each; what of it fits into the store need not go to disk.

@@ -24,16 +24,11 @@ YARDSTICKS = {
     "1:1 actor calls sync": bare.ECHO,
     "single client put gigabytes": bare.COPY,
     "multi client put gigabytes": bare.COPY,
-    **{
-        name: OBJECT_COPY
-        for name in (
-            "put, 100 MB",
-            "put and keep, 100 MB",
-            "argument of a task, 100 MB",
-            "result of a task, 100 MB",
-            "result that an actor has, 100 MB",
-        )
-    },
+    "put, 100 MB": OBJECT_COPY,
+    "put and keep, 100 MB": OBJECT_COPY,
+    "argument of a task, 100 MB": OBJECT_COPY,
+    "result of a task, 100 MB": OBJECT_COPY,
+    "result that an actor has, 100 MB": OBJECT_COPY,
 }
 
 # Ray's release tests run the same lines on a machine of 64 cores; where it has published a figure

@@ -9,7 +9,7 @@ import os
 import numpy as np
 import psutil
 import pytest
-from support.clusters import T, executor_pids, objects, poll
+from support.clusters import T, executor_pids, node_pid, objects, poll
 
 N = 200_000  # bytes: more than travels inside a message
 
@@ -350,18 +350,22 @@ def test_a_ref_passed_along_a_chain_of_tasks(ray, freed):
     freed()
 
 
-def test_twenty_thousand_puts_grow_nothing(ray, freed):
-    array = big()
+def test_a_hundred_thousand_puts_grow_nothing(ray, freed):
+    array, small = big(), {"a": [1, 2, 3]}
     me = psutil.Process()
+    node = psutil.Process(node_pid())
     for _ in range(500):
         ray.put(array)
-    before = me.memory_info().rss
-    for i in range(20_000):
-        ref = ray.put(array)
+        ray.put(small)
+    before, descriptors = me.memory_info().rss, (me.num_fds(), node.num_fds())
+    for i in range(50_000):
+        refs = [ray.put(array), ray.put(small)]
         if i % 1000 == 0:
             assert len(objects()) <= 8  # segments kept for reuse
-    del ref
+    del refs
     assert me.memory_info().rss - before < 20 << 20
+    assert me.num_fds() <= descriptors[0] + 5
+    assert node.num_fds() <= descriptors[1] + 5
     freed()
 
 

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -200,15 +201,16 @@ class Wandering(RuleBasedStateMachine):
     def tick(self, who: int) -> None:
         self.some(who).exports.release_ended()
 
-    @rule(which=st.integers(0, 99))
-    def deliver(self, which: int) -> None:
-        full = sorted(key for key, queue in self.net.queues.items() if queue)
-        if full:
-            self.net.deliver(full[which % len(full)])
+    @rule(whiches=st.lists(st.integers(0, 99), min_size=1, max_size=6))
+    def deliver(self, whiches: list[int]) -> None:
+        for which in whiches:
+            full = sorted(key for key, queue in self.net.queues.items() if queue)
+            if full:
+                self.net.deliver(full[which % len(full)])
 
-    @rule(who=st.integers(0, 9))
-    def die(self, who: int) -> None:
-        if len(self.living) <= 2:
+    @rule(who=st.integers(0, 9), fate=st.integers(0, 11))
+    def die(self, who: int, fate: int) -> None:
+        if len(self.living) <= 2 or fate:  # while three live there are third parties
             return
         victim = self.some(who)
         victim.alive = False
@@ -253,5 +255,32 @@ class Wandering(RuleBasedStateMachine):
         return bool(pending)
 
 
-Wandering.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+Wandering.TestCase.settings = settings(max_examples=150, stateful_step_count=100, deadline=None)
 TestWandering = Wandering.TestCase
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_long_walks(seed):
+    """Many refs that third parties hand on: rarer than what the shrinkable histories above come to."""
+    rng = random.Random(seed)
+    for _ in range(60):
+        walk = Wandering()
+        walk.net.random.seed(rng.random())
+        for _ in range(300):
+            step = rng.choices(
+                ("make", "call", "give", "drop", "tick", "deliver", "die"), (3, 6, 4, 4, 3, 9, 0.1)
+            )
+            whom = {"who": rng.randrange(10)} if step != ["deliver"] else {}
+            if step == ["deliver"]:
+                walk.deliver(whiches=[rng.randrange(100) for _ in range(4)])
+            elif step in (["call"], ["give"]):
+                keeps = {"keeps": rng.random() < 0.7} if step == ["call"] else {}
+                getattr(walk, step[0])(**whom, to=rng.randrange(10), which=rng.randrange(100), **keeps)
+            elif step == ["drop"]:
+                walk.drop(**whom, which=rng.randrange(100))
+            elif step == ["die"]:
+                walk.die(**whom, fate=0)
+            else:
+                getattr(walk, step[0])(**whom)
+            walk.what_is_held_is_there()
+        walk.teardown()

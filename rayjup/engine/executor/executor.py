@@ -247,7 +247,7 @@ class Executor:
     ) -> tuple[int, Any]:
         """The answer for a call that raised ``error``."""
         if type(error) is DependencyLost and caller is not None:
-            return m.LOST, None
+            return m.LOST, error.path
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
         postmortem.note(self.runtime, error)

@@ -270,7 +270,7 @@ class Exports:
             return
 
         def answer(ref: ObjectRef) -> None:
-            status, value = self.runtime.encode_value(ref, receiver=peer)
+            status, value = self.runtime.encode_value(ref, receiver=peer, lost=lost)
             peer.send((m.VALUE, request, status, value))
 
         if not self.runtime.add_waiter(ref, answer):

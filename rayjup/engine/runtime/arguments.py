@@ -143,6 +143,15 @@ def decode_for_creation(runtime: Runtime, payload: Any) -> tuple[tuple[Any, ...]
 class DependencyLost(ObjectLostError):
     """An argument's segment is gone: the submitter makes the call again when the value is there again."""
 
+    path = ""  # of the segment
+
+    @classmethod
+    def of(cls, path: str, text: str) -> DependencyLost:
+        """The error for an argument in the segment ``path``."""
+        error: DependencyLost = cls.from_text(text)  # type: ignore[assignment]  # it is of this class
+        error.path = path
+        return error
+
 
 def decode(runtime: Runtime, payload: Any, fresh: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a received call; ``fresh`` collects borrowed refs to be registered."""
@@ -162,6 +171,8 @@ def decode(runtime: Runtime, payload: Any, fresh: list[Any]) -> tuple[tuple[Any,
     else:
         args, kwargs = unpack(data[0], data[1], refs)
     if dependencies:
+        if runtime.hosts.gate is not None and len(dependencies) > 1:
+            runtime.pulls.ahead(value[0] for _, status, value in dependencies if status == m.SHM)
         values = list(args)
         for key, status, value in dependencies:
             resolved = runtime.decode_value(status, value, fresh)
