@@ -61,11 +61,13 @@ _MODULES = {
     "exceptions",
     "actor",
     "runtime_context",
+    "air",
     "runtime_env",
     "observe",
     "notebook",
     "cluster",
     "cluster_utils",
+    "train",
     "util",
     "dag",
     "experimental",
@@ -75,6 +77,9 @@ _MODULES = {
     "types",
     "widgets",
     "workflow",
+    "tune",
+    "air",
+    "runs",
 }
 
 SCRIPT_MODE = 0

@@ -40,7 +40,8 @@ def function_of(
     is_class = isinstance(fn, type)
     if not is_class and (fn_constructor_args is not None or fn_constructor_kwargs is not None):
         raise ValueError(
-            f"{what}: fn_constructor_args and fn_constructor_kwargs are for classes; {getattr(fn, '__name__', fn)!r} "
+            f"{what}: fn_constructor_args and fn_constructor_kwargs are for classes; "
+            f"{getattr(fn, '__name__', fn)!r} "
             "is a function. Give fn_args or fn_kwargs."
         )
     if is_class and not callable(getattr(fn, "__call__", None)):  # noqa: B004 - a class is callable, its instances?
@@ -100,7 +101,8 @@ class TransformMixin:
         Parameters
         ----------
         fn : callable
-            Takes a row (dict) and gives a row; or a class whose instances do (made once per actor). May be async.
+            Takes a row (dict) and gives a row; or a class whose instances do (made once per actor). May be
+            async.
         compute, concurrency
             ``concurrency=n``: at most n tasks, or a pool of n actors; ``(min, max)``: a pool that grows.
         fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs
@@ -194,7 +196,8 @@ class TransformMixin:
     ) -> Dataset:
         """Keep the rows for which a function or an expression is true.
 
-        An expression (``col("x") > 3``, or its text) is computed for whole blocks, and sources such as Parquet do not even
+        An expression (``col("x") > 3``, or its text) is computed for whole blocks, and sources such as
+        Parquet do not even
         read the other rows. Parameters as in :meth:`map`.
 
         Examples
@@ -205,7 +208,9 @@ class TransformMixin:
         [{'id': 8}, {'id': 9}]
         """
         if (fn is None) == (expr is None):
-            raise ValueError("filter: give either a function or an expression (expr=...), not both, not neither.")
+            raise ValueError(
+                "filter: give either a function or an expression (expr=...), not both, not neither."
+            )
         remote = remote_of(num_cpus, num_gpus, memory, ray_remote_args)
         if expr is not None:
             if any(a is not None for a in (fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs)):
@@ -237,7 +242,7 @@ class TransformMixin:
         self,
         fn: Any,
         *,
-        batch_size: int | None | str = None,
+        batch_size: int | str | None = None,
         compute: Any = None,
         batch_format: str | None = "default",
         zero_copy_batch: bool = True,
@@ -258,12 +263,14 @@ class TransformMixin:
         Parameters
         ----------
         fn : callable
-            Takes a batch and gives one, or yields some; or a class whose instances do: a model, say, loaded once per actor.
+            Takes a batch and gives one, or yields some; or a class whose instances do: a model, say,
+            loaded once per actor.
             May be async.
         batch_size : int or None
             Rows per batch (the last may have fewer); None: the rows of a block.
         batch_format : str or None
-            ``"numpy"`` or ``"default"`` (dict of arrays), ``"pandas"``, ``"pyarrow"``, ``"polars"``, ``"torch"``.
+            ``"numpy"`` or ``"default"`` (dict of arrays), ``"pandas"``, ``"pyarrow"``, ``"polars"``,
+            ``"torch"``.
         zero_copy_batch : bool
             False: arrays of the batch may be written to.
         udf_modifying_row_count : bool

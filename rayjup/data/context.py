@@ -47,7 +47,11 @@ class RandomSeedConfig:
         """The seed of the n-th execution."""
         if self.seed is None:
             return None
-        return hash((self.seed, execution)) & 0x7FFFFFFF if self.reseed_after_execution and execution else self.seed
+        return (
+            hash((self.seed, execution)) & 0x7FFFFFFF
+            if self.reseed_after_execution and execution
+            else self.seed
+        )
 
 
 class ExecutionResources:
@@ -233,11 +237,13 @@ _RETRIED_IO = ("INTERNAL_FAILURE", "NETWORK_CONNECTION", "SLOW_DOWN", "UNKNOWN (
 class DataContext:
     """Settings of datasets.
 
-    ``DataContext.get_current()`` is that of this process; a dataset keeps a copy of what held when it was made.
+    ``DataContext.get_current()`` is that of this process; a dataset keeps a copy of what held when it was
+    made.
     What has an effect here: ``target_max_block_size``, ``target_min_block_size``, ``read_op_min_num_blocks``
     (only where it is set), ``execution_options``, ``enable_progress_bars``, ``max_errored_blocks``,
     ``retried_io_errors``, ``write_file_retry_on_errors``, ``actor_task_retry_on_errors``,
-    ``max_tasks_in_flight_per_actor``, ``autoscaling_config``, ``local_max_bytes``, ``local_udf_max_bytes``. The
+    ``max_tasks_in_flight_per_actor``, ``autoscaling_config``, ``local_max_bytes``,
+    ``local_udf_max_bytes``. The
     others are kept for programs that set them.
     """
 

@@ -52,7 +52,7 @@ def _names(frame: Any) -> list[str]:
 def _select(op: Op) -> Any | None:
     assert isinstance(op, Select)
     frame = query(op.inputs[0])
-    if frame is None or not set(o for o, _ in op.names) <= set(_names(frame)):
+    if frame is None or not {o for o, _ in op.names} <= set(_names(frame)):
         return None
     import polars as pl
 
@@ -172,7 +172,7 @@ def _union(op: Op) -> Any | None:
     parts = [query(child) for child in op.inputs]
     if any(p is None for p in parts):
         return None
-    schemas = [p.collect_schema() for p in parts]
+    schemas = [p.collect_schema() for p in parts if p is not None]
     if any(s != schemas[0] for s in schemas):
         return None
     return pl.concat(parts)

@@ -30,8 +30,10 @@ def choose(
 ) -> Node | None:
     """The node that should start a task next; None: wait.
 
-    Nodes near the end come first, so that blocks leave. A node whose output would exceed the memory waits, unless
-    nothing at all runs (there must be progress), or its blocks are what a barrier waits for: those go to the object
+    Nodes near the end come first, so that blocks leave. A node whose output would exceed the memory waits,
+    unless
+    nothing at all runs (there must be progress), or its blocks are what a barrier waits for: those go to
+    the object
     store, which moves to disk what it cannot hold.
     """
     running = sum(len(n.running) for n in nodes)

@@ -33,7 +33,7 @@ def _work(key: str, holder: Sequence[Any]) -> Work:
 
 def _execute(key: str, holder: Sequence[Any], name: str, index: int, *inputs: Any) -> Iterator[Any]:
     """Run a work; yields block, what is known of it, block, ..."""
-    return _yield_blocks(_work(key, holder), name, index, inputs)
+    yield from _yield_blocks(_work(key, holder), name, index, inputs)
 
 
 def _yield_blocks(work: Work, name: str, index: int, inputs: Sequence[Any]) -> Iterator[Any]:
@@ -54,6 +54,8 @@ def _yield_blocks(work: Work, name: str, index: int, inputs: Sequence[Any]) -> I
             yield (block.num_rows, block.nbytes, block.schema, stats)
             del block
             wall, cpu = time.perf_counter(), time.process_time()
+        yield None  # the end, said aloud: a stream that stops without it was cut off
+        yield ()
     except Exception as error:
         if hasattr(error, "add_note"):
             error.add_note(f"(operator {name}, task {index})")
@@ -73,7 +75,7 @@ class _Worker:
     def execute(self, name: str, index: int, *inputs: Any) -> Iterator[Any]:
         """Run the work; yields block, what is known of it, block, ..."""
         self._work.prepare()
-        return _yield_blocks(self._work, name, index, inputs)
+        yield from _yield_blocks(self._work, name, index, inputs)
 
 
 @functools.cache
@@ -89,25 +91,37 @@ def _actor_class() -> Any:
 class Call:
     """A running task: gives its blocks as they come."""
 
-    def __init__(self, task: Task, generator: Any) -> None:
+    def __init__(self, task: Task, generator: Any, skip: int = 0) -> None:
         self.task = task
         self.generator = generator
         self._block: Any = None
+        self._skip = skip
+        self.received = 0
+        self.complete = False
 
     def poll(self) -> tuple[list[Bundle], bool]:
         """The blocks that have come since, and whether the task has ended; raises what it raised."""
-        out = []
+        out: list[Bundle] = []
         while self.generator.next_ready():
             try:
                 ref = next(self.generator)
             except StopIteration:
+                if self._block is not None:
+                    rayjup.get(self._block)  # an item without what is known of it: the exception
                 return out, True
             if self._block is None:
                 self._block = ref
-                if self.generator.is_finished():
-                    rayjup.get(ref)  # the last item alone: the exception
                 continue
-            rows, size, schema, stats = rayjup.get(ref)
+            known = rayjup.get(ref)
+            if not known:
+                self.complete = True
+                self._block = None
+                continue
+            self.received += 1
+            if self.received <= self._skip:
+                self._block = None
+                continue
+            rows, size, schema, stats = known
             meta = BlockMetadata(rows, size, stats)
             out.append(Bundle(ref=self._block, meta=meta, schema=schema))
             self._block = None
@@ -133,8 +147,8 @@ class Backend:
             known = self._refs[id(work)] = (uuid.uuid4().hex, rayjup.put(work), work)
         return known[0], [known[1]]
 
-    def start(self, task: Task) -> Call:
-        """Start a task of a node without actors."""
+    def start(self, task: Task, skip: int = 0) -> Call:
+        """Start a task of a node without actors; ``skip`` blocks of it are known already."""
         key, holder = self._holder(task.work)
         options = task.node.remote.options()
         make = options.pop("_fn", None)
@@ -144,7 +158,7 @@ class Backend:
             options["num_cpus"] = self.helper_cpus
         function = _task_function().options(name=task.node.name, **options)
         inputs = [_argument(i) for i in task.inputs]
-        return Call(task, function.remote(key, holder, task.node.name, task.index, *inputs))
+        return Call(task, function.remote(key, holder, task.node.name, task.index, *inputs), skip)
 
     def make_actor(self, work: Work, options: dict[str, Any], threads: int) -> Any:
         """An actor for a work; it starts preparing at once."""
@@ -155,11 +169,11 @@ class Backend:
         actor.prepare.remote()
         return actor
 
-    def start_on(self, actor: Any, task: Task) -> Call:
+    def start_on(self, actor: Any, task: Task, skip: int = 0) -> Call:
         """Start a task on an actor."""
         inputs = [_argument(i) for i in task.inputs]
         method = actor.execute.options(num_returns="streaming")
-        return Call(task, method.remote(task.node.name, task.index, *inputs))
+        return Call(task, method.remote(task.node.name, task.index, *inputs), skip)
 
     @staticmethod
     def wait(calls: Sequence[Call], timeout_s: float | None) -> list[Call]:

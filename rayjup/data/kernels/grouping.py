@@ -5,6 +5,7 @@ Groups come in order of their keys, nulls last.
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -144,7 +145,9 @@ def combine(parts: Sequence[pa.Table], keys: Sequence[str], aggs: Sequence[Any])
     states = [p for p in parts if any(n.endswith(_STATE) for n in p.column_names)]
     if aggs and (states or not any(p.num_columns for p in parts)):
         if len(states) < sum(1 for p in parts if p.num_columns and p.num_rows):
-            raise TypeError("the types of some columns differ so much between blocks that groups cannot be combined")
+            raise TypeError(
+                "the types of some columns differ so much between blocks that groups cannot be combined"
+            )
         return _combine_states(states, keys, aggs)
     table = concat(list(parts))
     if not table.num_columns:
@@ -188,7 +191,7 @@ def _finish(agg: Any, accumulators: list[Any]) -> Any:
 def groups(table: pa.Table, keys: Sequence[str]) -> Iterator[pa.Table]:
     """The rows of each group, in their order."""
     ordered, edges = ordered_groups(table, keys)
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in itertools.pairwise(edges):
         yield ordered.slice(start, end - start)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,10 +38,13 @@ class SortKey:
         names = (key,) if isinstance(key, str) else tuple(key) if isinstance(key, (list, tuple)) else None
         if not names or not all(isinstance(n, str) for n in names):
             raise ValueError(f"sort key {key!r}: give the name of a column, or a list of names.")
-        ways = tuple(descending) if isinstance(descending, (list, tuple)) else (bool(descending),) * len(names)
+        ways = (
+            tuple(descending) if isinstance(descending, (list, tuple)) else (bool(descending),) * len(names)
+        )
         if len(ways) != len(names):
             raise ValueError(
-                f"sort by {len(names)} columns got {len(ways)} directions: give one `descending` for each, or one in all."
+                f"sort by {len(names)} columns got {len(ways)} directions: give one `descending` for "
+                "each, or one in all."
             )
         return cls(names, ways)
 
@@ -96,7 +100,9 @@ def _any_nan(column: pa.ChunkedArray) -> bool:
 
 def sort_indices(table: pa.Table, key: SortKey) -> pa.Array:
     """The row numbers in order of the key."""
-    order = [(c, "descending" if d else "ascending") for c, d in zip(key.columns, key.descending, strict=True)]
+    order = [
+        (c, "descending" if d else "ascending") for c, d in zip(key.columns, key.descending, strict=True)
+    ]
     keys = table.select(list(key.columns))
     try:
         return pc.sort_indices(keys, sort_keys=order, null_placement="at_end")
@@ -155,7 +161,7 @@ def range_partition(table: pa.Table, key: SortKey, cuts: Sequence[Any]) -> list[
                 high = middle
         edges.append(low)
     edges.append(ordered.num_rows)
-    return [ordered.slice(a, b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [ordered.slice(a, b - a) for a, b in itertools.pairwise(edges)]
 
 
 def sample_keys(table: pa.Table, key: SortKey, rows: int, seed: int) -> pa.Table:

@@ -173,7 +173,8 @@ class FilterStep(FunctionStep):
             for position, (_, result) in enumerate(self.results(convert.iter_rows(block))):
                 if not isinstance(result, (bool, np.bool_, int)):
                     raise ValueError(
-                        f"{self.name}: the function of filter must return True or False; for row {position} of "
+                        f"{self.name}: the function of filter must return True or False; for row "
+                        f"{position} of "
                         f"a block it returned {type(result).__name__}."
                     )
                 if result:
@@ -217,9 +218,7 @@ class BatchesStep(FunctionStep):
         for table in batches(blocks, self.batch_size):
             batch = convert.to_batch(table, self.batch_format)
             if not self.zero_copy and isinstance(batch, dict):
-                batch = {
-                    k: convert.writable(v) if isinstance(v, np.ndarray) else v for k, v in batch.items()
-                }
+                batch = {k: convert.writable(v) if isinstance(v, np.ndarray) else v for k, v in batch.items()}
             yield batch
 
     def run(self, blocks: Blocks) -> Blocks:
@@ -242,7 +241,9 @@ def _table_of(batch: Any, name: str) -> pa.Table:
     if isinstance(batch, Mapping):
         for column, values in batch.items():
             if not isinstance(values, (list, np.ndarray, pa.Array, pa.ChunkedArray)) and not (
-                hasattr(values, "__array__") or hasattr(values, "__arrow_array__") or hasattr(values, "__len__")
+                hasattr(values, "__array__")
+                or hasattr(values, "__arrow_array__")
+                or hasattr(values, "__len__")
             ):
                 raise ValueError(
                     f"{name}: a batch must be a dict of arrays or lists, but its column {column!r} is a "

@@ -120,7 +120,7 @@ class Direct:
             await send({"type": "http.response.body", "body": body})
         except asyncio.CancelledError:
             context.cancel_children()
-        except Exception as error:  # noqa: BLE001 - the user's code; its traceback goes to the log
+        except Exception as error:
             status = 500
             tell(context.request_id, error)
             if user.app is not None:

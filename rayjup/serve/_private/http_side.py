@@ -34,7 +34,9 @@ class HttpSide:
         self.location: str = options.get("location") or "HeadOnly"
         session = rayjup.get_runtime_context().get_temp_dir()
         self.directory = os.path.join(session, "serve")
-        self.logs_dir: str = (options.get("logging") or {}).get("logs_dir") or os.path.join(self.directory, "logs")
+        self.logs_dir: str = (options.get("logging") or {}).get("logs_dir") or os.path.join(
+            self.directory, "logs"
+        )
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         self.proxy: Any = None
         self.info: dict[str, Any] = {}
@@ -114,7 +116,9 @@ class HttpSide:
         """The replicas that are to accept connections themselves."""
         if self.options.get("middlewares") or self.proxy is None:
             return set()
-        apps = [a for a in self.controller.state.apps.values() if a.route_prefix is not None and not a.deleting]
+        apps = [
+            a for a in self.controller.state.apps.values() if a.route_prefix is not None and not a.deleting
+        ]
         if len(apps) != 1:
             return set()
         deployment = self.controller.state.deployments.get(DeploymentID(apps[0].ingress, apps[0].name))
@@ -124,7 +128,11 @@ class HttpSide:
         if config.get("multiplexed") or config.get("request_router") or config.get("behind_proxy"):
             return set()
         host = self.info.get("host") or socket.gethostname()
-        return {r.id for r in deployment.running() if r.info.get("host") == host and r.id in self.controller.actors}
+        return {
+            r.id
+            for r in deployment.running()
+            if r.info.get("host") == host and r.id in self.controller.actors
+        }
 
     async def tend(self) -> None:
         """One turn: restart the proxy where it has died, ask how it is, and see who has to listen."""

@@ -1,4 +1,4 @@
-"""Applications of ASGI on deployments: what ``@serve.ingress`` notes, and how it comes to life in a replica."""
+"""Applications of ASGI on deployments: what ``@serve.ingress`` notes, and how it lives in a replica."""
 
 from __future__ import annotations
 

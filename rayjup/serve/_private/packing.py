@@ -37,7 +37,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return threading.Lock, ()
         if kind is _RLOCK:
             return threading.RLock, ()
-        names = {c.__name__ for c in kind.__mro__ if c.__module__.partition(".")[0] in ("fastapi", "starlette")}
+        names = {
+            c.__name__ for c in kind.__mro__ if c.__module__.partition(".")[0] in ("fastapi", "starlette")
+        }
         if not names.isdisjoint(_ROUTES):
             return _route, (kind, route_arguments(obj))
         if "State" in names:  # looks for its own dictionary in itself while it is unpickled

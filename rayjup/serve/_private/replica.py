@@ -38,7 +38,6 @@ from rayjup.serve.gang import GangContext
 from rayjup.serve.multiplex import model_ids
 
 
-
 class Replica:
     """One replica of a deployment.
 
@@ -161,12 +160,14 @@ class Replica:
         if self.user is not None and self.ready.done():
             await self.user.check()
 
+    async def load(self) -> int:
+        """How many requests it has."""
+        return self.ongoing + len(self.waiting)
+
     async def poll(self) -> dict[str, Any]:
         """How it is going, for the controller."""
         stats = await self.user.record("record_autoscaling_stats") if self.user is not None else None
-        queued = {
-            (r.id.app_name, r.id.name): r.waiting() for r in self.reporter.routers() if r.waiting()
-        }
+        queued = {(r.id.app_name, r.id.name): r.waiting() for r in self.reporter.routers() if r.waiting()}
         return {
             "ongoing": self.ongoing,
             "waiting": len(self.waiting),
@@ -406,7 +407,7 @@ class Replica:
         except asyncio.CancelledError:
             context.cancel_children()
             raise
-        except Exception as error:  # noqa: BLE001 - the user's code; its traceback goes to the log
+        except Exception as error:
             tell(request_id, error)
             if begun or user.app is not None:
                 raise
