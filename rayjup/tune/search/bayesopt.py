@@ -74,6 +74,7 @@ class BayesOptSearch(SpaceSearcher):
         self._seen: defaultdict[str, int] = defaultdict(int)
         self._waiting: list[tuple[dict[str, float], float]] = []
         self._finished = False
+        self._utility: tuple[Any, ...] = ()
 
     def _start(self) -> None:
         bayes_opt = load("bayes_opt", "BayesOptSearch", "bayesian-optimization")
@@ -82,15 +83,20 @@ class BayesOptSearch(SpaceSearcher):
             raise ValueError(
                 f"BayesOptSearch: the acquisition function {kind!r} is not known; there is 'ucb'"
             )
-        known = {k: v for k, v in self._acquisition.items() if k in ("kappa", "exploration_decay")}
-        acquisition = bayes_opt.acquisition.UpperConfidenceBound(**known)
+        if hasattr(bayes_opt, "acquisition"):
+            known = {k: v for k, v in self._acquisition.items() if k in ("kappa", "exploration_decay")}
+            options = {"acquisition_function": bayes_opt.acquisition.UpperConfidenceBound(**known)}
+        else:  # before version 2, which Nevergrad pins
+            known = {"kappa": 2.576, "xi": 0.0, **self._acquisition}
+            self._utility = (bayes_opt.UtilityFunction(kind=kind, **known),)
+            options = {}
         self._optimizer = bayes_opt.BayesianOptimization(
             f=None,
             pbounds=self._given_space,
-            acquisition_function=acquisition,
             random_state=self._seed,
             verbose=self._verbose,
             allow_duplicate_points=True,
+            **options,
         )
         if self._analysis is not None:
             self.register_analysis(self._analysis)
@@ -107,7 +113,8 @@ class BayesOptSearch(SpaceSearcher):
         elif len(self._live) < self._random_steps and not self._waiting_is_used():
             config = self._drawn()
         else:
-            config = dict(self._optimizer.suggest())
+            found = self._optimizer.suggest(*self._utility)
+            config = {name: float(value) for name, value in found.items()}
         key = json.dumps({name: round(value, self._decimals) for name, value in sorted(config.items())})
         self._seen[key] += 1
         if self._seen[key] > 1 and self._skip:
@@ -122,8 +129,8 @@ class BayesOptSearch(SpaceSearcher):
         return len(self._optimizer.space) >= self._random_steps
 
     def _drawn(self) -> dict[str, float]:
-        space = self._optimizer.space
-        return dict(space.array_to_params(space.random_sample(random_state=self._optimizer._random_state)))
+        rng = self._optimizer._random_state
+        return {name: float(rng.uniform(*bounds)) for name, bounds in self._given_space.items()}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

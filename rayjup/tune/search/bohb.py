@@ -95,6 +95,7 @@ class TuneBOHB(SpaceSearcher):
         if self._max_concurrent and len(self._running) >= self._max_concurrent:
             return None
         config = self._points.pop(0) if self._points else self._bohber.get_config(None)[0]
+        config = {name: value.item() if hasattr(value, "item") else value for name, value in config.items()}
         self._params[trial_id] = dict(config)
         self._running.add(trial_id)
         return unflatten(dict(config))
