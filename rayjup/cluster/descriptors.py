@@ -46,6 +46,11 @@ class Descriptor:
     def path(self) -> Path:
         return runtime_dir() / f"{self.cluster_id}.json"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """By what it may be meant."""
+        return (self.name, self.cluster_id, self.address, self.agent_socket, self.session_dir)
+
     def is_alive(self) -> bool:
         """True while the head runs, or the node that starts another one (a recycled pid does not count)."""
         if process_start_time(self.head_pid) == self.head_start_time != 0.0:
@@ -140,6 +145,41 @@ def find(name_or_id: str) -> Descriptor | None:
         if name_or_id in (descriptor.cluster_id, descriptor.name):
             match = descriptor
     return match
+
+
+def which(address: str | None = None) -> Descriptor:
+    """The live cluster that is meant by a name, an id or an address.
+
+    Without one: what RAYJUP_ADDRESS or RAY_ADDRESS says, or the only one there is. ``"auto"`` is
+    the newest.
+
+    Raises
+    ------
+    ConnectionError
+        There is none, or there are several.
+    """
+    clusters = list_clusters()
+    given = address or os.environ.get("RAYJUP_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    if given == "auto" and clusters:
+        return clusters[-1]
+    if given and given != "auto":
+        for cluster in reversed(clusters):
+            if given in cluster.names:
+                return cluster
+        known = ", ".join(c.name for c in clusters) or "none"
+        raise ConnectionError(
+            f"there is no running cluster {given!r} (running: {known}). Give the name, id or address of one."
+        )
+    if len(clusters) == 1:
+        return clusters[0]
+    if not clusters:
+        raise ConnectionError(
+            "there is no running cluster to ask. Call rayjup.init() first, or give the address of one."
+        )
+    raise ConnectionError(
+        f"several clusters are running ({', '.join(c.name for c in clusters)}): say by address=… which one "
+        "is meant."
+    )
 
 
 def process_start_time(pid: int) -> float:

@@ -46,10 +46,19 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     True
     """
     sessions.connected()
-    tasks, _ = _tables.gather_tasks(_source.find(), _TIMEOUT_S)
-    events = events_of(tasks.rows)
+    events = events_at(None)
     if filename is None:
         return events
     with open(filename, "w", encoding="utf-8") as file:
         json.dump(events, file)
     return None
+
+
+def events_at(address: str | None) -> list[dict[str, Any]]:
+    """The trace of any cluster of this user, by its name, id or address."""
+    source = _source.find(address)
+    try:
+        tasks, _ = _tables.gather_tasks(source, _TIMEOUT_S)
+    finally:
+        source.close()
+    return events_of(tasks.rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -59,6 +58,12 @@ class Source:
         rows: list[dict[str, Any]] = self._ask("state_rows", table, timeout=timeout)
         return rows
 
+    def values(self, space: str, timeout: float) -> dict[str, bytes]:
+        """What lies in one namespace of the cluster's table of keys and values."""
+        keys = self._ask("kv_keys", f"kv:{space}", b"", timeout=timeout)
+        found = {key.decode(): self._ask("kv_get", f"kv:{space}", key, timeout=timeout) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
+
     def ask_nodes(
         self, topic: str, options: dict[str, Any], timeout: float, only: str | None = None
     ) -> dict[str, Any]:
@@ -108,10 +113,10 @@ def find(address: str | None = None) -> Source:
         session = sessions.attach_executor()
     if session is not None and not session.runtime.closed:
         cluster = session.cluster
-        own = cluster is not None and address in _names(cluster)
+        own = cluster is not None and address in cluster.names
         if address in (None, "", "auto") or own:
             return Source(_through(session.runtime))
-    observer = Observer(_descriptor(address), timeout_s=5.0)
+    observer = Observer(descriptors.which(address), timeout_s=5.0)
     return Source(observer.request, observer.close)
 
 
@@ -122,32 +127,3 @@ def _through(runtime: Runtime) -> Callable[..., Any]:
         return runtime.link.request(op, *payload, timeout=timeout)
 
     return request
-
-
-def _names(cluster: descriptors.Descriptor) -> tuple[str, ...]:
-    return (cluster.name, cluster.cluster_id, cluster.address, cluster.agent_socket, cluster.session_dir)
-
-
-def _descriptor(address: str | None) -> descriptors.Descriptor:
-    clusters = descriptors.list_clusters()
-    given = address or os.environ.get("RAYJUP_ADDRESS") or os.environ.get("RAY_ADDRESS")
-    if given == "auto" and clusters:
-        return clusters[-1]
-    if given and given != "auto":
-        for cluster in reversed(clusters):
-            if given in _names(cluster):
-                return cluster
-        known = ", ".join(c.name for c in clusters) or "none"
-        raise ConnectionError(
-            f"there is no running cluster {given!r} (running: {known}). Give the name, id or address of one."
-        )
-    if len(clusters) == 1:
-        return clusters[0]
-    if not clusters:
-        raise ConnectionError(
-            "there is no running cluster to ask. Call rayjup.init() first, or give the address of one."
-        )
-    raise ConnectionError(
-        f"several clusters are running ({', '.join(c.name for c in clusters)}): say by address=… which one "
-        "is meant."
-    )

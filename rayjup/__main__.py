@@ -1,0 +1,5 @@
+"""``python -m rayjup``: the command line."""
+
+from rayjup.cli import main
+
+main()
