@@ -1,0 +1,1 @@
+"""Trackers and frameworks that runs report to."""

@@ -1,0 +1,7 @@
+"""Weights & Biases."""
+
+from __future__ import annotations
+
+from rayjup.runs.loggers.wandb import WandbLoggerCallback, setup_wandb
+
+__all__ = ["WandbLoggerCallback", "setup_wandb"]
