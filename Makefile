@@ -10,7 +10,7 @@ PANEL_SOURCES := $(wildcard $(shell git ls-files extension kernels 2>/dev/null))
 INSTALL_INPUTS := pyproject.toml constraints.txt hatch_build.py rayjup/_version.py $(PANEL_SOURCES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab lint bench bench-peers chaos conformance-ray chromium clean
+.PHONY: help binder-test demo test lab lint bench bench-peers chaos conformance-ray chromium clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
@@ -65,13 +65,16 @@ bench: $(VENV)/.demo  ## rayjup's column of the core benchmark
 	$(BIN)/python benchmarks/report.py --rayjup out/core_rayjup.json
 	$(BIN)/python -m rayjup.as_ray benchmarks/scale.py --json out/scale_rayjup.json
 	$(BIN)/python benchmarks/report.py --title Scale --rayjup out/scale_rayjup.json
+	$(BIN)/python -m rayjup.as_ray benchmarks/objects.py --json out/objects_rayjup.json
+	$(BIN)/python benchmarks/report.py --title Objects --rayjup out/objects_rayjup.json
 
 $(VENV)-ray/.made: Makefile
 	$(PYTHON) -m venv $(VENV)-ray 2>/dev/null \
 	    || { rm -rf $(VENV)-ray && $(PYTHON) -m venv --without-pip $(VENV)-ray \
 	         && $(PYTHON) -m pip --python $(VENV)-ray/bin/python install --quiet pip; }
 	$(VENV)-ray/bin/pip --disable-pip-version-check --quiet install -c constraints.txt \
-	    'ray[default]==$(RAY)' numpy psutil pytest pytest-timeout
+	    'ray[data,default,serve,train,tune]==$(RAY)' numpy psutil pytest pytest-timeout \
+	    httpx lightgbm optuna polars scikit-learn torch xgboost-cpu
 	@touch $@
 
 bench-peers: $(VENV)/.demo $(VENV)-ray/.made  ## the same benchmark on Ray and on rayjup, one after the other
@@ -84,6 +87,10 @@ bench-peers: $(VENV)/.demo $(VENV)-ray/.made  ## the same benchmark on Ray and o
 	$(BIN)/python -m rayjup.as_ray benchmarks/scale.py --json out/scale_rayjup.json
 	$(BIN)/python benchmarks/report.py --title Scale --ray out/scale_ray.json \
 	    --rayjup out/scale_rayjup.json --out benchmarks/results/scale.md
+	$(VENV)-ray/bin/python benchmarks/objects.py --json out/objects_ray.json
+	$(BIN)/python -m rayjup.as_ray benchmarks/objects.py --json out/objects_rayjup.json
+	$(BIN)/python benchmarks/report.py --title Objects --ray out/objects_ray.json \
+	    --rayjup out/objects_rayjup.json --out benchmarks/results/objects.md
 
 conformance-ray: $(VENV)-ray/.made  ## the conformance tests against Ray itself
 	RAYJUP_CONFORMANCE_ENGINE=ray $(VENV)-ray/bin/python -m pytest tests/conformance -W default
@@ -91,6 +98,9 @@ conformance-ray: $(VENV)-ray/.made  ## the conformance tests against Ray itself
 # CHAOS_SECONDS and CHAOS_SEED say how long and which.
 chaos: $(VENV)/.test  ## kill processes at random for ten minutes; counts wrong answers, hangs, leaks
 	PYTHONPATH=tests $(BIN)/python -m chaos.run benchmarks/results/chaos.md
+
+binder-test: $(VENV)/.made  ## Binder's steps without Docker: install, start JupyterLab and a cluster, measure
+	$(BIN)/python binder/reproduce.py --constraints constraints.txt
 
 clean:  ## remove the environments and what was built
 	rm -rf $(VENV) $(VENV)-ray out build dist extension/lib extension/rayjup_lab/labextension

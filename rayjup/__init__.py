@@ -61,7 +61,6 @@ _MODULES = {
     "exceptions",
     "actor",
     "runtime_context",
-    "air",
     "runtime_env",
     "observe",
     "notebook",
@@ -77,6 +76,9 @@ _MODULES = {
     "types",
     "widgets",
     "workflow",
+    "tune",
+    "air",
+    "runs",
 }
 
 SCRIPT_MODE = 0

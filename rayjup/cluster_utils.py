@@ -21,7 +21,7 @@ from rayjup.core.system_config import settings_of
 from rayjup.observe.view import ClusterView
 
 _STORE = 150 * 1024 * 1024
-_TAKEN = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "memory")
+_TAKEN = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "memory", "host")
 
 
 class ClusterNode:
@@ -167,8 +167,9 @@ class Cluster:
             Taken for compatibility: the node is always part of the cluster when this returns.
         node_args
             ``num_cpus`` (1), ``num_gpus`` (0), ``resources``, ``labels``, ``object_store_memory``
-            (150 MiB), ``memory``, ``node_name``. Ports, passwords and system settings of Ray's
-            own processes are taken and have no effect.
+            (150 MiB), ``memory``, ``node_name``; ``host`` (not in Ray) declares the node to be on a host of
+            its own, if the other nodes do so, too: objects and calls then go there by TCP. Ports,
+            passwords and system settings of Ray's own processes are taken and have no effect.
         """
         taken: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": _STORE}
         taken |= {name: node_args[name] for name in _TAKEN if node_args.get(name) is not None}

@@ -1,4 +1,4 @@
-"""Checkpoints."""
+"""Checkpoints (under their path of Ray 2.0 to 2.6)."""
 
 from __future__ import annotations
 

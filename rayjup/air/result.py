@@ -1,4 +1,4 @@
-"""What a run came to."""
+"""Results of runs (under their path of Ray 2.0 to 2.6)."""
 
 from __future__ import annotations
 

@@ -1,115 +1,90 @@
-"""What training functions and trials called in Ray 2.0 to 2.6; today ``train.report``,
-``train.get_context()`` …"""
+"""What training functions and trials of Ray 2.0 to 2.6 called: ``session.report`` and so on.
+
+They do the same as ``train.report`` and ``tune.report`` of today, in whatever run they are called.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from rayjup.runs import session as runs
+from rayjup.air import say_once
+from rayjup.runs import session
 from rayjup.runs.checkpoint import Checkpoint
-
-__all__ = [
-    "get_checkpoint",
-    "get_dataset_shard",
-    "get_experiment_name",
-    "get_local_rank",
-    "get_local_world_size",
-    "get_metadata",
-    "get_node_rank",
-    "get_trial_dir",
-    "get_trial_id",
-    "get_trial_name",
-    "get_trial_resources",
-    "get_world_rank",
-    "get_world_size",
-    "report",
-]
 
 
 def report(metrics: dict[str, Any], *, checkpoint: Checkpoint | None = None) -> None:
-    """Report metrics and, perhaps, a checkpoint.
-
-    Parameters
-    ----------
-    metrics
-        A dictionary.
-    checkpoint
-        What is needed to go on.
-    """
-    runs.report(metrics, checkpoint=checkpoint)
+    """Report metrics and a checkpoint; today ``train.report`` or ``tune.report``."""
+    say_once("ray.air.session.report", "ray.train.report or ray.tune.report")
+    session.report(metrics, checkpoint=checkpoint)
 
 
 def get_checkpoint() -> Checkpoint | None:
-    """The checkpoint to go on from."""
-    return runs.get_checkpoint()
+    """The checkpoint to go on from; today ``train.get_checkpoint`` or ``tune.get_checkpoint``."""
+    say_once("ray.air.session.get_checkpoint", "ray.train.get_checkpoint or ray.tune.get_checkpoint")
+    return session.get_checkpoint()
 
 
 def get_dataset_shard(dataset_name: str | None = None) -> Any:
-    """This worker's share of a data set."""
-    return runs.require("get_dataset_shard()").get_dataset_shard(dataset_name)
-
-
-def _here() -> runs.RunSession:
-    return runs.current() or runs.RunSession()
+    """This worker's share of a data set; today ``train.get_dataset_shard``."""
+    return _run("get_dataset_shard").get_dataset_shard(dataset_name)
 
 
 def get_experiment_name() -> str | None:
-    """Name of the run or experiment."""
-    return _here().experiment_name
+    """Name of the experiment."""
+    return _run("get_experiment_name").experiment_name
 
 
 def get_trial_name() -> str | None:
     """Name of the trial."""
-    return _here().trial_name
+    return _run("get_trial_name").trial_name
 
 
 def get_trial_id() -> str | None:
     """Id of the trial."""
-    return _here().trial_id
+    return _run("get_trial_id").trial_id
 
 
 def get_trial_resources() -> Any:
-    """What the trial has asked for."""
-    return _here().trial_resources
+    """What the trial asked for."""
+    return _run("get_trial_resources").trial_resources
 
 
 def get_trial_dir() -> str | None:
-    """Directory of the trial."""
-    return _here().trial_dir
+    """The trial's directory."""
+    return _run("get_trial_dir").trial_dir
 
 
-def get_metadata() -> dict[str, Any]:
-    """What the trainer was given as ``metadata``."""
-    return dict(_here().metadata)
+def get_metadata() -> Mapping[str, Any]:
+    """What was given to the trainer as ``metadata``."""
+    return _run("get_metadata").metadata
 
 
 def get_world_size() -> int:
-    """Number of workers.
-
-    Examples
-    --------
-    >>> from rayjup.air import session
-    >>> session.get_world_size()
-    1
-    """
-    return _here().world_size
+    """Number of workers."""
+    return _run("get_world_size").world_size
 
 
 def get_world_rank() -> int:
-    """This worker's number among all."""
-    return _here().world_rank
+    """Rank among the workers."""
+    return _run("get_world_rank").world_rank
 
 
 def get_local_rank() -> int:
-    """This worker's number on its node."""
-    return _here().local_rank
+    """Rank on this node."""
+    return _run("get_local_rank").local_rank
 
 
 def get_local_world_size() -> int:
     """Number of workers on this node."""
-    return _here().local_world_size
+    return _run("get_local_world_size").local_world_size
 
 
 def get_node_rank() -> int:
-    """This node's number."""
-    return _here().node_rank
+    """Rank of the node."""
+    return _run("get_node_rank").node_rank
+
+
+def _run(name: str) -> session.RunSession:
+    say_once(f"ray.air.session.{name}", f"ray.train.get_context().{name}")
+    return session.require(f"session.{name}()")

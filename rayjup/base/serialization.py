@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 import threading
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle
+
+from rayjup.base import tensors
 
 PLAIN_TYPES = frozenset({int, float, str, bytes, bool, type(None)})
 """Immutable scalars that travel inside a message as they are."""
@@ -25,6 +29,7 @@ _BUFFER_MIN = 1  # empty buffers stay inside the pickle; all others are read-onl
 class _Local(threading.local):
     found: list[Any] | None = None  # refs found while pickling
     inner: Sequence[Any] | None = None  # refs of the value being unpickled
+    kept: Sequence[Any] | None = None  # what of it stayed in the process that packed it
 
 
 local = _Local()
@@ -37,14 +42,20 @@ _custom: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
 
 class Packed:
-    """A serialized value: ``data`` (pickle), ``buffers`` (out of band), ``refs`` (inside it)."""
+    """A serialized value: ``data`` (pickle), ``buffers`` (out of band), ``refs`` (inside it).
 
-    __slots__ = ("buffers", "data", "refs")
+    ``writable``: its readers may write to the buffers, each to a copy of its own. ``kept``: what of the
+    value stays in this process, see :func:`pack`.
+    """
+
+    __slots__ = ("buffers", "data", "kept", "refs", "writable")
 
     def __init__(self, data: bytes, buffers: list[memoryview], refs: list[Any]) -> None:
         self.data = data
         self.buffers = buffers
         self.refs = refs
+        self.writable = False
+        self.kept: list[Any] = []
 
     @property
     def size(self) -> int:
@@ -52,7 +63,12 @@ class Packed:
         return len(self.data) + sum(b.nbytes for b in self.buffers)
 
 
-class _Pickler(cloudpickle.Pickler):
+class _Values(cloudpickle.Pickler):
+    dispatch_table: ChainMap[type, Any] = ChainMap({}, *cloudpickle.Pickler.dispatch_table.maps)
+    knows_torch = False
+
+
+class _Pickler(_Values):
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind in _custom:
@@ -95,8 +111,30 @@ def is_plain(value: Any) -> bool:
     return kind in PLAIN_TYPES and ((kind is not str and kind is not bytes) or len(value) <= _PLAIN_MAX)
 
 
+def pack_tensors_apart(value: Any, transport: str) -> Packed:
+    """As :func:`pack`; the memory of tensors stays where it is (``kept``).
+
+    Who unpacks the value is to give :func:`unpack` one more ref than there are in it, at the end: the one
+    from which :data:`kept_by` gets that memory.
+    """
+    outer = tensors.local.transport
+    tensors.local.transport = transport
+    tensors.local.kept = []
+    try:
+        packed = pack(value)
+        packed.kept = tensors.local.kept
+        return packed
+    finally:
+        tensors.local.transport = outer
+        tensors.local.kept = []
+
+
 def pack(value: Any) -> Packed:
     """Serialize ``value``. Raises whatever pickling raises (``TypeError``, ``PicklingError``)."""
+    if "torch" in sys.modules:
+        if not _Values.knows_torch:
+            _Values.knows_torch = tensors.register(_Values.dispatch_table, kept_at)
+        tensors.local.found = False
     outer = local.found
     refs: list[Any] = []
     local.found = refs
@@ -112,11 +150,13 @@ def pack(value: Any) -> Packed:
     try:
         file = io.BytesIO()
         if not _custom:
-            cloudpickle.Pickler(file, protocol=5, buffer_callback=keep_apart).dump(value)
+            _Values(file, protocol=5, buffer_callback=keep_apart).dump(value)
         else:
             sent = _Code(value) if callable(value) else value
             _Pickler(file, protocol=5, buffer_callback=keep_apart).dump(sent)
-        return Packed(file.getvalue(), buffers, refs)
+        packed = Packed(file.getvalue(), buffers, refs)
+        packed.writable = _Values.knows_torch and tensors.local.found
+        return packed
     finally:
         local.found = outer
 
@@ -127,10 +167,28 @@ def unpack(data: Any, buffers: Sequence[Any] = (), refs: Sequence[Any] = ()) -> 
         return pickle.loads(data, buffers=buffers)
     outer = local.inner
     local.inner = refs
+    kept, local.kept = local.kept, None
     try:
         return pickle.loads(data, buffers=buffers)
     finally:
         local.inner = outer
+        local.kept = kept
+
+
+kept_by: Callable[[Any], Sequence[Any]] | None = None
+"""What of a value stayed in the process that packed it, given the last of its refs."""
+
+
+def kept_at(index: int) -> Any:
+    """Unpickling hook: the ``index``-th part that stayed in the process which packed the value."""
+    kept = local.kept
+    if kept is None:
+        if kept_by is None or not local.inner:
+            raise pickle.UnpicklingError(
+                "tensors that stay with their process can only be restored by rayjup"
+            )
+        kept = local.kept = kept_by(local.inner[-1])
+    return kept[index]
 
 
 def ref_at(index: int) -> Any:

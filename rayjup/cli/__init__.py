@@ -6,7 +6,9 @@
 `clusters`       start, stop, status, up-to-date lists of clusters
 `state`          list, get, summary
 `logs`           logs
-`tools`          memory, timeline, stack, kill-actor, health-check, doctor
+`jobs`           job submit, status, logs …; dashboard, get-auth-token
+`tools`          memory, timeline, stack, kill-actor
+`doctor`         what is wrong, or tight, on this machine
 ===============  =========================================================
 
 Commands carry Ray's names and options; what Ray has no word for (``rayjup clusters``, ``rayjup

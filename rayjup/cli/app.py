@@ -24,6 +24,9 @@ _COMMANDS = {
     "timeline": "tools:timeline",
     "stack": "tools:stack",
     "kill-actor": "tools:kill_actor",
+    "job": "jobs:job",
+    "dashboard": "jobs:dashboard",
+    "get-auth-token": "jobs:get_auth_token",
     "doctor": "doctor:doctor",
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from rayjup.cli.output import address_option, echo_record, format_option, table
-from rayjup.cluster import descriptors, manager
+from rayjup.cluster import dashboards, descriptors, manager
 from rayjup.observe import ClusterView
 
 
@@ -51,6 +51,11 @@ class JsonObject(click.ParamType):
 @click.option(
     "--idle-stop", type=click.FloatRange(0), default=None, help="Seconds without a driver to its end."
 )
+@click.option(
+    "--include-dashboard/--no-dashboard", default=True, show_default=True, help="Start the REST server."
+)
+@click.option("--dashboard-host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--dashboard-port", type=int, default=None, help="By default 8265, or the next that is free.")
 @click.option("--block", is_flag=True, help="Stay until it ends; an interrupt stops it.")
 def start(
     head: bool,
@@ -65,6 +70,9 @@ def start(
     system_config: dict[str, Any] | None,
     object_spilling_directory: str | None,
     idle_stop: float | None,
+    include_dashboard: bool,
+    dashboard_host: str,
+    dashboard_port: int | None,
     block: bool,
 ) -> None:
     """Start a cluster on this machine, or one more node of a cluster."""
@@ -91,8 +99,14 @@ def start(
             _wait_while(node.is_alive, lambda: manager.remove_node(node))
         return
     cluster = manager.start(name, started_by="cli", linger_s=idle_stop, **offer)
+    try:
+        server = dashboards.start(cluster, dashboard_port, dashboard_host) if include_dashboard else None
+    except BaseException:  # an interrupt, too: what was started only in part is not left
+        manager.stop(cluster)
+        raise
+    where = f" Its REST server: {server.url}" if server is not None else ""
     click.echo(
-        f"Cluster {cluster.name} runs ({cluster.cluster_id}).\n\n"
+        f"Cluster {cluster.name} runs ({cluster.cluster_id}).{where}\n\n"
         f"  from Python:    import rayjup; rayjup.init({cluster.name!r})\n"
         f"  in a notebook:  %ray_init --address {cluster.name}\n"
         f"  a Ray program:  RAY_ADDRESS={cluster.name} python -m rayjup.as_ray program.py\n"

@@ -123,6 +123,7 @@ async def _run_head(
     plugin = plugins.HeadPlugin(
         {key: config[key] for key in ("cluster_id", "name", "started_by", "linger_s", "session_dir")},
         f"{session}/journal.db",
+        config.get("token"),
     )
     scheduler = quiet.QuietScheduler(
         host=f"unix://{session}/head.sock", protocol="unix", dashboard=False, idle_timeout=None
@@ -308,7 +309,12 @@ async def _run_node(
         _resources(config, plugins),
         is_head=first,
         zygote=zygote,
-        extra={"name": name, "labels": config.get("labels") or {}, "node_dir": node_dir},
+        extra={
+            "name": name,
+            "labels": config.get("labels") or {},
+            "node_dir": node_dir,
+            "declared_host": config.get("host"),
+        },
         survives=True,
         settings=config.get("settings"),
     )

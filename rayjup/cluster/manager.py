@@ -6,6 +6,7 @@ Neither the notebook nor the Jupyter server holds a cluster: both find it by its
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import time
@@ -40,6 +41,7 @@ def start(
     node_name: str | None = None,
     owner_pid: int | None = None,
     settings: dict[str, Any] | None = None,
+    host: str | None = None,
     timeout_s: float = 30.0,
 ) -> Descriptor:
     """Start a local cluster (a head and one node) and wait until it is usable.
@@ -60,6 +62,9 @@ def start(
         A process of this user with which the cluster ends, however that process ends; None: none.
     settings
         What ``init(_system_config=…)`` says.
+    host
+        Declares the first node to be on a host of its own: it shares neither sockets nor memory with
+        nodes of other hosts, and speaks with them by TCP on loopback.
 
     Returns
     -------
@@ -88,6 +93,8 @@ def start(
         "owner_pid": owner_pid,
         "settings": settings,
         "timeout_s": timeout_s,
+        "token": secrets.token_hex(32),
+        "host": host,
     }
     os.makedirs(config["session_dir"], mode=0o700)
     log = f"{config['session_dir']}/logs/cluster.log"

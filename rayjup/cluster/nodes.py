@@ -47,6 +47,7 @@ def add_node(
     object_store_memory: int | None = None,
     memory: int | None = None,
     settings: dict[str, Any] | None = None,
+    host: str | None = None,
     timeout_s: float = 30.0,
 ) -> NodeInfo:
     """Start one more node on this machine and wait until the cluster has it.
@@ -63,6 +64,9 @@ def add_node(
         For label selectors.
     settings
         What ``init(_system_config=…)`` says.
+    host
+        Declares the node to be on a host of its own, as in :func:`rayjup.cluster.manager.start`; the other
+        nodes have to declare theirs, too.
     name
         Shown in lists; made up when None.
 
@@ -98,6 +102,7 @@ def add_node(
         "object_store_memory": object_store_memory,
         "memory": memory,
         "settings": settings,
+        "host": host,
     }
     try:
         return NodeInfo(**launch(config, f"the node {name}", str(config["log"]), timeout_s))

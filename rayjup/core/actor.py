@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from rayjup.base import tensors
 from rayjup.base.ids import ActorID
 from rayjup.base.options import ActorOptions, MethodOptions
 from rayjup.core import environments
@@ -37,8 +38,13 @@ def method(*args: Any, **kwargs: Any) -> Any:
         The group of the class (its option ``concurrency_groups``) in which the method runs.
     max_task_retries, retry_exceptions
         How often a call is made again when the actor dies in it, or raises one of these exceptions.
-    enable_task_events, tensor_transport
-        Accepted as in Ray; values always travel through the object store.
+    enable_task_events
+        False: calls of the method are not recorded.
+    tensor_transport
+        ``"NIXL"``, ``"GLOO"``, ``"NCCL"`` or ``"CUDA_IPC"``: tensors of torch in the result stay in the
+        actor's process, on their device. A call of the same actor that is given the ref uses them as
+        they are; other processes get a copy through shared memory, whichever name was given. They must not be
+        changed while there are refs to them (:func:`rayjup.experimental.wait_tensor_freed`).
 
     Raises
     ------
@@ -182,6 +188,7 @@ class ActorClass:
         given = self._options
         groups = given.concurrency_groups
         methods: dict[str, dict[str, Any]] = {}
+        transports: list[str] = []
         for name, member in inspect.getmembers(self._class, callable):
             if name.startswith("__") and name not in ("__call__", "__len__", "__getitem__", "__contains__"):
                 continue
@@ -193,11 +200,18 @@ class ActorClass:
             }
             if options is not None:
                 _check_group(options.concurrency_group, groups, f"{self.__name__}.{name}")
+                if tensors.transport_of(options.tensor_transport):
+                    transports.append(name)
                 entry |= options.given()
             methods[name] = entry
         out_of_order = given.allow_out_of_order_execution
         if out_of_order is None:
             out_of_order = (given.max_concurrency or 1) > 1 or is_async(self._class)
+        if transports and given.enable_tensor_transport is False:
+            raise ValueError(
+                f"{self.__name__}.{transports[0]} has a tensor_transport, which "
+                "enable_tensor_transport=False of its class forbids: leave out one of the two."
+            )
         self._described = {
             "class_name": self.__name__,
             "methods": methods,
@@ -206,6 +220,7 @@ class ActorClass:
             "groups": tuple(groups or ()),
             "out_of_order": out_of_order,
             "task_events": given.enable_task_events,
+            "keeps_tensors": bool(transports or given.enable_tensor_transport),
         }
         return self._described
 
@@ -283,12 +298,30 @@ class ActorMethod:
         self._num_returns = returns_of(count, options.get("generator", False))
         limit = options.get("_generator_backpressure_num_objects")
         per_call: dict[str, Any] = {"backpressure": limit} if limit else {}
+        if options.get("tensor_transport"):
+            self._keep_tensors(per_call, options["tensor_transport"])
         if not options.get("enable_task_events", self._meta.get("task_events", True)):
             per_call["events"] = False
         self._per_call = per_call or None
         retries = options.get("max_task_retries")
         self._retries = self._meta["max_task_retries"] if retries is None else retries
         self._retry_exceptions = options.get("retry_exceptions") or False
+
+    def _keep_tensors(self, per_call: dict[str, Any], name: str) -> None:
+        transport = tensors.transport_of(name)
+        if transport is None:
+            return
+        what = f"{self._meta['class_name']}.{self._name}"
+        if self._num_returns != 1:
+            raise ValueError(
+                f"{what} has the tensor transport {transport}, so it must have one return value."
+            )
+        if not self._meta.get("keeps_tensors"):
+            raise ValueError(
+                f"{what} cannot be given the tensor transport {transport}: declare the class with "
+                "@ray.remote(enable_tensor_transport=True)."
+            )
+        per_call["transport"] = transport
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -347,6 +380,9 @@ class ActorMethod:
             per_call["concurrency_group"] = parsed.concurrency_group
         if parsed.enable_task_events is not None:
             per_call["events"] = parsed.enable_task_events
+        if parsed.tensor_transport:
+            per_call.pop("transport", None)
+            changed._keep_tensors(per_call, parsed.tensor_transport)
         if parsed._generator_backpressure_num_objects:
             per_call["backpressure"] = parsed._generator_backpressure_num_objects
         changed._per_call = per_call or None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import copy
 import inspect
+import json
 import os
 import shlex
 import sys
@@ -15,8 +16,9 @@ from typing import Any
 from rayjup.base import checks, notebook
 from rayjup.base.logging_config import LoggingConfig
 from rayjup.base.options import ActorOptions, TaskOptions
-from rayjup.base.runtime_env import RuntimeEnv
-from rayjup.cluster import descriptors, joining, manager
+from rayjup.base.runtime_env import RuntimeEnv, merged
+from rayjup.base.tensors import transport_of
+from rayjup.cluster import dashboards, descriptors, joining, manager
 from rayjup.core import cells, driver_logs, environments
 from rayjup.core import session as sessions
 from rayjup.core.actor import ActorClass, ActorHandle
@@ -72,6 +74,9 @@ def init(
         Labels of the new cluster's node, for the option ``label_selector``.
     ignore_reinit_error
         Do nothing, instead of raising, when this process is connected already.
+    include_dashboard, dashboard_host, dashboard_port
+        True: start the cluster's REST server now (port 8265, or the next that is free); it is started
+        when first needed otherwise.
     job_config
         A :class:`rayjup.job_config.JobConfig` (or a dict for its ``from_json``): namespace, runtime
         environment, import paths and the default lifetime of actors. What is given here as well wins.
@@ -131,6 +136,8 @@ def init(
             "in this process, keep the plain one and call it: write remote = ray.remote(function) beside it."
         )
     job = _job_config(job_config, logging_config)
+    if runtime_env is not None and SUBMITTED_ENV in os.environ and job_config is None:
+        runtime_env = merged(job.runtime_env, runtime_env)  # the job's own, and what its program adds
     wanted = environments.for_job(runtime_env if runtime_env is not None else job.runtime_env)
     session = sessions.own()
     if session is not None and not session.runtime.closed:
@@ -181,12 +188,17 @@ def init(
         cluster = _find(given)
     try:
         session = _connect(cluster, owned, namespace, log_to_driver, wanted, job)
+        if include_dashboard:
+            dashboards.start(cluster, dashboard_port, dashboard_host)
     except BaseException:
         if owned:
             manager.stop(cluster)
         raise
     return RayContext(session)
 
+
+SUBMITTED_ENV = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""The variable in which a submitted program finds the configuration of its job."""
 
 _LATER = {
     "enable_resource_isolation",
@@ -206,6 +218,8 @@ def _job_config(job_config: Any, logging_config: Any) -> JobConfig:
     ):
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"init({name}=…) must be a {kind.__name__}, not {type(value).__name__}")
+    if job_config is None and (told := os.environ.get(SUBMITTED_ENV)):
+        job_config = JobConfig.from_json(json.loads(told))
     job = copy.copy(job_config) if job_config is not None else JobConfig()
     if logging_config is not None:
         job.set_py_logging_config(logging_config)
@@ -470,8 +484,11 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     return session.runtime.get_many(object_refs, timeout)
 
 
-def put(value: Any, *, _owner: Any = None, _tensor_transport: str = "object_store") -> ObjectRef:
+def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None) -> ObjectRef:
     """Store a value in the object store of this node.
+
+    With ``_tensor_transport`` the tensors of torch inside it stay where they are until another process
+    reads the value; see :func:`rayjup.method`.
 
     Raises
     ------
@@ -494,7 +511,7 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: str = "object_stor
             "put() was given an ObjectRef, whose value is stored already: pass the ref itself on, or put a "
             "list that holds it."
         )
-    ref = session.runtime.put(value)
+    ref = session.runtime.put(value, _tensor_transport and transport_of(_tensor_transport))
     if reactor.postponed:
         reactor.deliver()
     return ref

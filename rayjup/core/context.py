@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rayjup.cluster import dashboards
 from rayjup.core.session import Session
 
 
@@ -14,7 +15,6 @@ class RayContext(Mapping[str, Any]):
     def __init__(self, session: Session) -> None:
         self._session = session
         cluster = session.cluster
-        self.dashboard_url: str | None = None
         self.python_version = cluster.python if cluster is not None else ""
         self.ray_version = "2.60.0"
         self.address_info: dict[str, Any] = {
@@ -24,8 +24,14 @@ class RayContext(Mapping[str, Any]):
             "node_id": session.runtime.node_id,
             "cluster_id": cluster.cluster_id if cluster is not None else "",
             "raylet_socket_name": cluster.agent_socket if cluster is not None else "",
-            "webui_url": None,
+            "webui_url": self.dashboard_url,
         }
+
+    @property
+    def dashboard_url(self) -> str | None:
+        """Host and port of the cluster's REST server; None while nobody has asked for one."""
+        server = dashboards.read(self._session.runtime.session_dir)
+        return server.url.split("://")[1] if server is not None else None
 
     def __getitem__(self, key: str) -> Any:
         return self.address_info[key]

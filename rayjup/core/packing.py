@@ -186,3 +186,9 @@ def store_bytes(data: bytes, ending: str) -> tuple[str, Held]:
 
 def _stored(name: str, write: Callable[[str], None]) -> tuple[str, Held]:
     return f"{STORED}://{name}", obtain(f"{packages_dir()}/{name}", write)
+
+
+def path_of(uri: str) -> str | None:
+    """The file of a package that was stored here; None for URIs of other places."""
+    scheme, _, name = uri.partition("://")
+    return f"{packages_dir()}/{name}" if scheme == STORED else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rayjup.base.exceptions import RaySystemError
 from rayjup.core import session as sessions
 
 __all__ = [
@@ -24,8 +25,11 @@ _PREFIX = "kv:"  # keeps users' namespaces apart from the engine's own
 
 def _internal_kv_initialized() -> bool:
     """True when this process is connected to a cluster."""
-    session = sessions.current()
-    return session is not None and not session.runtime.closed
+    try:
+        sessions.connected()
+    except RaySystemError:
+        return False
+    return True
 
 
 def _internal_kv_get(key: bytes | str, *, namespace: bytes | str | None = None) -> bytes | None:

@@ -16,7 +16,6 @@
 `loggers`              callbacks that write: JSON, CSV, TensorBoard, MLflow, W&B, Comet, Aim
 `board`                what a run publishes about itself for watchers
 `showing`              tables and curves of displays
-`late`                 classes whose base belongs to an optional package
 `keras`                a Keras callback that reports
 `extras`               clear errors for packages that are not installed
 =====================  ==================================================================

@@ -220,13 +220,17 @@ class Histogram(Metric):
 
     def observe(self, value: Number, tags: dict[str, str] | None = None) -> None:
         """Count one value."""
+        self.observe_many(value, 1, tags)
+
+    def observe_many(self, value: Number, count: int, tags: dict[str, str] | None = None) -> None:
+        """Count the same value ``count`` times (beyond Ray's API: for what was counted in classes already)."""
         _check_number(value)
         key = self._tags(tags)
         series = self._recorded
         with _lock:
             counts = series.buckets.setdefault(key, [0] * (len(series.boundaries) + 1))
-            counts[bisect.bisect_left(series.boundaries, value)] += 1
-            series.values[key] = series.values.get(key, 0.0) + value
+            counts[bisect.bisect_left(series.boundaries, value)] += count
+            series.values[key] = series.values.get(key, 0.0) + value * count
 
     def _arguments(self) -> tuple[Any, ...]:
         return self._name, self._description, self.boundaries, self._tag_keys or None

@@ -15,6 +15,9 @@ import psutil
 
 from rayjup.cluster_utils import Cluster
 
+STORE_BYTES = 48 << 20
+"""Of each node."""
+
 # What another driver does meanwhile: it ends with code 17 when an answer is wrong.
 DRIVER = """
     import os, sys
@@ -121,7 +124,7 @@ class Killer(threading.Thread):
         node = self.random.choice(others)
         self._kill("node", node.info.pid)
         self.cluster.remove_node(node, allow_graceful=False)
-        self.cluster.add_node(num_cpus=2)
+        self.cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
 
     def _start_driver(self) -> None:
         program = textwrap.dedent(DRIVER).format(address=self.cluster.address)

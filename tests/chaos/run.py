@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos import workloads
-from chaos.killer import Killer
+from chaos import full, network, workloads
+from chaos.killer import STORE_BYTES, Killer
 from chaos.workloads import Tally
 from support import leaks
+from support.machines import why_not
 
 import rayjup as ray
 from rayjup.cluster_utils import Cluster
@@ -41,6 +42,13 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
     hangs: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
+
+    def add(self, tally: Tally, faults: Counter[str]) -> None:
+        """Count what came of another run, too."""
+        self.faults = dict(Counter(self.faults) + faults)
+        self.calls = dict(Counter(self.calls) + tally.calls)
+        self.wrong += tally.wrong
+        self.hangs += tally.hangs
 
     @property
     def good(self) -> bool:
@@ -60,9 +68,11 @@ class Outcome:
 
 def run(seed: int, seconds: float) -> Outcome:
     """One run on a cluster of its own; the caller looks for leaks."""
-    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 2})
+    # So small a store that the blocks of the pipeline go to disk.
+    size = {"num_cpus": 2, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, connect=True, head_node_args=size)
     for _ in range(2):
-        cluster.add_node(num_cpus=2)
+        cluster.add_node(**size)
     tally = Tally()
     killer = Killer(cluster, seed)
     began = time.monotonic()
@@ -73,6 +83,7 @@ def run(seed: int, seconds: float) -> Outcome:
             "shuffle": workloads.shuffle,
             "bank": bank.round,
             "hands": hands.round,
+            "pipeline": full.pipeline,
         }
         killer.start()
         threads = [
@@ -124,6 +135,15 @@ def alone(seed: int, seconds: float) -> Outcome:
     try:
         before = leaks.take(place)
         outcome = run(seed, seconds)
+        why = full.can_mount(place / "try")
+        if why:
+            print(f"disk and shared memory are not filled: {why}")
+        else:
+            outcome.add(*full.run(seed, seconds / 5, place))
+        if why_not():
+            print(f"the network is not cut: {why_not()}")
+        else:
+            outcome.add(*network.run(seed, seconds / 5))
         outcome.leaks += leaks.wait_clean(before, place, 10.0)
         return outcome
     finally:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.clusters import poll
 
 import rayjup
 from rayjup.cli.app import program
@@ -105,11 +104,16 @@ def test_start_that_blocks_ends_with_an_interrupt() -> None:
             "1",
             "--block",
         ],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    poll(lambda: descriptors.find("blocking") is not None, 30)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline().startswith("Cluster blocking runs")
+        while "to stop it" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
     assert descriptors.find("blocking") is None
 
 

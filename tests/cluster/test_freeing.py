@@ -9,7 +9,7 @@ import os
 import numpy as np
 import psutil
 import pytest
-from support.clusters import T, executor_pids, objects, poll
+from support.clusters import T, executor_pids, node_pid, objects, poll
 
 N = 200_000  # bytes: more than travels inside a message
 
@@ -350,18 +350,22 @@ def test_a_ref_passed_along_a_chain_of_tasks(ray, freed):
     freed()
 
 
-def test_twenty_thousand_puts_grow_nothing(ray, freed):
-    array = big()
+def test_a_hundred_thousand_puts_grow_nothing(ray, freed):
+    array, small = big(), {"a": [1, 2, 3]}
     me = psutil.Process()
+    node = psutil.Process(node_pid())
     for _ in range(500):
         ray.put(array)
-    before = me.memory_info().rss
-    for i in range(20_000):
-        ref = ray.put(array)
+        ray.put(small)
+    before, descriptors = me.memory_info().rss, (me.num_fds(), node.num_fds())
+    for i in range(50_000):
+        refs = [ray.put(array), ray.put(small)]
         if i % 1000 == 0:
             assert len(objects()) <= 8  # segments kept for reuse
-    del ref
+    del refs
     assert me.memory_info().rss - before < 20 << 20
+    assert me.num_fds() <= descriptors[0] + 5
+    assert node.num_fds() <= descriptors[1] + 5
     freed()
 
 
@@ -401,4 +405,38 @@ def test_a_ref_inside_the_exception_of_a_constructor(ray, freed):
         ray.get(actor.f.remote(), timeout=T)
     assert ray.get(ref, timeout=T).sum() == N
     del ref, actor
+    freed()
+
+
+def test_memory_of_large_arguments_is_used_again(ray, freed):
+    """And is not, while the executor still looks at it."""
+
+    @ray.remote(num_cpus=0)
+    class Keeper:
+        def __init__(self):
+            self.kept = []
+
+        def total(self, array):
+            return int(array.sum())
+
+        def keep(self, array):
+            self.kept.append(array)
+
+        def totals(self):
+            return [int(array.sum()) for array in self.kept]
+
+        def fail(self, array):
+            raise ValueError("no")
+
+    keeper = Keeper.remote()
+    for i in range(10):
+        assert ray.get(keeper.total.remote(np.full(N, i, np.uint8)), timeout=T) == N * i
+    assert len(objects()) <= 3, "segments pile up"
+    for i in range(10):
+        ray.get(keeper.keep.remote(np.full(N, i, np.uint8)), timeout=T)
+        with pytest.raises(ValueError, match="no"):
+            ray.get(keeper.fail.remote(np.full(N, 99, np.uint8)), timeout=T)
+        ray.put(np.full(N, 77, np.uint8))
+    assert ray.get(keeper.totals.remote(), timeout=T) == [N * i for i in range(10)]
+    del keeper
     freed()

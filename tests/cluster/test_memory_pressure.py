@@ -90,3 +90,41 @@ def test_an_actor_says_why_it_died(ray):
 
     with pytest.raises(ray.exceptions.RayActorError, match="low on memory"):
         ray.get(Keeper.remote().fill.remote(), timeout=T)
+
+
+@pytest.fixture
+def two_nodes(own, monkeypatch):
+    """The driver's node has no CPU, so its calls run on the other one."""
+    from rayjup.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAYJUP_memory_limit_bytes", str(800_000_000))
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "50")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster.add_node(num_cpus=3)
+    own.init(address=cluster.address)
+    yield own
+    own.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.parametrize("place", ["ray", "two_nodes"])
+def test_calls_without_retries_are_spared(request, place, tmp_path):
+    ray = request.getfixturevalue(place)
+    ready, runs = tmp_path / "ready", tmp_path / "runs"
+
+    @ray.remote
+    def hold(nbytes, path, seconds):
+        with open(path, "ab", buffering=0) as file:
+            file.write(b"r")
+            if file.tell() > 1:
+                return 7
+            kept = np.ones(nbytes, np.uint8)
+            file.write(b"h")
+        time.sleep(seconds)
+        return len(kept)
+
+    precious = hold.options(max_retries=0).remote(450_000_000, str(ready), 3)
+    poll(lambda: ready.exists() and ready.read_bytes() == b"rh")
+    spare = hold.options(max_retries=1).remote(370_000_000, str(runs), 60)
+    assert ray.get(precious, timeout=T) == 450_000_000
+    assert ray.get(spare, timeout=T) == 7

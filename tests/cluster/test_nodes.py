@@ -322,3 +322,61 @@ def test_a_node_that_cannot_start_says_why(cluster):
         manager.add_node(cluster, num_cpus=1, timeout_s=0.05)
     node = join(cluster)
     assert node.is_alive()
+
+
+def test_objects_of_owners_on_other_nodes_spill(cluster):
+    """The store of one node fills up; who can move the objects lives on another one."""
+    node = manager.add_node(cluster, num_cpus=2, resources={"extra": 1}, object_store_memory=48 << 20)
+    ray.init(address=cluster.address)
+
+    @ray.remote(resources={"extra": 0.1})
+    def full(i):
+        return np.full(8 << 20, i, np.uint8)
+
+    @ray.remote(resources={"extra": 0.1})
+    def total(*arrays):
+        return [int(array[-1]) for array in arrays]
+
+    refs = [full.remote(i) for i in range(20)]
+    assert ray.get(total.remote(*refs), timeout=60) == list(range(20))
+    assert [int(ray.get(ref, timeout=20)[0]) for ref in refs] == list(range(20))
+    files = [os.path.join(node.store_dir, name) for name in os.listdir(node.store_dir)]
+    assert any(os.path.islink(path) for path in files), "nothing was moved"
+    view = ClusterView(cluster)
+    rows = {row["node_id"]: row for row in view.snapshot()["nodes"]}
+    view.close()
+    assert rows[node.node_id]["store_used"] <= 48 << 20
+    del refs
+    eventually(lambda: [f for f in os.listdir(node.store_dir) if f != "owner"] == [], 20)
+
+
+def test_puts_and_large_arguments_of_a_node_that_ends(cluster):
+    """They are not made again: whoever needs them is told so, and nothing waits for ever."""
+    node = join(cluster, extra=1)
+    ray.init(address=cluster.address)
+
+    @ray.remote(resources={"extra": 0.1}, num_cpus=0)
+    class Owner:
+        def put(self):
+            return [ray.put(np.ones(BIG))]
+
+        def hand_on(self, task):
+            return [task.remote(np.ones(BIG))]
+
+    @ray.remote(max_retries=3)
+    def long_first(array):
+        return float(array.sum())
+
+    owner = Owner.remote()
+    (put,) = ray.get(owner.put.remote())
+    (result,) = ray.get(owner.hand_on.remote(long_first.options(num_cpus=1)))
+    assert ray.get(result, timeout=20) == BIG
+    waiting = ray.get(owner.hand_on.remote(long_first.options(num_cpus=1, resources={"nowhere": 1})))
+    kill(node)
+    eventually(lambda: not os.path.exists(node.store_dir))
+    with pytest.raises(ray.exceptions.OwnerDiedError):
+        ray.get(put, timeout=20)
+    with pytest.raises(ray.exceptions.OwnerDiedError):
+        ray.get(waiting[0], timeout=20)
+    with pytest.raises(ray.exceptions.ObjectLostError):
+        ray.get(long_first.remote(put), timeout=20)

@@ -78,7 +78,7 @@ class FakeRuntime:
     def add_waiter(self, ref, waiter) -> bool:
         return False
 
-    def encode_value(self, ref, receiver=None):
+    def encode_value(self, ref, receiver=None, lost=""):
         return ref._kind, ref._data
 
     def pack_error(self, error):

@@ -242,6 +242,7 @@ class Cluster(RuleBasedStateMachine):
     def start(self, seed: int, limit: int, first: list[dict[str, float]]) -> None:
         self.scheduler = LeaseScheduler(seed=seed, overtake_limit=limit)
         self.lives = 0
+        self.past: set[str] = set()  # ids of all leases there have ever been
         self.model = Model()
         self.numbers = iter(range(1, 1_000_000))
         for i, total in enumerate(first):
@@ -250,6 +251,7 @@ class Cluster(RuleBasedStateMachine):
     def handle(self, event: object) -> list:
         out = self.scheduler.handle(event)  # type: ignore[arg-type]
         self.model.apply(out)
+        self.past |= set(self.model.leases)
         return out
 
     @rule(total=totals, zone=zones)
@@ -350,6 +352,26 @@ class Cluster(RuleBasedStateMachine):
         request = self.model.requests[request_id]
         request.open = min(request.open, keep)
         self.handle(Cancelled(request_id, keep))
+
+    @rule(data=st.data(), number=st.integers(1, 60))
+    def a_message_comes_late_or_twice(self, data: st.DataObject, number: int) -> None:
+        """What it is about has ended: nothing may come of it but what was possible anyway."""
+        lease_id, request_id = f"{number}", f"r{number}"
+        known = set(self.model.leases)
+        choices: list[object] = [NodeLeft(f"n{number}"), NodeDraining(f"n{number}"), NodeMissing("n0")]
+        for lease in {
+            lease_id,
+            *data.draw(st.lists(st.sampled_from(sorted(self.past) or ["l"]), max_size=2)),
+        }:
+            if lease not in known:
+                choices += [Released(lease), Blocked(lease), Unblocked(lease)]
+        if request_id not in self.model.requests:
+            choices.append(Cancelled(request_id, 0))
+        choices.append(GroupRemoved(b"none"))
+        choices.append(ClientGone("nobody"))
+        event = data.draw(st.sampled_from(choices))
+        if getattr(event, "node_id", None) not in self.model.nodes:
+            assert not [one for one in self.handle(event) if isinstance(one, Revoke)]
 
     @precondition(lambda self: len(self.model.leases) > 4)
     @rule(client=st.sampled_from(CLIENTS))

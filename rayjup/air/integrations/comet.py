@@ -1,4 +1,4 @@
-"""Comet."""
+"""What goes with comet (under its path of Ray 2.0 and later)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras."""
+"""The report callback for Keras (under its path of Ray 2.0 and later)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow."""
+"""What goes with mlflow (under its path of Ray 2.0 and later)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights & Biases."""
+"""What goes with wandb (under its path of Ray 2.0 and later)."""
 
 from __future__ import annotations
 

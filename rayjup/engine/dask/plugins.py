@@ -27,6 +27,7 @@ from rayjup.engine.dask import attach
 from rayjup.engine.head.head import Head
 from rayjup.engine.head.journal import Journal
 from rayjup.engine.node.agent import NodeAgent, host_id
+from rayjup.engine.node.neighbours import declared_host
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.store_place import default_capacity, shm_free
 
@@ -39,12 +40,15 @@ class HeadPlugin(SchedulerPlugin):
     name = "rayjup-head"
     idempotent = True
 
-    def __init__(self, cluster: dict[str, Any], journal: str | None = None) -> None:
+    def __init__(self, cluster: dict[str, Any], journal: str | None = None, token: str | None = None) -> None:
         self.cluster = cluster
+        # The secret that processes of different hosts show each other; the same for all heads of a cluster.
+        self.token = token or secrets.token_hex(32)
         self.journal = journal  # a path, where somebody starts another head when this one ends
         self.head: Head
 
     async def start(self, scheduler: Scheduler) -> None:
+        self.refused: dict[str, str] = {}  # by host: why its node is not one of the cluster
         journal = Journal(self.journal) if self.journal is not None else None
         self._before_write = journal.flush if journal is not None else lambda: None
         self.head = Head({**self.cluster, "address": scheduler.address, "status": "running"}, journal)
@@ -61,6 +65,7 @@ class HeadPlugin(SchedulerPlugin):
             "cluster": self.cluster,
             "head_pid": os.getpid(),
             "host_id": host_id(),
+            "refused": self.refused,
             "nodes": [node.info for node in self.head.nodes.values()],
         }
 
@@ -70,11 +75,18 @@ class HeadPlugin(SchedulerPlugin):
         head = self.head
         stream = attach.Stream(comm, lambda message: head.on_message(node_id, message), self._before_write)
         report = info.pop("report", None)
+        problem = head.hosts.problem_with(info)
+        joined = ("joined", bytes.fromhex(self.token))
+        if problem:
+            logger.error("%s", problem)
+            self.refused[info["lane_host"]] = problem
+            await comm.write(pickle.dumps([("refused", problem)], 5))
+            return "dont-reply"
         if report is None:
             head.node_joined(info, stream.send)
-            stream.send(("joined",))
+            stream.send(joined)
         elif head.recovery.node_returned(info, pickle.loads(report), stream.send):
-            stream.send(("joined",))
+            stream.send(joined)
         else:
             stream.send(("shutdown",))  # others do its work by now
         if head.ending:
@@ -137,6 +149,7 @@ class NodePlugin(WorkerPlugin):
             resources,
             str(self.extra.get("name", worker.name)),
             self.settings,
+            self.extra.get("declared_host") or declared_host(),
         )
         agent.labels |= self.extra.get("labels", {})
         agent.prepare()
@@ -145,6 +158,12 @@ class NodePlugin(WorkerPlugin):
         else:
             agent.executors.start_zygote()
         await agent.start()
+        security = worker.security
+        agent.neighbours.listen(
+            worker.address,
+            (security.tls_ca_file or "", security.tls_worker_cert or "", security.tls_worker_key or ""),
+            agent.host != host_id(),
+        )
 
     async def _attach(self, worker: Worker) -> None:
         agent = self.agent

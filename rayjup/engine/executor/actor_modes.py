@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rayjup.base.exceptions import ActorDiedError, TaskCancelledError
 from rayjup.base.exceptions import ActorDiedErrorContext as Death
 from rayjup.engine.executor import streams
+from rayjup.engine.executor.guest import OWN_LOOP, watch_lane
 from rayjup.engine.executor.loop import LaneSelector
 from rayjup.engine.executor.running import Running, current
 from rayjup.engine.lane import messages as m
@@ -55,6 +56,9 @@ def prepare(executor: Executor, class_: type, spec: dict[str, Any]) -> Callable[
         lane = Loop if asynchronous else Threads
         return ThreadedMode(executor, lane, limit or (1000 if asynchronous else 1), spec).run
     if asynchronous:
+        own_loop = getattr(class_, OWN_LOOP, None)
+        if own_loop is not None:
+            return GuestMode(executor, limit or 1000, own_loop()).run
         return AsyncMode(executor, limit or 1000).run
     if limit and limit > 1:
         return ThreadedMode(executor, Threads, limit, spec).run
@@ -372,6 +376,54 @@ class AsyncMode(_Coroutines):
             self._start_calls()
         if self.executor.exit_code is not None:
             self.loop.stop()
+
+    def _end(self) -> None:
+        self.loop.stop()
+
+
+class GuestMode(_Coroutines):
+    """Calls run as coroutines on a loop of the class's own choice (see :mod:`.guest`)."""
+
+    def __init__(self, executor: Executor, limit: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(executor, limit, executor.queue, loop)
+        asyncio.set_event_loop(loop)
+        self._settling = False
+
+    def run(self) -> None:
+        """Run the event loop until the actor ends."""
+        runtime = self.executor.runtime
+        runtime.tasks.parent = -1
+        runtime.tasks.cell = ASK
+        with runtime.reactor.leading(), watch_lane(self.loop, runtime, self._on_lane, self._settle_soon):
+            self.loop.run_forever()
+            self._flush()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+
+    def _on_lane(self) -> None:
+        self.executor.runtime.reactor.poll(0)
+        if self.executor.queue:
+            self._start_calls()
+        self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        # Once per turn of the loop: what the calls of a turn have to say travels together.
+        if not self._settling:
+            self._settling = True
+            self.loop.call_soon(self._settle)
+
+    def _settle(self) -> None:
+        self._settling = False
+        self._flush()
+        self.executor.settle()
+        if self.executor.queue:  # read while something waited in `get`
+            self._start_calls()
+        if self.executor.exit_code is not None:
+            self.loop.stop()
+
+    def _answered(self, peer: Peer) -> None:
+        self.unflushed.add(peer)
+        self._settle_soon()
 
     def _end(self) -> None:
         self.loop.stop()

@@ -177,7 +177,7 @@ class Executor:
                 status, data = m.PLAIN, value
             else:
                 marks = (self._decoded if marks else started, time.perf_counter())
-                status, data = encode_result(self.runtime, value, count, peer, self.name_of(target))
+                status, data = encode_result(self.runtime, value, count, peer, self.name_of(target), options)
                 value = None
         except BaseException as error:  # noqa: BLE001 - everything a call raises is its answer
             self._interruptible = 0
@@ -193,6 +193,8 @@ class Executor:
                 status, data = self.error_reply(error, target, peer, seq)
         if fresh:
             held = self.runtime.exports.register_held(fresh, peer)
+        if type(payload) is list and payload[0] == m.SHM and not self.runtime.store.sees(payload[1]):
+            held = [*(held or ()), b""]
         now = time.perf_counter()
         self.running = None
         if self._cancelled and (peer, seq) in self._cancelled:
@@ -245,7 +247,7 @@ class Executor:
     ) -> tuple[int, Any]:
         """The answer for a call that raised ``error``."""
         if type(error) is DependencyLost and caller is not None:
-            return m.LOST, None
+            return m.LOST, error.path
         if isinstance(error, KeyboardInterrupt):
             error = TaskCancelledError(error_message="the call was cancelled while it ran")
         postmortem.note(self.runtime, error)
@@ -465,8 +467,8 @@ class Executor:
                 try:
                     status, data = (
                         encode_one(self.runtime, value, peer)
-                        if count == 1 or count < 0
-                        else encode_result(self.runtime, value, count, peer, self.name_of(target))
+                        if count < 0
+                        else encode_result(self.runtime, value, count, peer, self.name_of(target), options)
                     )
                 except Exception as problem:  # noqa: BLE001 - failing to pickle the result is the call's error
                     error = problem

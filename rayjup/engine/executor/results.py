@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base.exceptions import RayError, RayTaskError
-from rayjup.base.serialization import is_plain, pack
+from rayjup.base.serialization import is_plain
 from rayjup.engine.lane import messages as m
+from rayjup.engine.objects.on_device import pack_apart
 
 if TYPE_CHECKING:
     from rayjup.engine.lane.peer import Peer
     from rayjup.engine.runtime.runtime import Runtime
 
 
-def encode_one(runtime: Runtime, value: Any, caller: Peer) -> tuple[int, Any]:
-    """One return value for the wire; large ones become segments that the caller owns."""
+def encode_one(runtime: Runtime, value: Any, caller: Peer, transport: str | None = None) -> tuple[int, Any]:
+    """One return value for the wire; large ones become segments that the caller owns.
+
+    With a ``transport`` the memory of tensors stays here, see :mod:`rayjup.engine.objects.on_device`.
+    """
     if is_plain(value):
         return m.PLAIN, value
-    packed = pack(value)
+    packed = pack_apart(runtime, value, transport)
     wires = runtime.exports.wire_for(packed.refs, caller) if packed.refs else ()
     if packed.size > m.INLINE_LIMIT:
         segment = runtime.store.write(packed, caller.worker_id.hex())
@@ -27,10 +31,12 @@ def encode_one(runtime: Runtime, value: Any, caller: Peer) -> tuple[int, Any]:
     return m.BLOB, packed.data
 
 
-def encode_result(runtime: Runtime, value: Any, count: int, caller: Peer, name: str) -> tuple[int, Any]:
+def encode_result(
+    runtime: Runtime, value: Any, count: int, caller: Peer, name: str, options: dict[str, Any] | None = None
+) -> tuple[int, Any]:
     """What a call of ``count`` returns made."""
     if count == 1:
-        return encode_one(runtime, value, caller)
+        return encode_one(runtime, value, caller, options.get("transport") if options else None)
     if count == 0:
         return m.MANY, []
     if not hasattr(value, "__len__") or not hasattr(value, "__iter__"):

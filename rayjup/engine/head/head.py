@@ -20,6 +20,7 @@ from rayjup.engine.head import actors as ad
 from rayjup.engine.head import views
 from rayjup.engine.head.environments import Environments
 from rayjup.engine.head.groups import Groups
+from rayjup.engine.head.hosts import Hosts
 from rayjup.engine.head.journal import Journal
 from rayjup.engine.head.late import Late
 from rayjup.engine.head.recovery import Recovery
@@ -108,6 +109,7 @@ class Head:
         self._on_group_create = self.groups.on_create
         self._on_group_remove = self.groups.on_remove
         self._on_group_watch = self.groups.on_watch
+        self.hosts = Hosts(self)
         self.reports = HeadReports(self)
         self._on_collected = self.reports.on_collected
         self._ops: dict[str, Callable[..., Any]] = {
@@ -790,6 +792,10 @@ class Head:
         for other in self.nodes:
             if other.startswith(store):
                 self.to_node(other, ("store_spilled", name, freed, written))
+
+    def _on_repeatable(self, node_id: str, client: str, asking: str, token: int, repeatable: bool) -> None:
+        if asking in self.nodes:
+            self.to_node(asking, ("repeatable", token, repeatable))
 
     def _on_log(self, node_id: str, job_id: bytes, chunks: list[Any]) -> None:
         job = self.jobs.get(job_id)

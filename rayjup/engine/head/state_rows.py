@@ -77,14 +77,14 @@ def _death_cause(actor: ad.Actor) -> Row | None:
         return None
     if "unschedulable" in error:
         return {"actor_unschedulable_context": {"detail_message": error["unschedulable"]}}
+    if error.get("cause") is not None:  # its constructor failed, or the environment could not be made
+        return {"creation_task_failure_context": {"formatted_exception_string": _packed_text(error["cause"])}}
     context = {
         key: error[key]
         for key in ("error_message", "class_name", "actor_id", "name", "ray_namespace", "never_started")
+        if key in error
     }
-    context |= {"pid": actor.last_pid, "reason": actor.death_cause}
-    if error.get("cause") is not None:
-        return {"creation_task_failure_context": {"formatted_exception_string": _packed_text(error["cause"])}}
-    return {"actor_died_error_context": context}
+    return {"actor_died_error_context": {**context, "pid": actor.last_pid, "reason": actor.death_cause}}
 
 
 def _packed_text(packed: Any) -> bytes:

@@ -6,7 +6,7 @@ Each message is a tuple ``(KIND, …)``; the fields are listed beside the kind.
 HELLO = 0  # worker_id, prefix, address
 CALL = 1  # seq, function_id, payload, n_returns, options | None
 DEFINE = 2  # function_id, pickled function, name, calls after which the process ends (0: none)
-REPLY = 3  # seq, status, value, microseconds, held refs | None
+REPLY = 3  # seq, status, value, microseconds, held refs | None (b"": the arguments' segment is not seen)
 BOUNCE = 4  # [seq, …]: not started here; run them elsewhere
 CANCEL = 5  # seq, recursive
 FETCH = 6  # request, object_id, path ("", or of its segment, which is not there): tell me its value
@@ -25,6 +25,7 @@ BLOB = 2  # pickled bytes, or (pickled bytes, refs inside)
 SHM = 3  # a descriptor of a segment in shared memory
 ERROR = 4  # a pickled exception
 MANY = 5  # a list of (status, value), one per return
+DEVICE = 7  # never sent: tensors that stay with their owner
 LOST = 6  # of a dependency: it is being made again; of a reply: a dependency was not there
 
 OUT_OF_MEMORY = "out of memory: "

@@ -67,6 +67,14 @@ class Peer:
         self._unsent: memoryview | None = None
         self._write_lock = threading.Lock()
 
+    def start(self) -> None:
+        """Called once the reactor watches this; there is nothing to begin on a connected socket."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether there ever was a connection."""
+        return True
+
     def fileno(self) -> int:
         return self.sock.fileno()
 

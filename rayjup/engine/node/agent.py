@@ -7,6 +7,7 @@ messages between local processes and the head, and cleans up after whoever dies.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import socket
@@ -22,11 +23,15 @@ from rayjup.engine.node.executors import ExecutorProcess, Executors
 from rayjup.engine.node.head_link import HeadLink
 from rayjup.engine.node.last_lines import LastLines
 from rayjup.engine.node.memory import MemoryWatch
+from rayjup.engine.node.neighbours import Neighbours
 from rayjup.engine.node.reports import NodeReports
 from rayjup.engine.node.room import Room, Stored
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.starts import Starts
 from rayjup.engine.node.store_place import StorePlace
+from rayjup.engine.transfer.pulls import CLIENT as PULLS
+
+logger = logging.getLogger(__name__)
 
 _SAMPLE_S = 1.0
 CHANNEL = "-channel-"  # in the names of files that are no objects
@@ -45,6 +50,8 @@ class NodeAgent:
         What the node offers, with ``"CPU"``, ``"GPU"``, ``"memory"``, ``"object_store_memory"``.
     settings
         What ``_system_config`` says.
+    host
+        Declares another host than this one; None: this one.
     """
 
     def __init__(
@@ -54,6 +61,7 @@ class NodeAgent:
         resources: dict[str, float],
         name: str,
         settings: dict[str, Any] | None = None,
+        host: str | None = None,
     ) -> None:
         self.node_id = node_id
         self.session_dir = session_dir
@@ -67,7 +75,8 @@ class NodeAgent:
         capacity = int(resources.get("object_store_memory", 0))
         self.place = StorePlace.choose(node_id, session_dir, capacity, settings or {})
         self.store_dir = self.place.store
-        self.host = host_id()
+        self.host = host or host_id()
+        self.neighbours = Neighbours(self, settings or {})
         self.clients: dict[str, Connection] = {}
         self.last_lines = LastLines()
         self.observers: set[Connection] = set()
@@ -88,6 +97,7 @@ class NodeAgent:
         self._sampling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
+        self.memory = MemoryWatch(self)
         self.room = Room(
             capacity,
             self._tell_client,
@@ -97,8 +107,10 @@ class NodeAgent:
             ("store_spill", node_id[:12], self.store_dir, self.place.disk)
             if self.place.disk is not None
             else None,
+            self.neighbours.pulls.evict,
         )
         self.joined = asyncio.Event()  # the head has this node
+        self.refused = ""  # why it has not
         self.told_to_end = False  # by the head, which then tidies up after all nodes
         self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
         self.reports = NodeReports(self)
@@ -129,7 +141,7 @@ class NodeAgent:
             lambda: Connection(self._on_message, self._on_close), sock=server, backlog=512
         )
         self._sampling = loop.create_task(self._sample_for_ever())
-        self._watching = loop.create_task(MemoryWatch(self).run())
+        self._watching = loop.create_task(self.memory.run())
 
     async def close(self) -> None:
         """End all processes of the node and remove its files."""
@@ -142,6 +154,7 @@ class NodeAgent:
         if self._server is not None:
             self._server.close()
         await self.executors.close()
+        self.neighbours.close()
         for connection in [*self.clients.values(), *self.observers]:
             connection.close()
         for directory in self.place.directories():
@@ -154,7 +167,10 @@ class NodeAgent:
             "node_id": self.node_id,
             "name": self.name,
             "host": socket.gethostname(),
-            "host_id": self.host,
+            "host_id": host_id(),
+            "lane_host": self.host,
+            "endpoint": self.neighbours.place,
+            "why_not": self.neighbours.why_not,
             "agent_path": self.agent_path,
             "socket_dir": self.socket_dir,
             "store_dir": self.store_dir,
@@ -189,6 +205,8 @@ class NodeAgent:
             self.room.trimmed(connection.client, *message[1:])
         elif op == "store_spilled":
             self._store_moved(connection, *message[1:])
+        elif op == "repeatable" and message[1] == self.node_id:
+            self.memory.on_repeatable(message[2], message[3])
         elif op == "store_held":
             self.room.hold(connection.client, message[1])
         elif op == "stats":
@@ -203,15 +221,16 @@ class NodeAgent:
         elif op == "retired":
             self.executors.retire(connection.executor)
         elif op == "kill_executor":
-            for process in list(self.executors.all.values()):
-                if process.address == message[1]:
-                    self.executors.kill(process, "its call was cancelled by force")
+            if not self._head_kill_executor(message[1]):
+                self.to_head((op, connection.client, message[1]))
         elif op in ("hook_done", "hook_failed"):
             self.starts.on_hook(connection, *message)
         elif op == "lines_sent":
             self.last_lines.sent(connection, message[1])
         elif op == "log":
             self.to_head(("log", connection.job_id, *message[1:]))
+        elif op in self.neighbours.handlers:
+            self.neighbours.handlers[op](connection, *message[1:])
         elif op in self.reports.handlers:
             self.reports.handlers[op](connection, *message[1:])
         else:
@@ -240,7 +259,7 @@ class NodeAgent:
             connection.job = job
             self.to_head(("driver", connection.client, pid, job))  # welcomed when the head knows it
             return
-        address = f"{self.socket_dir}/w-{connection.client}.sock"
+        address = f"{self.socket_dir}/w-{connection.client}.sock{self.neighbours.suffix}"
         process = self.executors.connected((job or {})["token"], connection, pid, address)
         if process is None:
             connection.close()
@@ -248,7 +267,7 @@ class NodeAgent:
         connection.job_id = job_id
         connection.executor = process
         self.to_head(("executor", connection.client, pid, job_id))
-        connection.post(("welcome", self._welcome()))
+        connection.post(("welcome", {**self._welcome(), **self.neighbours.welcome()}))
 
     def _on_request(self, connection: Connection, request: int, op: str, payload: tuple[Any, ...]) -> None:
         if op == "store_reserve":
@@ -283,6 +302,7 @@ class NodeAgent:
             self.executors.lost(connection.executor)
         self.room.left(connection.client, self._remove_files_of(connection.client))
         Path(self.socket_dir, f"w-{connection.client}.sock").unlink(missing_ok=True)  # where it was killed
+        self.neighbours.client_left(connection.client)
         self.to_head.forget(connection.client)
         if not self._closed:
             self.to_head(("client_gone", connection.client))
@@ -292,14 +312,18 @@ class NodeAgent:
     def _files(self) -> tuple[list[Stored], int]:
         """Segments that could be moved to disk, and the bytes of all."""
         found = []
+        total = 0
+        pulls = self.neighbours.pulls
         for entry in os.scandir(self.store_dir) if os.path.isdir(self.store_dir) else ():
             if entry.is_file(follow_symlinks=False) and "-" in entry.name and CHANNEL not in entry.name:
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue  # just freed
-                found.append(Stored(entry.name, status.st_size, status.st_ctime))
-        return found, sum(file.size for file in found)
+                total += status.st_size
+                if entry.name not in pulls.copies and not entry.name.startswith("."):
+                    found.append(Stored(entry.name, status.st_size, status.st_ctime))
+        return found, total
 
     def _store_moved(self, connection: Connection, node: str, name: str, freed: int, written: int) -> None:
         if self.node_id.startswith(node):
@@ -309,6 +333,7 @@ class NodeAgent:
 
     def _remove_files_of(self, client: str) -> int:
         """Remove the objects of a process that is gone; how many bytes of shared memory that gave."""
+        self.neighbours.pulls.owner_left(client)
         freed = 0
         orphans: dict[str, list[str]] = {}  # what it wrote for others, who may not know of it
         for directory in self.place.directories():
@@ -325,11 +350,10 @@ class NodeAgent:
                         and CHANNEL not in entry.name
                     ):
                         freed += status.st_size
-                elif f"-{client}-" in entry.name:
+                elif f"-{client}-" in entry.name and not entry.name.startswith("."):
                     orphans.setdefault(entry.name.split("-", 1)[0], []).append(entry.path)
         for owner, paths in orphans.items():
-            if owner in self.clients:
-                self.clients[owner].post(("store_orphans", client, paths))
+            self._tell_client(owner, ("store_orphans", client, paths, self.host))
         return freed
 
     # -- messages from the head
@@ -348,7 +372,7 @@ class NodeAgent:
             return
         connection.job_id = job_id
         connection.job = None
-        connection.post(("welcome", {**self._welcome(), "job_id": job_id}))
+        connection.post(("welcome", {**self._welcome(), **self.neighbours.welcome(), "job_id": job_id}))
         for text in self.place.warnings:
             connection.post(("warning", text))
         self.starts.prestart(job_id)
@@ -441,6 +465,12 @@ class NodeAgent:
         process.expected = why
         self.executors.kill(process, why)
 
+    def _head_kill_executor(self, address: str) -> bool:
+        found = [process for process in self.executors.all.values() if process.address == address]
+        for process in found:
+            self.executors.kill(process, "its call was cancelled by force")
+        return bool(found)
+
     def _head_to_client(self, client: str, message: Message) -> None:
         self._tell_client(client, message)
 
@@ -453,15 +483,23 @@ class NodeAgent:
     def _head_store_spilled(self, name: str, freed: int, written: int) -> None:
         self.room.moved(name, freed, written)
 
+    def _head_repeatable(self, token: int, repeatable: bool) -> None:
+        self.memory.on_repeatable(token, repeatable)
+
     def _head_end_job(self, job_id: bytes, spare: set[bytes]) -> None:
         self.executors.end_job(job_id, spare)
         if not spare:
             self.executors.jobs.pop(job_id, None)
 
-    def _head_joined(self) -> None:
+    def _head_joined(self, token: bytes = b"") -> None:
+        self.neighbours.joined(token)
         if self.joined.is_set():
             self.to_head.again()
         self.joined.set()
+
+    def _head_refused(self, why: str) -> None:
+        self.refused = why
+        logger.error("this node is not taken into the cluster: %s", why)
 
     def _head_kept(self, number: int) -> None:
         self.to_head.arrived(number)
@@ -477,6 +515,9 @@ class NodeAgent:
         """Replaced by whoever runs the agent: the head wants this node to end."""
 
     def _tell_client(self, client: str, message: Message) -> None:
+        if client == PULLS:
+            self.neighbours.pulls.on_room(message[1], message[3])
+            return
         if message[0] == "answer":
             self.to_head.answered(client, message[1])
         connection = self.clients.get(client)
@@ -519,6 +560,7 @@ class NodeAgent:
         while True:
             await asyncio.sleep(_SAMPLE_S)
             self.executors.trim(time.monotonic())
+            self.neighbours.pulls.trim()
             self.to_head(("sample", self.sample(), self.to_head.unconfirmed))
 
     def sample(self) -> dict[str, Any]:
@@ -537,6 +579,7 @@ class NodeAgent:
             "store_used": self.room.used,
             "store_capacity": self.room.capacity,
             "store_objects": sum("-" in e.name and not e.is_symlink() for e in os.scandir(self.store_dir)),
+            "store_pulled_total": self.neighbours.pulls.pulled_bytes,
             **self.place.on_disk(),
             "store_spilled_total": self.room.counts.spilled_bytes,
             "executors": len(self.executors.all),

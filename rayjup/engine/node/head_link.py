@@ -26,7 +26,7 @@ _MUST_ARRIVE = {
     "group_create",
     "group_remove",
 }
-_WAITS = {"log", "store_freed"}  # said later, where there is no head now
+_WAITS = {"log", "store_freed", "store_unlink"}  # said later, where there is no head now
 _MOST_WAITING = 1000
 
 

@@ -25,6 +25,7 @@ from rayjup.engine.lane.messages import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from rayjup.engine.node.agent import NodeAgent
+    from rayjup.engine.node.executors import ExecutorProcess
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ _THRESHOLD = "RAY_memory_usage_threshold"
 _REFRESH_MS = "RAY_memory_monitor_refresh_ms"
 _LIMIT = "RAYJUP_memory_limit_bytes"
 _NOTICE_S = 0.05  # so long before its end the submitter is told why
+_ANSWER_S = 0.1  # so long submitters have to say whether they would repeat their calls
 _ALIKE = 0.1  # processes that differ by less than this part use equally much
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -93,6 +95,9 @@ class MemoryWatch:
         self.refresh_s = float(os.environ.get(_REFRESH_MS, 250)) / 1000
         self.limit = int(os.environ.get(_LIMIT, 0))
         self.ended = 0
+        self._repeatable: dict[int, bool] = {}
+        self._unanswered: set[int] = set()
+        self._answered = asyncio.Event()
 
     async def run(self) -> None:
         """Look at memory until cancelled."""
@@ -109,10 +114,28 @@ class MemoryWatch:
 
     async def _relieve(self, used: int, total: int) -> None:
         agent = self.agent
+        asked = [p for p in self._processes() if p.actor_id is None and p.asker is not None]
+        self._repeatable = {}
+        self._unanswered = {p.token for p in asked}
+        self._answered.clear()
+        for process in asked:
+            assert process.asker is not None
+            agent._tell_client(
+                process.asker[0], ("could_repeat", agent.node_id, process.token, process.lease_id)
+            )
+        if asked:
+            try:
+                await asyncio.wait_for(self._answered.wait(), _ANSWER_S)
+            except asyncio.TimeoutError:
+                pass  # a submitter may be out of memory itself: its calls count as repeatable
         rows = [
-            Candidate(p.token, anonymous(p.pid), p.actor_id is None or p.restartable, p.began)
-            for p in agent.executors.all.values()
-            if p.pid and not p.doomed and p.told and (p.lease_id or p.actor_id)
+            Candidate(
+                p.token,
+                anonymous(p.pid),
+                p.restartable if p.actor_id is not None else self._repeatable.get(p.token, True),
+                p.began,
+            )
+            for p in self._processes()
         ]
         chosen = choose(rows)
         if chosen is None:
@@ -126,6 +149,21 @@ class MemoryWatch:
             agent._tell_client(process.asker[0], ("revoke", process.lease_id, OUT_OF_MEMORY + why))
             await asyncio.sleep(_NOTICE_S)
         agent.executors.kill(process, why)
+
+    def _processes(self) -> list[ExecutorProcess]:
+        """Those that work for somebody."""
+        return [
+            p
+            for p in self.agent.executors.all.values()
+            if p.pid and not p.doomed and p.told and (p.lease_id or p.actor_id)
+        ]
+
+    def on_repeatable(self, token: int, repeatable: bool) -> None:
+        """Whether what this executor runs would be run again; its submitter says so."""
+        self._repeatable[token] = repeatable
+        self._unanswered.discard(token)
+        if not self._unanswered:
+            self._answered.set()
 
     def _explain(self, used: int, total: int, pid: int, rows: list[Candidate]) -> str:
         top = sorted(rows, key=lambda row: -row.nbytes)[:5]

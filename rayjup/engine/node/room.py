@@ -86,6 +86,9 @@ class Room:
         The files that could be moved, and the bytes of all files in the store.
     spill
         First fields of the message that asks an owner to move files; None: objects don't go to disk.
+    evict
+        ``evict(nbytes, shown)`` gives up copies of objects of other hosts, but those in the files ``shown``;
+        the bytes that gave.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Room:
         later: Callable[[float, Callable[[], None]], object],
         listed: Callable[[], tuple[list[Stored], int]],
         spill: Message | None,
+        evict: Callable[[int, set[str]], int] = lambda nbytes, shown: 0,
     ) -> None:
         self.capacity = capacity
         self.used = 0
@@ -107,6 +111,7 @@ class Room:
         self._later = later
         self._listed = listed
         self._spill = spill
+        self._evict = evict
         self._waiting: deque[Request] = deque()
         self._episode = _Episode()
 
@@ -216,6 +221,13 @@ class Room:
     def _move_oldest(self) -> None:
         """Have the oldest objects moved; who still waits when there are none is told to use the disk."""
         episode = self._episode
+        needed = self.used + sum(r.nbytes for r in self._waiting) - self.capacity
+        evicted = self._evict(needed, episode.shown) if needed > 0 else 0
+        if evicted:
+            self.used -= evicted
+            self._serve()
+            if not self._waiting:
+                return
         files: list[Stored] = []
         if self._spill is not None:
             not_these = episode.tried | episode.shown | set(episode.asked)

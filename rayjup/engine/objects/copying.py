@@ -13,10 +13,15 @@ _THREADED_FROM = 4 << 20  # bytes; below this starting threads costs more than i
 _MAX_THREADS = 4
 
 
+def copy_threads(size: int) -> int:
+    """How many threads to use for so many bytes."""
+    return min(_MAX_THREADS, len(os.sched_getaffinity(0))) if size >= _THREADED_FROM else 1
+
+
 def copy(target: memoryview, source: memoryview) -> None:
     """Copy ``source`` into ``target`` (both flat byte views of the same length)."""
     size = source.nbytes
-    threads = min(_MAX_THREADS, len(os.sched_getaffinity(0))) if size >= _THREADED_FROM else 1
+    threads = copy_threads(size)
     if threads == 1:
         target[:] = source
         return

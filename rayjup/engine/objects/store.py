@@ -22,9 +22,10 @@ from typing import Any
 from rayjup.base.exceptions import ObjectLostError, ObjectStoreFullError
 from rayjup.base.serialization import Packed
 from rayjup.engine.lane.messages import RECYCLE
-from rayjup.engine.objects import spilling
+from rayjup.engine.objects import copies, spilling
+from rayjup.engine.objects.copies import Copy
 from rayjup.engine.objects.copying import copy
-from rayjup.engine.objects.mapping import map_file
+from rayjup.engine.objects.mapping import allocated, map_file
 
 Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
 """path, bytes in all, length of the pickle, (offset, length) of each buffer, id of the host."""
@@ -32,6 +33,7 @@ Descriptor = tuple[str, int, int, tuple[tuple[int, int], ...], str]
 _ALIGN = 64
 _KEEP_S = 2.0
 _QUOTA_STEP = 64 << 20
+_TRIES = 5  # at opening a copy that is given up in the same moment
 
 
 class Segment:
@@ -40,9 +42,11 @@ class Segment:
     __slots__ = (
         "__weakref__",
         "capacity",
+        "copies",
         "descriptor",
         "map",
         "path",
+        "private",
         "shared",
         "spilled",
         "store",
@@ -57,8 +61,10 @@ class Segment:
         self.capacity = capacity
         self.map = mapped
         self.shared = False  # some other process may have it mapped
+        self.private = False  # values in it may be written to, so nobody is shown the mapping that writes it
         self.writer = writer  # who made it for us and may use its pages again
         self.spilled = ""  # the file on disk where the object lies instead
+        self.copies: list[Copy] | None = None  # on nodes of other hosts
         self.descriptor: Descriptor | None = None
 
     def __del__(self) -> None:
@@ -117,6 +123,11 @@ class Store:
         self._owned: set[str] = set()  # written by others for us, and not given back yet
         self._viewed: dict[str, weakref.ref[mmap.mmap]] = {}  # freed, but arrays here still use them
         self.on_posted: Callable[[Any], None] = lambda peer: None  # somebody has to flush this peer
+        self.gone: set[str] = set()  # paths on other hosts that nobody can read any more
+        self.bring: Callable[[str, int], str] = _cannot_bring  # gets an object of another host; its path here
+        self.tell_elsewhere: Callable[[str, str, str], None] = lambda op, node, name: None
+        self._foreign: set[str] = set()  # directories of other hosts with objects of ours
+        self._brought: dict[str, str] = {}  # where copies of what is about to be read lie
         self._maps: weakref.WeakValueDictionary[str, mmap.mmap] = weakref.WeakValueDictionary()
         self._clock = time.monotonic
         self.closed = False
@@ -139,6 +150,7 @@ class Store:
             return self._write_to_disk(self._disk, packed, offsets, position, owner_name)
         mapped = segment.map
         assert mapped is not None
+        segment.private = packed.writable
         mapped[: len(packed.data)] = packed.data
         if packed.buffers:
             with memoryview(mapped) as view:
@@ -177,8 +189,7 @@ class Store:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                _allocate(fd, capacity)
-                mapped = map_file(fd, capacity, writable=True)
+                mapped = allocated(fd, capacity)
             except OSError:
                 os.unlink(path)
                 raise
@@ -260,19 +271,7 @@ class Store:
             mapped = self._maps.get(path)
         if mapped is not None:
             return mapped
-        if host != self.host:
-            raise ObjectLostError.from_text(
-                f"The object in {os.path.basename(path)} lies on another machine, where this process "
-                "cannot map it. Pass it by value, or read it in a task on that machine."
-            )
-        try:
-            fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise ObjectLostError.from_text(
-                f"The object's shared-memory file {os.path.basename(path)} is gone: its owner freed it or "
-                "died, or the node did that kept it. Make the object again, in a process that lives as long "
-                "as it is needed."
-            ) from error
+        fd = self._open(path) if host == self.host else self._open_copy(path, size)
         try:
             mapped = map_file(fd, size, writable=False)
         finally:
@@ -281,37 +280,116 @@ class Store:
             self._maps[path] = mapped
         return mapped
 
+    def _open(self, path: str) -> int:
+        try:
+            return os.open(path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise ObjectLostError.from_text(
+                f"The object's shared-memory file {os.path.basename(path)} is gone: its owner freed it or "
+                "died, or the node did that kept it. Make the object again, in a process that lives as long "
+                "as it is needed."
+            ) from error
+
+    def _open_copy(self, path: str, size: int) -> int:
+        """Open this node's copy of an object of another host; it may be given up at any time."""
+        for _ in range(_TRIES):
+            try:
+                return os.open(self._copy_of(path) or self.bring(path, size), os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+        raise ObjectLostError.from_text(
+            f"A copy of {os.path.basename(path)} was brought here {_TRIES} times and was gone each time "
+            "before it could be read: the object store is too small for what is read at once."
+        )
+
+    def _copy_of(self, path: str) -> str | None:
+        name = os.path.basename(path)
+        brought = self._brought.pop(path, None)
+        for local in (f"{self.directory}/{name}", brought):
+            if local not in (None, path) and os.path.exists(local):
+                return local
+        return None
+
+    def brought(self, path: str, local: str) -> None:
+        """A copy of the object at ``path`` of another host lies at ``local``."""
+        if not local.startswith(self.directory):  # where nobody would look
+            self._brought[path] = local
+
+    def is_elsewhere(self, descriptor: Descriptor) -> bool:
+        """Whether an object lies on another host, and has to be brought here to be read."""
+        path, host = descriptor[0], descriptor[4]
+        if host == self.host or path in self._maps or path in self._brought:
+            return False
+        return not os.path.exists(f"{self.directory}/{os.path.basename(path)}")
+
     def has(self, descriptor: Descriptor) -> bool:
         """False for an object that nobody can map any more; True also where that is not known."""
-        return descriptor[4] != self.host or os.path.exists(descriptor[0])
+        if descriptor[4] != self.host:
+            return descriptor[0] not in self.gone
+        return os.path.exists(descriptor[0])
+
+    def rename(self, segment: Segment, descriptor: Descriptor) -> None:
+        """The object lies elsewhere now: where it was, it is lost."""
+        old = segment.path
+        with self._lock:
+            self._live.pop(old, None)
+            self._owned.discard(old)
+            segment.path, segment.descriptor = descriptor[0], descriptor
+            segment.map = segment.writer = None
+            segment.spilled = ""
+            segment.shared = True
+            self._adopt(segment)
+
+    def unlink_elsewhere(self, node: str, path: str) -> None:
+        """Free a file of a node of another host, or a copy that an agent keeps."""
+        if not self.closed:
+            self.tell_elsewhere("store_unlink", node, os.path.basename(path))
+
+    def keep_elsewhere(self, node: str, path: str) -> None:
+        """A copy is the object now, and must not be given up."""
+        self.tell_elsewhere("copy_keep", node, os.path.basename(path))
 
     def own(self, descriptor: Descriptor, writer: Any = None) -> Segment:
         """Take over the freeing of a segment that another process (``writer``) wrote for us."""
         segment = Segment(self, descriptor[0], (descriptor[1] + 4095) & ~4095, None, writer)
         segment.descriptor = descriptor
-        self._owned.add(segment.path)
-        self._live[segment.path] = weakref.ref(segment)
+        self._adopt(segment)
         if not segment.path.startswith(self.directory) and spilling.is_spilled(segment.path):
             segment.spilled = segment.path
             segment.writer = None
         return segment
 
-    def writer_died(self, paths: list[str]) -> None:
+    def _adopt(self, segment: Segment) -> None:
+        self._owned.add(segment.path)
+        self._live[segment.path] = weakref.ref(segment)
+        descriptor = segment.descriptor
+        if descriptor is not None and descriptor[4] != self.host:
+            self._foreign.add(os.path.dirname(segment.path))
+
+    def writer_died(self, paths: list[str], host: str = "") -> None:
         """Remove those of ``paths`` that a process wrote for us and died before it could tell us."""
         known = {os.path.basename(path) for path in self._owned}  # one that moved to disk has two paths
         for path in paths:
-            if os.path.basename(path) not in known:
+            if os.path.basename(path) in known:
+                continue
+            if host in ("", self.host):
                 self._unlink(path)
+            else:
+                self.unlink_elsewhere(node_of(path), path)
 
     def views_of(self, segment: Segment) -> tuple[memoryview, list[memoryview]]:
         """Like :meth:`buffers`, through the mapping we wrote with when there is one."""
         descriptor = segment.descriptor
         assert descriptor is not None
         mapped = segment.map  # it may move to disk at any time
-        if mapped is None:
+        if mapped is None or segment.private:
             return self.buffers(descriptor)
         view = memoryview(mapped).toreadonly()
         return view[: descriptor[2]], [view[start : start + n] for start, n in descriptor[3]]
+
+    def sees(self, descriptor: Descriptor) -> bool:
+        """Whether values of this process lie in the object; True also where it is not of this machine."""
+        return descriptor[0] in self._maps or descriptor[4] != self.host
 
     # -- moving to disk, see spilling
 
@@ -380,12 +458,18 @@ class Store:
         if not path or self.closed:
             return
         self._live.pop(path, None)
+        if segment.copies:
+            copies.free(self, segment)
+        if self._foreign and os.path.dirname(path) in self._foreign:
+            self._release_elsewhere(segment, path)
+            return
         if segment.spilled:
             self._owned.discard(path)
             spilling.remove(segment)
             return
         # Two references: this variable and getrefcount's argument. A view would be a third.
-        if mapped is not None and not segment.shared and sys.getrefcount(mapped) == 2:
+        ours_alone = mapped is not None and not segment.shared and path not in self._maps
+        if mapped is not None and ours_alone and sys.getrefcount(mapped) == 2:
             with self._lock:
                 self._spare.append((self._clock(), path, segment.capacity, mapped))
             return
@@ -402,6 +486,20 @@ class Store:
             self.on_posted(writer)
         self._owned.discard(path)
         self._unlink(path, segment.capacity if mapped is not None else None)
+
+    def _release_elsewhere(self, segment: Segment, path: str) -> None:
+        """Free a segment on another host: its writer has it back, or its node removes it."""
+        writer = segment.writer
+        self._owned.discard(path)
+        self.gone.discard(path)
+        if writer is None or writer.closed:
+            self.unlink_elsewhere(node_of(path), path)
+            return
+        reusable = not segment.shared
+        writer.outbox.append((RECYCLE, path, reusable))
+        self.on_posted(writer)
+        if not reusable:
+            self.unlink_elsewhere(node_of(path), path)
 
     def _hand_back(self, writer: Any, path: str) -> None:
         """Nobody here sees the segment any more: its writer may use the pages again."""
@@ -465,12 +563,11 @@ class Store:
         self._give_back(self.give_back_room())
 
 
-def _allocate(fd: int, nbytes: int) -> None:
-    """Make a file so long, with room for all of it: a hole that can't be filled would be a SIGBUS."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, nbytes)
-    else:
-        os.ftruncate(fd, nbytes)
+def _cannot_bring(path: str, size: int) -> str:
+    raise ObjectLostError.from_text(
+        f"The object in {os.path.basename(path)} lies on another machine, where this process cannot map it. "
+        "Pass it by value, or read it in a task on that machine."
+    )
 
 
 def node_of(path: str) -> str:

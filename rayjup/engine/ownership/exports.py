@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayjup.base.exceptions import ObjectFreedError, OwnerDiedError
 from rayjup.engine.lane import messages as m
+from rayjup.engine.objects import on_device
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef, restore
 
 if TYPE_CHECKING:
@@ -255,8 +256,21 @@ class Exports:
         if lost:
             self.runtime.lineage.on_reported(ref, lost)
 
+        if ref._kind == m.DEVICE:
+
+            def copied(error: BaseException | None) -> None:
+                status, value = (
+                    (m.ERROR, self.runtime.pack_error(error))
+                    if error is not None
+                    else self.runtime.encode_value(ref, receiver=peer)
+                )
+                peer.send((m.VALUE, request, status, value))
+
+            on_device.when_copied(self.runtime, ref._data, copied)
+            return
+
         def answer(ref: ObjectRef) -> None:
-            status, value = self.runtime.encode_value(ref, receiver=peer)
+            status, value = self.runtime.encode_value(ref, receiver=peer, lost=lost)
             peer.send((m.VALUE, request, status, value))
 
         if not self.runtime.add_waiter(ref, answer):

@@ -135,8 +135,8 @@ class ObjectRef:
         return getattr(self._task, "name", "") or ""
 
     def tensor_transport(self) -> str | None:
-        """The transport of tensors inside; None: the object store."""
-        return None
+        """Name of the transport for which tensors inside stay with their actor; None: the object store."""
+        return _runtime.transport_of(self) if _runtime is not None else None
 
     def __hash__(self) -> int:
         return hash(self._id)
@@ -159,6 +159,10 @@ class ObjectRef:
     def add_waiter(self, waiter: Callable[[ObjectRef], object]) -> bool:
         """Call ``waiter(self)`` once the value is there; False (and no call) if it already is."""
         return _needs_runtime("wait for an ObjectRef").add_waiter(self, waiter)
+
+    def failed(self) -> bool:
+        """Whether the value is there and is an error (reading it raises)."""
+        return self._kind == ERROR
 
     def future(self) -> concurrent.futures.Future[Any]:
         """A ``concurrent.futures.Future`` of the value."""

@@ -24,7 +24,7 @@ _SHORT = PLAIN_TYPES - {str, bytes}
 class Arguments:
     """Arguments that are not all plain: holds alive what the call needs until it is answered."""
 
-    __slots__ = ("data", "dependencies", "refs", "segment", "status")
+    __slots__ = ("data", "dependencies", "refs", "segment", "sent", "status")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Arguments:
         self.refs = refs
         self.dependencies = dependencies
         self.segment = segment
+        self.sent = 0  # to how many executors that may still see the segment
 
     def unresolved(self) -> list[ObjectRef]:
         """The dependencies whose value is not known yet."""
@@ -54,12 +55,21 @@ class Arguments:
     def wire(self, runtime: Runtime) -> list[Any]:
         """The payload as it is sent; all dependencies are resolved."""
         wire = runtime.exports.wire
+        if self.segment is not None:
+            self.sent += 1
+            self.segment.shared = True
         return [
             self.status,
             self.data,
             [wire(ref) for ref in self.refs],
             [(key, *runtime.encode_value(ref)) for key, ref in self.dependencies],
         ]
+
+    def unseen(self) -> None:
+        """An executor has answered, and sees the segment no more: its pages can be used again."""
+        self.sent -= 1
+        if self.segment is not None:
+            self.segment.shared = self.sent != 0
 
 
 def encode(
@@ -95,7 +105,6 @@ def encode(
         raise runtime.explain_unserializable(error, what, args, kwargs) from error
     if packed.size > m.INLINE_LIMIT:
         segment = runtime.store.write(packed)
-        segment.shared = True
         return Arguments(m.SHM, segment.descriptor, packed.refs, dependencies, segment)
     if packed.buffers:
         data: Any = (packed.data, [bytes(b) for b in packed.buffers])
@@ -134,6 +143,15 @@ def decode_for_creation(runtime: Runtime, payload: Any) -> tuple[tuple[Any, ...]
 class DependencyLost(ObjectLostError):
     """An argument's segment is gone: the submitter makes the call again when the value is there again."""
 
+    path = ""  # of the segment
+
+    @classmethod
+    def of(cls, path: str, text: str) -> DependencyLost:
+        """The error for an argument in the segment ``path``."""
+        error: DependencyLost = cls.from_text(text)  # type: ignore[assignment]  # it is of this class
+        error.path = path
+        return error
+
 
 def decode(runtime: Runtime, payload: Any, fresh: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a received call; ``fresh`` collects borrowed refs to be registered."""
@@ -153,6 +171,8 @@ def decode(runtime: Runtime, payload: Any, fresh: list[Any]) -> tuple[tuple[Any,
     else:
         args, kwargs = unpack(data[0], data[1], refs)
     if dependencies:
+        if runtime.hosts.gate is not None and len(dependencies) > 1:
+            runtime.pulls.ahead(value[0] for _, status, value in dependencies if status == m.SHM)
         values = list(args)
         for key, status, value in dependencies:
             resolved = runtime.decode_value(status, value, fresh)

@@ -9,11 +9,13 @@ answering a call that its argument is lost. The owner runs the call again, lost 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rayjup.base import exceptions
 from rayjup.engine.lane import messages as m
+from rayjup.engine.objects.copies import turn_to_copy
 from rayjup.engine.objects.store import Segment
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef, Recovering
 from rayjup.engine.runtime.arguments import Arguments
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _MOST_BYTES = 256 << 20
 _MOST_BYTES_VARIABLE = "RAY_max_lineage_bytes"
 _TRIES = 5  # at reading what is there according to its owner, and is not
+_UNREACHABLE_S = 5.0  # an object on a host that does not answer is asked for once more within this time
 _FIRST_PUT = 0x80000000  # from this index on objects were made by put
 _NO_RETRIES = "OBJECT_UNRECONSTRUCTABLE_RETRIES_DISABLED"
 
@@ -74,9 +77,16 @@ class Lineage:
         if descriptor is None or self.runtime.store.has(descriptor):
             return
         if ref._owner is None:
-            self.recover(ref)
+            if not self._has_copy(ref):
+                self.recover(ref)
         else:
             self.runtime.exports.fetch_again(ref, descriptor[0])
+
+    def _has_copy(self, ref: ObjectRef) -> bool:
+        """Whether a lost value of ours is to be had on another host; it is that copy from now on."""
+        with self.runtime.lock:
+            data = ref._data
+            return isinstance(data, Segment) and turn_to_copy(self.runtime.store, data)
 
     # -- found lost
 
@@ -92,10 +102,13 @@ class Lineage:
         With ``then`` this does not wait: it raises Recovering, and ``then(ref)`` is called later.
         """
         runtime = self.runtime
+        patience = time.monotonic() + _UNREACHABLE_S
         for _ in range(_TRIES):
             descriptor = descriptor_of(ref)
-            if descriptor is not None and descriptor[4] != runtime.store.host:
+            if descriptor is not None and descriptor[4] != runtime.store.host and not runtime.pulls.possible:
                 break  # it is not lost, but cannot be read here
+            if isinstance(error, exceptions.ObjectFetchTimedOutError) and time.monotonic() > patience:
+                break
             self.check(ref)
             if then is not None and runtime.add_waiter(ref, then):
                 raise Recovering
@@ -106,6 +119,8 @@ class Lineage:
             if ref._kind != m.SHM:
                 return runtime.value_of(ref)
             try:
+                if runtime.pulls.possible:
+                    runtime.pulls.ensure(ref, deadline, then)
                 return runtime.read_segment(ref)
             except exceptions.ObjectLostError as again:
                 error = again
@@ -114,14 +129,23 @@ class Lineage:
     def on_reported(self, ref: ObjectRef, path: str) -> None:
         """Another process could not find the segment ``path`` of one of our objects."""
         descriptor = descriptor_of(ref)
-        if descriptor is not None and descriptor[0] == path and self.is_lost(ref):
+        if descriptor is None or descriptor[0] != path:
+            return
+        if descriptor[4] != self.runtime.store.host:  # only those who ask for it learn that it is gone
+            self.runtime.store.gone.add(path)
+        if self.is_lost(ref) and not self._has_copy(ref):
             self.recover(ref)
 
-    def on_arguments_lost(self, task: Task) -> None:
-        """An executor did not find an argument: the call is made again when it is there again."""
+    def on_arguments_lost(self, task: Task, path: str = "") -> None:
+        """An executor did not find an argument (in the segment ``path``): the call is made again when it is
+        there again.
+        """
         arguments: Arguments = task.arguments
         missed = self._misses.pop(task.seq, 0) + 1
         for _, ref in arguments.dependencies:
+            descriptor = descriptor_of(ref)
+            if descriptor is not None and descriptor[0] == path and descriptor[4] != self.runtime.store.host:
+                self.runtime.store.gone.add(path)
             self.check(ref)
             if ref._kind in (PENDING, m.ERROR):
                 missed = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rayjup.base.exceptions import RaySystemError
 from rayjup.engine.lane.frames import FrameReader, encode
 from rayjup.engine.lane.peer import Message, Peer, connect_unix
+from rayjup.engine.runtime.repeating import could_repeat
 from rayjup.engine.runtime.resume import head_back
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class AgentLink:
             "unschedulable": lambda *fields: runtime.tasks.on_unschedulable(*fields),
             "group": lambda *fields: runtime.groups.on_state(*fields),
             "actor": lambda *fields: runtime.actors.on_state(*fields),
+            "could_repeat": lambda *fields: could_repeat(runtime, *fields),
             "head_back": lambda: head_back(runtime),
         }
         self.on_lost: Callable[[], None] = self._fail_everything
@@ -139,6 +141,7 @@ class AgentLink:
         self.runtime.tasks.fail_all(error)
         self.runtime.actors.fail_all(error)
         self.runtime.groups.fail_all(error)
+        self.runtime.pulls.fail_all()
         self.runtime.reactor.kick()
 
     @property

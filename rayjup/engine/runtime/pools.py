@@ -11,6 +11,9 @@ from rayjup.engine.ownership.object_ref import ObjectRef
 from rayjup.engine.runtime.functions import Function
 from rayjup.engine.runtime.streams import Stream
 
+_MOST_UNREACHED = 3  # executors, within
+_UNREACHED_S = 60.0
+
 
 class Task:
     """One submitted call, until it is answered."""
@@ -92,6 +95,7 @@ class Pool:
         "leases",
         "received",
         "shape",
+        "unreached",
         "wanted",
     )
 
@@ -106,6 +110,12 @@ class Pool:
         self.dirty = False
         self.contended_until = 0.0  # others have asked for leases like ours
         self.error: BaseException | None = None  # why nothing can run here any more
+        self.unreached: list[float] = []  # when executors of other hosts did not answer
+
+    def gives_up(self, now: float) -> bool:
+        """An executor of another host did not answer; whether that is so often that calls have to fail."""
+        self.unreached = [at for at in self.unreached if now - at < _UNREACHED_S] + [now]
+        return len(self.unreached) > _MOST_UNREACHED
 
     def free_lease(self, depth: int) -> Lease | None:
         """The least loaded lease that may take a call of a function pipelined to ``depth``."""

@@ -23,8 +23,10 @@ from rayjup.base import notebook
 from rayjup.base.serialization import Packed, is_plain, pack, unpack
 from rayjup.engine.lane import messages as m
 from rayjup.engine.lane import reactor
-from rayjup.engine.lane.peer import Listener, Message, Peer, connect_unix
+from rayjup.engine.lane.addresses import path_of, worker_of
+from rayjup.engine.lane.peer import Listener, Message, Peer
 from rayjup.engine.lane.reactor import Reactor
+from rayjup.engine.objects import copies, on_device
 from rayjup.engine.objects.spilling import Disk, move_all
 from rayjup.engine.objects.store import Segment, Store
 from rayjup.engine.ownership import object_ref
@@ -34,8 +36,10 @@ from rayjup.engine.runtime import forks
 from rayjup.engine.runtime.actor_calls import ActorCalls
 from rayjup.engine.runtime.arguments import DependencyLost
 from rayjup.engine.runtime.groups import GroupCalls
+from rayjup.engine.runtime.hosts import Hosts
 from rayjup.engine.runtime.lineage import Lineage
 from rayjup.engine.runtime.link import AgentLink
+from rayjup.engine.runtime.pulls import Pulls
 from rayjup.engine.runtime.reports import Reports
 from rayjup.engine.runtime.tasks import Tasks
 
@@ -90,6 +94,7 @@ class Runtime:
         self.link = AgentLink(self, agent_path)
         self.reports = Reports(self)
         node = self.link.hello(kind, self.worker_id, job_id, job)
+        self.hosts = Hosts(self, node)
         self.node_id: str = node["node_id"]
         self.session_dir: str = node["session_dir"]
         if kind == "driver":
@@ -106,11 +111,16 @@ class Runtime:
             lambda nbytes: self.link.post(("store_held", nbytes)),
         )
         self.store.on_posted = self._flush_soon
+        self.pulls = Pulls(self)
+        self.store.bring = self.pulls.bring
+        self.store.tell_elsewhere = self.hosts.tell
         self.link.on["store_trim"] = self._on_store_trim
         self.link.on["store_spill"] = self._on_store_spill
-        self._orphans: dict[bytes, list[str]] = {}  # by writer: files that may have got lost with it
+        # By writer: files that may have got lost with it, and their host.
+        self._orphans: dict[bytes, tuple[list[str], str]] = {}
         self.link.on["store_orphans"] = self._on_orphans
         object_ref.set_runtime(self)
+        on_device.connect(self)
         forks.watch(self)
 
     # -- connections
@@ -125,15 +135,15 @@ class Runtime:
             if peer is not None:
                 return peer
             try:
-                sock = connect_unix(address)
+                peer = self.hosts.connect(address)
             except OSError:
                 return None
-            peer = Peer(self.reactor, sock, self._on_messages, self._on_peer_closed)
             peer.address = address
-            peer.worker_id = bytes.fromhex(address.rsplit("/w-", 1)[1][:16])
+            peer.worker_id = worker_of(address)
             self.peers[address] = peer
             peer.send((m.HELLO, self.worker_id[:8], self.prefix, self.address))
             self.reactor.add(peer)
+            peer.start()
         return peer
 
     def _accept(self, sock: Any) -> None:
@@ -189,7 +199,8 @@ class Runtime:
         self.tasks.on_peer_closed(peer)
         self.actors.on_peer_closed(peer)
         self.exports.on_peer_closed(peer)
-        self.store.writer_died(self._orphans.pop(peer.worker_id, []))
+        if peer.worker_id in self._orphans:
+            self.store.writer_died(*self._orphans.pop(peer.worker_id))
         self.reactor.kick()
 
     def next_request(self) -> int:
@@ -247,8 +258,8 @@ class Runtime:
             data = self.load_error(value)
         self.complete(ref, status, data, inner)
 
-    def encode_value(self, ref: ObjectRef, receiver: Peer | None = None) -> tuple[int, Any]:
-        """The value of a resolved ref for the wire.
+    def encode_value(self, ref: ObjectRef, receiver: Peer | None = None, lost: str = "") -> tuple[int, Any]:
+        """The value of a resolved ref for the wire; not at the path ``lost``, if there is a copy elsewhere.
 
         With ``receiver`` the refs inside are counted for it (a fetched value); without, they stay
         pinned by the caller until the reply (a dependency of a call).
@@ -258,6 +269,8 @@ class Runtime:
             return kind, data
         if kind == m.ERROR:
             return kind, self.pack_error(data, receiver)
+        if kind == m.DEVICE:
+            kind, data = data.host
         inner = ref._inner
         wires: list[Any] = []
         if inner:
@@ -274,7 +287,7 @@ class Runtime:
             return m.LOST, None  # it is being made again; the receiver will say that it misses it
         if isinstance(data, Segment):
             data.shared = True
-            data = data.descriptor
+            data = (copies.other(data, lost) if lost and data.copies else None) or data.descriptor
         return kind, (data, wires)
 
     def decode_value(self, status: int, value: Any, fresh: list[Any]) -> Any:
@@ -293,7 +306,7 @@ class Runtime:
             except exceptions.ObjectLostError as error:
                 if self.store.has(descriptor):
                     raise  # it lies on another machine
-                raise DependencyLost.from_text(str(error)) from None
+                raise DependencyLost.of(descriptor[0], str(error)) from None
             return unpack(head, buffers, self.exports.adopt_all(wires, fresh))
         if status == m.LOST:
             raise DependencyLost.from_text("an argument is being made again")
@@ -320,6 +333,8 @@ class Runtime:
             return unpack(data[0], data[1], ref._inner or ())
         if kind == m.SHM:
             try:
+                if self.hosts.gate is not None:
+                    self.pulls.ensure(ref, deadline, then)
                 return self.read_segment(ref)
             except exceptions.ObjectLostError as error:
                 for other in others:
@@ -396,7 +411,7 @@ class Runtime:
         """A ref for an object made by this process itself."""
         return ObjectRef(self.prefix + next(self._puts).to_bytes(8, "little") + _PUT)
 
-    def put(self, value: Any) -> ObjectRef:
+    def put(self, value: Any, transport: str | None = None) -> ObjectRef:
         """Store ``value``; see :func:`rayjup.put`."""
         ref = self.new_ref()
         if is_plain(value):
@@ -404,12 +419,17 @@ class Runtime:
             ref._kind = m.PLAIN
             return ref
         try:
-            packed = pack(value)
+            packed = on_device.pack_apart(self, value, transport)
         except Exception as error:  # whatever pickling raises is explained
             raise self.explain_unserializable(error, "put()", (value,), {}) from error
         ref._kind, ref._data = self.store_packed(packed)
         ref._inner = packed.refs or None
         return ref
+
+    def transport_of(self, ref: ObjectRef) -> str | None:
+        """The tensor transport of the call or the put that makes ``ref``."""
+        given = getattr(ref._task, "options", None) if ref._kind == PENDING else None
+        return given.get("transport") if given else on_device.transport_in(ref._inner)
 
     def free(self, refs: Sequence[ObjectRef]) -> None:
         """Drop the values of refs that have one; see :func:`rayjup._private.internal_api.free`."""
@@ -501,6 +521,8 @@ class Runtime:
             )
         if failed is not None:
             raise raised(failed._data)
+        if self.hosts.gate is not None:
+            self.pulls.ahead_of(refs)
         value_of = self.value_of
         return [r._data if r._kind == m.PLAIN else value_of(r, deadline, None, refs) for r in refs]
 
@@ -550,13 +572,13 @@ class Runtime:
         """Send what is queued for other processes."""
         self.tasks.flush()
 
-    def _on_orphans(self, writer: str, paths: list[str]) -> None:
+    def _on_orphans(self, writer: str, paths: list[str], host: str) -> None:
         """A process has died that wrote these for us; what it told us before may still be unread."""
         worker_id = bytes.fromhex(writer)
         if any(peer.worker_id == worker_id for peer in list(self.peers.values())):
-            self._orphans[worker_id] = paths
+            self._orphans[worker_id] = paths, host
         else:
-            self.store.writer_died(paths)
+            self.store.writer_died(paths, host)
 
     def wake(self) -> None:
         """Let the background thread see to something soon. Safe inside destructors."""
@@ -598,7 +620,7 @@ class Runtime:
             return True
         if self.has_lines is not None and self.has_lines():
             return True
-        return self.tasks.busy() or bool(self.exports.ended or self.actors.ended)
+        return self.tasks.busy() or bool(self.exports.ended or self.actors.ended or self.hosts.pending)
 
     def _tick(self) -> None:
         if self.closed:
@@ -617,6 +639,7 @@ class Runtime:
             self.exports.release_ended()
             self.store.tick()
             self.link.tick(now)
+            self.hosts.tick(now)
 
     def settle_logs(self, *longest_s: float) -> None:
         """Wait shortly for lines that calls have printed: they come in the order of our requests.
@@ -643,8 +666,9 @@ class Runtime:
             if isinstance(item, Peer):
                 item.sock.close()
         self._listener.sock.close()
+        self.hosts.close()
         try:
-            os.unlink(self.address)
+            os.unlink(path_of(self.address))
         except FileNotFoundError:
             pass
 

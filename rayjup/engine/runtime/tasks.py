@@ -271,7 +271,7 @@ class Tasks:
                 self.runtime.link.send(wish)
 
     def _locality(self, task: Task) -> dict[str, int] | None:
-        """Bytes of the call's dependencies in shared memory, by the node they lie on."""
+        """Bytes of the call's dependencies in shared memory, by the nodes on which they lie."""
         arguments = task.arguments
         if type(arguments) is not Arguments:
             return None
@@ -279,8 +279,9 @@ class Tasks:
         for _, ref in arguments.dependencies:
             if ref._kind == m.SHM:
                 data: Any = ref._data.descriptor if isinstance(ref._data, Segment) else ref._data
-                node = node_of(data[0])
-                out[node] = out.get(node, 0) + data[1]
+                copies = ref._data.copies if isinstance(ref._data, Segment) else None
+                for node in (node_of(data[0]), *(copy[0] for copy in copies or ())):
+                    out[node] = out.get(node, 0) + data[1]
         return out or None
 
     def on_grant(self, pool_id: int, lease_id: str, address: str) -> None:
@@ -409,7 +410,10 @@ class Tasks:
                 leases.add(lease)
                 if held:
                     for id in held:
-                        runtime.exports.count(id, peer.worker_id, 1)
+                        if id:
+                            runtime.exports.count(id, peer.worker_id, 1)
+                        else:
+                            task.arguments.unseen()
                 if status == m.PLAIN and task.n_returns == 1:
                     function = task.function
                     function.finished += 1
@@ -448,7 +452,7 @@ class Tasks:
         if micros >= 0:
             function.observe(micros)
         if status == m.LOST:
-            self.runtime.lineage.on_arguments_lost(task)
+            self.runtime.lineage.on_arguments_lost(task, value or "")
             return
         refs = task.refs or []
         if task.stream is not None and refs:
@@ -581,6 +585,9 @@ class Tasks:
                 lease.pool.leases.remove(lease)
                 self.runtime.link.send(("release", lease.id, True))
             unseen = {msg[1] for msg in (*peer.undelivered, *peer.outbox) if msg[0] == m.CALL}
+            if not peer.reached and lease.pool.gives_up(time.monotonic()):  # it may be so for ever
+                unseen = set()
+                lease.doomed = lease.doomed or "its host could not be reached"
             lost = list(lease.inflight.values())
             lease.inflight.clear()
             for task in lost:

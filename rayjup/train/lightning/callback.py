@@ -9,12 +9,13 @@ from typing import Any
 
 from rayjup.runs import session
 from rayjup.runs.checkpoint import Checkpoint
-from rayjup.runs.late import LateBase
-from rayjup.train.lightning.package import lightning_part
+from rayjup.train.lightning.package import lightning_class
 from rayjup.train.reporting import CheckpointUploadMode
 
+_callback: Any = lightning_class("callbacks", "Callback")
 
-class RayTrainReportCallback(LateBase):
+
+class RayTrainReportCallback(_callback):  # type: ignore[misc]
     """Reports at the end of each epoch: the trainer's metrics, and a checkpoint in ``checkpoint.ckpt``.
 
     Parameters
@@ -26,12 +27,6 @@ class RayTrainReportCallback(LateBase):
     """
 
     CHECKPOINT_NAME = "checkpoint.ckpt"
-
-    @classmethod
-    def late_base(cls) -> type:
-        """Lightning's base of callbacks."""
-        found: type = lightning_part("callbacks").Callback
-        return found
 
     def __init__(
         self, checkpoint_upload_mode: CheckpointUploadMode | None = None, validation: Any = False

@@ -1,14 +1,13 @@
-"""Lightning itself, under whichever of its two names is installed."""
+"""Lightning's classes, under whichever of its two names is installed."""
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
-from rayjup.runs.extras import load
+from rayjup.runs.extras import base_class
 
 
-def lightning_part(part: str) -> Any:
-    """A module of Lightning, such as ``strategies``."""
-    name = "lightning.pytorch" if importlib.util.find_spec("lightning") is not None else "pytorch_lightning"
-    return load(f"{name}.{part}" if part else name, "rayjup.train.lightning", "lightning")
+def lightning_class(part: str, name: str) -> Any:
+    """A class of Lightning to derive from; without Lightning one that says so when an object is made."""
+    places = (f"lightning.pytorch.{part}", f"pytorch_lightning.{part}")
+    return base_class(places, name, "rayjup.train.lightning", "lightning")

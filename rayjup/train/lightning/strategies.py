@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rayjup.runs.late import LateBase
 from rayjup.train.context import get_context
-from rayjup.train.lightning.package import lightning_part
+from rayjup.train.lightning.package import lightning_class
 
 if TYPE_CHECKING:
     import torch
 
+_environment: Any = lightning_class("plugins.environments", "LightningEnvironment")
+_ddp: Any = lightning_class("strategies", "DDPStrategy")
+_fsdp: Any = lightning_class("strategies", "FSDPStrategy")
+_deepspeed: Any = lightning_class("strategies", "DeepSpeedStrategy")
 
-class RayLightningEnvironment(LateBase):
+
+class RayLightningEnvironment(_environment):  # type: ignore[misc]
     """Tells Lightning that processes exist already, and which of them this is."""
-
-    @classmethod
-    def late_base(cls) -> type:
-        """Lightning's environment."""
-        found: type = lightning_part("plugins.environments").LightningEnvironment
-        return found
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -52,16 +50,8 @@ class RayLightningEnvironment(LateBase):
         """Nothing: the process group is the run's."""
 
 
-class _OnWorkers(LateBase):
+class _OnWorkers:
     """What all strategies here share."""
-
-    _strategy = ""
-
-    @classmethod
-    def late_base(cls) -> type:
-        """Lightning's strategy."""
-        found: type = getattr(lightning_part("strategies"), cls._strategy)
-        return found
 
     @property
     def root_device(self) -> torch.device:
@@ -77,16 +67,12 @@ class _OnWorkers(LateBase):
         return {"num_replicas": context.get_world_size(), "rank": context.get_world_rank()}
 
 
-class RayDDPStrategy(_OnWorkers):
+class RayDDPStrategy(_OnWorkers, _ddp):  # type: ignore[misc]
     """Lightning's ``DDPStrategy`` on the run's workers."""
 
-    _strategy = "DDPStrategy"
 
-
-class RayFSDPStrategy(_OnWorkers):
+class RayFSDPStrategy(_OnWorkers, _fsdp):  # type: ignore[misc]
     """Lightning's ``FSDPStrategy`` on the run's workers."""
-
-    _strategy = "FSDPStrategy"
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """All parameters, on the CPU of rank 0."""
@@ -101,10 +87,8 @@ class RayFSDPStrategy(_OnWorkers):
         return {key.removeprefix(prefix): value for key, value in found.items()}
 
 
-class RayDeepSpeedStrategy(_OnWorkers):
+class RayDeepSpeedStrategy(_OnWorkers, _deepspeed):  # type: ignore[misc]
     """Lightning's ``DeepSpeedStrategy`` on the run's workers."""
-
-    _strategy = "DeepSpeedStrategy"
 
 
 def prepare_trainer(trainer: Any) -> Any:

@@ -58,6 +58,12 @@ class Source:
         rows: list[dict[str, Any]] = self._ask("state_rows", table, timeout=timeout)
         return rows
 
+    def values(self, space: str, timeout: float) -> dict[str, bytes]:
+        """What lies in one namespace of the cluster's table of keys and values."""
+        keys = self._ask("kv_keys", f"kv:{space}", b"", timeout=timeout)
+        found = {key.decode(): self._ask("kv_get", f"kv:{space}", key, timeout=timeout) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
+
     def ask_nodes(
         self, topic: str, options: dict[str, Any], timeout: float, only: str | None = None
     ) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -170,30 +171,63 @@ def _nodes(source: Source, timeout: float) -> Table:
 
 
 def _jobs(source: Source, timeout: float) -> Table:
+    """Submitted jobs, with what is known of their drivers, and drivers that connected themselves."""
     addresses = {row["node_id"]: row["node_ip"] for row in source.rows("nodes", timeout)}
+    submitted = {key: json.loads(value) for key, value in source.values("jobs", timeout).items()}
+    drivers: dict[str, Row] = {}
     rows = []
     for job in source.rows("jobs", timeout):
+        metadata = dict(job["metadata"] or {})
+        submission_id = metadata.get("job_submission_id")
         address = addresses.get(job["node_id"], "127.0.0.1")
+        row: Row = {
+            "type": JobType.DRIVER,
+            "job_id": job["job_id"],
+            "submission_id": None,
+            "driver_info": DriverInfo(job["job_id"], address, str(job["pid"])),
+            "status": JobStatus.SUCCEEDED if job["end"] else JobStatus.RUNNING,
+            "entrypoint": job["entrypoint"],
+            "message": None,
+            "error_type": None,
+            "start_time": ms(job["start"]) or 0,
+            "end_time": ms(job["end"]) or 0,
+            "metadata": metadata,
+            "runtime_env": job["runtime_env"],
+            "driver_agent_http_address": None,
+            "driver_node_id": job["node_id"],
+            "driver_exit_code": None,
+        }
+        if submission_id in submitted:
+            drivers.setdefault(submission_id, row)  # the first, if its program has several
+        else:
+            rows.append(row)
+    for submission_id, info in submitted.items():
+        driver = drivers.get(submission_id, {})
         rows.append(
             {
-                "type": JobType.DRIVER,
-                "job_id": job["job_id"],
-                "submission_id": None,
-                "driver_info": DriverInfo(job["job_id"], address, str(job["pid"])),
-                "status": JobStatus.SUCCEEDED if job["end"] else JobStatus.RUNNING,
-                "entrypoint": job["entrypoint"],
-                "message": None,
-                "error_type": None,
-                "start_time": ms(job["start"]) or 0,
-                "end_time": ms(job["end"]) or 0,
-                "metadata": job["metadata"],
-                "runtime_env": job["runtime_env"],
-                "driver_agent_http_address": None,
-                "driver_node_id": job["node_id"],
-                "driver_exit_code": None,
+                **{name: info.get(name) for name in _OF_SUBMISSION},
+                "type": JobType.SUBMISSION,
+                "status": JobStatus(info["status"]),
+                "job_id": driver.get("job_id"),
+                "submission_id": submission_id,
+                "driver_info": driver.get("driver_info"),
+                "start_time": info["start_time"] or 0,
+                "end_time": info["end_time"] or 0,
             }
         )
-    return Table(rows)
+    return Table(sorted(rows, key=lambda row: row["start_time"]))
+
+
+_OF_SUBMISSION = (
+    "entrypoint",
+    "message",
+    "error_type",
+    "metadata",
+    "runtime_env",
+    "driver_agent_http_address",
+    "driver_node_id",
+    "driver_exit_code",
+)
 
 
 def _placement_groups(source: Source, timeout: float) -> Table:

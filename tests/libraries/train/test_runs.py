@@ -498,9 +498,7 @@ def test_the_trainer_of_ray_1(ray_cluster: ModuleType, tmp_path: Path) -> None:
 
 
 def test_sessions_outside_of_training(recwarn: pytest.WarningsRecorder) -> None:
-    from rayjup.air import session
-
-    assert session.get_world_rank() == 0 and train.get_context().get_world_size() == 1
+    assert train.get_context().get_world_rank() == 0 and train.get_context().get_world_size() == 1
     with pytest.raises(train.SessionMisuseError, match="inside of a training function"):
         train.get_all_reported_checkpoints()
     with pytest.raises(RuntimeError, match="works only inside"):

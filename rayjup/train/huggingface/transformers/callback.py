@@ -9,21 +9,18 @@ from typing import Any
 
 from rayjup.runs import session
 from rayjup.runs.checkpoint import Checkpoint
-from rayjup.runs.extras import load
-from rayjup.runs.late import LateBase
+from rayjup.runs.extras import base_class
+
+_callback: Any = base_class(
+    ("transformers.trainer_callback",), "TrainerCallback", "RayTrainReportCallback", "transformers"
+)
 
 
-class RayTrainReportCallback(LateBase):
+class RayTrainReportCallback(_callback):  # type: ignore[misc]
     """Reports whenever the trainer saves: its newest metrics, and the checkpoint in the directory
     ``checkpoint``."""
 
     CHECKPOINT_NAME = "checkpoint"
-
-    @classmethod
-    def late_base(cls) -> type:
-        """The base of callbacks of ``transformers``."""
-        found: type = load("transformers", cls.__name__, "transformers").TrainerCallback
-        return found
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,0 +1,5 @@
+"""Datasets in the formats of others."""
+
+
+class ConvertMixin:
+    """Datasets in the formats of others."""

@@ -1,0 +1,5 @@
+"""Datasets in the formats of others."""
+
+
+class WriteMixin:
+    """Datasets in the formats of others."""

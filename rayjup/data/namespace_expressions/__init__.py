@@ -1,0 +1,1 @@
+"""The namespaces of expressions: ``.str``, ``.dt``, ``.list``, ``.struct``, ``.map`` and ``.arr``."""
