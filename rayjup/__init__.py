@@ -61,7 +61,6 @@ _MODULES = {
     "exceptions",
     "actor",
     "runtime_context",
-    "air",
     "runtime_env",
     "observe",
     "notebook",

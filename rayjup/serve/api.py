@@ -302,7 +302,7 @@ def run(
     >>> serve.run(hello.bind(), _local_testing_mode=True).remote("you").result()
     'hello you'
     """
-    http = {key: older.pop(key) for key in ("host", "port") if key in older}
+    http: dict[str, Any] = {key: older.pop(key) for key in ("host", "port") if key in older}
     if older:
         raise TypeError(f"serve.run() got options that it does not know: {', '.join(sorted(older))}.")
     if http:
@@ -337,7 +337,7 @@ def run_many(
 
         return [run_locally(one.target, one.name) for one in targets]
     client.start(_options(http=_http or None, controller=controller_options))
-    packed = []
+    packed: list[dict[str, Any]] = []
     for one in targets:
         logging = {"logging_config": one.logging_config} if one.logging_config is not None else {}
         built = build(one.target, one.name, options=logging)

@@ -86,8 +86,13 @@ def deploy(config: ServeDeploySchema | dict[str, Any], wait: bool = False) -> No
     wait
         Wait until all applications run.
     """
-    if not isinstance(config, ServeDeploySchema):
-        config = ServeDeploySchema.model_validate(config)
+    given = config
+    _deploy_config(
+        given if isinstance(given, ServeDeploySchema) else ServeDeploySchema.model_validate(given), wait
+    )
+
+
+def _deploy_config(config: ServeDeploySchema, wait: bool) -> None:
     http = config.http_options.model_dump()
     grpc = config.grpc_options.model_dump() if config.grpc_options.grpc_servicer_functions else None
     client.start(

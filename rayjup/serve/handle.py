@@ -558,7 +558,7 @@ def _submit_after(call: Call, waits_for: list[_Response]) -> None:
 
 
 def _after(call: Call, waits_for: list[_Response], then: Any) -> None:
-    """Do ``then`` once the calls whose answers are arguments are with a replica; fail with the first that is not.
+    """Do ``then`` once the calls whose answers are arguments are with a replica; or fail as they do.
 
     The value itself is waited for where the call goes to: by then it has a place in the queue.
     """

@@ -188,7 +188,7 @@ def _newest(directory: str) -> float:
 
 
 def _is_below(module: Any, directory: str) -> bool:
-    file = getattr(module, "__file__", None)
+    file = getattr(module, "__file__", None) or ""
     return bool(file) and Path(file).resolve().is_relative_to(Path(directory).resolve())
 
 

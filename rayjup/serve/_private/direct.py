@@ -104,7 +104,7 @@ class Direct:
                 value = await value
             if type(value) is str:
                 body, kind = value.encode(), _TEXT
-            elif isinstance(value, (Response, bytes)) or is_stream(value):
+            elif value is None or isinstance(value, (Response, bytes)) or is_stream(value):
                 status = await send_answer(value, scope, receive, send, [with_id])
                 return
             else:

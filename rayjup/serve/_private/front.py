@@ -50,7 +50,8 @@ class Front:
     ) -> None:
         self.table = table
         self.log = log
-        self.local_app, self.local = local or ("", None)
+        self.local_app = local[0] if local else ""
+        self.local: Callable[..., Any] | None = local[1] if local else None
         self.timeout_s = timeout_s
         self.ongoing = 0
         self.version = 0

@@ -190,7 +190,7 @@ class LocalHandle(DeploymentHandle):
         """Call a method of the one replica there is."""
         from rayjup.serve.handle import DeploymentBroadcastResponse
 
-        response = self.options(method_name=method_name).remote(*args, **kwargs)
+        response: Any = self.options(method_name=method_name).remote(*args, **kwargs)
 
         class Local(DeploymentBroadcastResponse):
             def results(

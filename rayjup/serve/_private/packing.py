@@ -65,7 +65,7 @@ def _route(kind: type, arguments: dict[str, Any]) -> Any:
 
 
 def _empty(kind: type) -> Any:
-    return kind.__new__(kind)
+    return object.__new__(kind)
 
 
 def _set_state(state: Any, values: dict[str, Any]) -> None:
