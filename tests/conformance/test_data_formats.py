@@ -65,6 +65,7 @@ def test_text_and_binary(tmp_path):
 
 
 def test_numpy_and_images(tmp_path):
+    pytest.importorskip("PIL")
     images = np.random.default_rng(0).integers(0, 255, (3, 4, 5, 3), dtype=np.uint8)
     ds = ray.data.from_numpy(images)
     ds.write_numpy(str(tmp_path / "n"), column="data")
