@@ -246,10 +246,23 @@ def test_different_schemas_are_joined():
     assert on_nodes(sums) == here(sums)
 
 
-@pytest.mark.parametrize(
-    "name",
-    "Sum Mean Min Max Std Count CountDistinct AsList Unique Quantile MissingValuePercentage ValueCounter".split(),
-)
+NAMES = [
+    "Sum",
+    "Mean",
+    "Min",
+    "Max",
+    "Std",
+    "Count",
+    "CountDistinct",
+    "AsList",
+    "Unique",
+    "Quantile",
+    "MissingValuePercentage",
+    "ValueCounter",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_nulls_and_changing_types_in_groups(name):
     """A column is of integers in one block, of nulls in the next, of floats in a third."""
     from rayjup.data import aggregate

@@ -109,7 +109,7 @@ def partial(
 
 
 def _of_nothing(table: pa.Table, keys: Sequence[str], aggs: Sequence[Any]) -> pa.Table:
-    """Columns of nulls have no type here, but perhaps one in other parts: what comes of them has none, either."""
+    """Columns of nulls have a type in other parts perhaps: what comes of them here has none, either."""
     fields = [
         pa.field(f.name, pa.float64()) if pa.types.is_null(f.type) and f.name not in keys else f
         for f in table.schema
