@@ -110,7 +110,10 @@ class _TorchDatasource(PiecesDatasource):
         return not self._local
 
     def _length(self) -> int | None:
-        return len(self._dataset) if hasattr(self._dataset, "__getitem__") else None
+        import torch
+
+        streams = isinstance(self._dataset, torch.utils.data.IterableDataset)
+        return None if streams or not hasattr(self._dataset, "__getitem__") else len(self._dataset)
 
     def estimate_inmemory_data_size(self) -> int | None:
         """By the size of the first element."""

@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayjup.data.resources import ExecutionOptions
+from rayjup.data.resources import ExecutionOptions as ExecutionOptions
+from rayjup.data.resources import ExecutionResources as ExecutionResources
 
 _MIB = 1024 * 1024
 

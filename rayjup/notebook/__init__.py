@@ -12,6 +12,7 @@
 ``cells_output``  output bound to a cell, and the thread that brings it up to date
 ``logs``      what tasks print, in a block of their cell; ``logs_render`` and ``logs_bars`` say how it looks
 ``logs_files``  ``%ray_logs``: the log files of the cluster
+``data_progress``  how far the operators of a dataset are
 ``waiting``   how far the calls are for which a cell waits, and what keeps them (``waiting_render``)
 ``why``       ``%ray_why``: where the time of a cell went
 ``interrupts``  an interrupted cell takes its calls with it
@@ -112,7 +113,7 @@ _HOMES = {
 _MAGICS = (("magics", "RayMagics"), ("work_magics", "WorkMagics"), ("watch_magics", "WatchMagics"))
 
 
-_PARTS = ("object_displays", "redefinition", "cells")
+_PARTS = ("object_displays", "redefinition", "cells", "data_progress")
 """Modules with ``install`` and ``remove``."""
 
 on_interrupt = "cancel"
