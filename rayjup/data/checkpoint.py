@@ -20,9 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
+from rayjup.data.datasource.datasink import Datasink
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from rayjup.data.context import DataContext
+    from rayjup.data.datasource.datasink import TaskContext, WriteResult
     from rayjup.data.datasource.partitioning import PathPartitionFilter
+    from rayjup.data.logical.base import Op
 
 __all__ = [
     "CheckpointBackend",
@@ -31,6 +37,7 @@ __all__ = [
     "CheckpointManager",
     "IdColumnCheckpointManager",
     "NumpyArrayBasedCheckpointFilter",
+    "resumed",
 ]
 
 
@@ -253,3 +260,92 @@ class NumpyArrayBasedCheckpointFilter(CheckpointFilter):
         ids = table.column(self.id_column).to_numpy()
         places = np.searchsorted(self._ids, ids).clip(max=len(self._ids) - 1)
         return table.filter(pa.array(self._ids[places] != ids))
+
+
+class _NotingSink(Datasink[Any]):
+    """A sink that notes the ids of what another one has written, task by task."""
+
+    def __init__(self, sink: Any, config: CheckpointConfig) -> None:
+        self.sink, self.config = sink, config
+
+    def get_name(self) -> str:
+        return self.sink.get_name()
+
+    @property
+    def _skip(self) -> bool:
+        return getattr(self.sink, "_skip", False)
+
+    @property
+    def supports_distributed_writes(self) -> bool:
+        return self.sink.supports_distributed_writes
+
+    @property
+    def min_rows_per_write(self) -> int | None:
+        return self.sink.min_rows_per_write
+
+    @property
+    def min_bytes_per_write(self) -> int | None:
+        return self.sink.min_bytes_per_write
+
+    def on_write_start(self, schema: pa.Schema | None = None) -> None:
+        self.sink.on_write_start(schema)
+
+    def write(self, blocks: Iterable[Any], ctx: TaskContext) -> Any:
+        from rayjup.data.block.unify import concat
+
+        seen: list[pa.Table] = []
+
+        def noted() -> Iterator[Any]:
+            for block in blocks:
+                if self.config.id_column in block.column_names:
+                    seen.append(block.select([self.config.id_column]))
+                elif block.num_rows:
+                    self.config.write_ids(block)  # raises, and says which columns there are
+                yield block
+
+        result = self.sink.write(noted(), ctx)
+        if seen:
+            self.config.write_ids(concat(seen))
+        return result
+
+    def on_write_complete(self, write_result: WriteResult[Any]) -> None:
+        self.sink.on_write_complete(write_result)
+        if self.config.delete_checkpoint_on_success:
+            self.config.clear()
+
+    def on_write_failed(self, error: Exception) -> None:
+        self.sink.on_write_failed(error)
+
+
+def resumed(plan: Op, sink: Any, context: DataContext) -> tuple[Op, Any]:
+    """The plan without the rows that are done, and the sink that notes those that it writes.
+
+    Parameters
+    ----------
+    plan, sink
+        What is to be written, and where.
+    context
+        The settings, with a ``checkpoint_config``.
+    """
+    from rayjup.data.dataset import Dataset
+    from rayjup.data.logical.base import rewrite
+
+    config = context.checkpoint_config
+    manager = config.checkpoint_manager_cls(checkpoint_config=config, data_context=context)
+    if isinstance(manager, IdColumnCheckpointManager):
+        known: Any = manager.ids()  # travels with the function; no cluster is needed for it
+    else:
+        known, _ = manager.load_checkpoint()
+    noting = _NotingSink(sink, config)
+    if known is None:
+        return plan, noting
+    chosen = config.checkpoint_filter_cls(config, known)
+
+    def without_done(op: Op) -> Op:
+        if op.inputs:
+            return op
+        source = Dataset(op, context)
+        kept = source.map_batches(chosen.filter_rows_for_block, batch_size=None, batch_format="pyarrow")
+        return kept._op
+
+    return rewrite(plan, without_done), noting
