@@ -113,9 +113,7 @@ def check(experiment: Path, finishes: bool) -> None:
         assert {row["trial_id"] for row in rows} == {trial.trial_id}
         assert steps[0] == 0
         # A report may have reached the file and not the journal, or the checkpoint and not the file.
-        assert all(after - before in (0, 1, 2) for before, after in itertools.pairwise(steps)), (
-            steps
-        )
+        assert all(after - before in (0, 1, 2) for before, after in itertools.pairwise(steps)), steps
         assert max(Counter(steps).values()) <= 3
         if finishes:
             assert steps[-1] == 4
