@@ -259,8 +259,8 @@ def test_bandits_go_where_improvement_was_largest(tmp_path):
         score = 0.0
         for at in range(4):
             rate = rng.random()
-            history.append((str(number), float(at), score, [rate]))
             score += 1 - 4 * (rate - 0.7) ** 2
+            history.append((str(number), float(at), score, [rate]))
     found = [suggest(history, [(0.0, 1.0)], 4.0, 2.0, [[0.1]], seed)[0] for seed in range(3)]
     assert all(0.45 <= rate <= 0.95 for rate in found), found
     scheduler = PB2(
