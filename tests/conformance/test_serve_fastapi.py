@@ -65,6 +65,7 @@ def test_routes_are_methods(ray_cluster: ModuleType, base: str) -> None:
     assert "/hello/{name}" in requests.get(base + "/api/openapi.json", timeout=10).json()["paths"]
     assert requests.get(base + "/api/none", timeout=10).status_code == 404
     assert handle.plain.remote(1).result() == 2
+    serve.delete("default")
 
 
 def test_routers_and_websockets(ray_cluster: ModuleType, base: str) -> None:
@@ -101,3 +102,4 @@ def test_routers_and_websockets(ray_cluster: ModuleType, base: str) -> None:
             socket.send(text)
             assert socket.recv(timeout=10) == text.upper()
         socket.send("end")
+    serve.delete("default")
