@@ -1,4 +1,4 @@
-"""Tuning and training runs of the cluster, seen from any notebook: also from one whose kernel was restarted."""
+"""Tuning and training runs of the cluster, seen from any notebook, also after its kernel was restarted."""
 
 from __future__ import annotations
 

@@ -46,8 +46,9 @@ class ClusterView(Observer):
         Returns
         -------
         list of dict
-            Keys: ``kind run_id name state started updated ended``, times in seconds since the epoch (``ended``
-            None while it runs), and what belongs to the kind: trials, or workers, metrics and checkpoints.
+            Keys: ``kind run_id name state started updated ended``, times in seconds since the epoch
+            (``ended`` None while it runs), and what belongs to the kind: trials, or workers, metrics
+            and checkpoints.
         """
         prefix = f"{kind}/" if kind else ""
         found = []
@@ -60,7 +61,7 @@ class ClusterView(Observer):
         return sorted(found, key=lambda row: row["started"])
 
     def ask_run(self, kind: str, run_id: str, request: dict[str, Any]) -> None:
-        """Leave a request for a run, such as ``{"stop": trial_id}``, which it fetches within about a second."""
+        """Leave a request for a run, such as ``{"stop": trial_id}``, which fetches them once a second."""
         key = f"request/{kind}/{run_id}/{time.time_ns()}".encode()
         self.request("kv_put", keys.of(keys.BOARD), key, json.dumps(request).encode(), True)
 
