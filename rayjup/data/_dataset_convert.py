@@ -45,8 +45,7 @@ class ConvertMixin:
         verify_meta : bool
             Have Dask compare each partition with ``meta``.
         """
-        import dask
-
+        dask = needs("dask", "dask", "to_dask")
         frames = needs("dask.dataframe", "'dask[dataframe]'", "to_dask")
         done = self.materialize()
         load = dask.delayed(_frame, pure=False)

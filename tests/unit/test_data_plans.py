@@ -263,3 +263,21 @@ def test_missing_columns_in_files(tmp_path):
     ds = rd.read_parquet(str(tmp_path))
     assert ds.take_all() == [{"a": 1.0, "b": "x"}, {"a": 2.5, "b": None}]
     assert ds.sum("a") == 3.5
+
+
+def test_annotations_say_the_format():
+    def frame(batch: pd.DataFrame) -> pd.DataFrame:
+        return batch[batch["id"] > 1]
+
+    def arrow(batch: pa.Table):
+        return batch.slice(0, 1)
+
+    assert rd.range(3).map_batches(frame).take_all() == [{"id": 2}]
+    assert rd.range(3, override_num_blocks=1).map_batches(arrow).count() in (1, 2)
+
+
+def test_samples():
+    pytest.importorskip("sklearn")
+    ds = rd.read_csv("example://iris.csv")
+    assert ds.count() == 150
+    assert ds.columns()[:2] == ["sepal.length", "sepal.width"]

@@ -226,16 +226,12 @@ def toy(config, t, state):
     return 1.2 - (a * a + b * b), [a, b]
 
 
-@pytest.mark.parametrize("kind", ["pbt", "synchronous pbt", "pb2"])
+@pytest.mark.parametrize("kind", ["pbt", "synchronous pbt"])
 def test_populations_solve_the_toy_of_the_paper(tmp_path, kind):
     random.seed(3)
     common = {"time_attr": "training_iteration", "perturbation_interval": 4, "quantile_fraction": 0.5}
-    if kind == "pb2":
-        pytest.importorskip("sklearn")
-        scheduler = PB2(hyperparam_bounds={"h0": [0.0, 1.0], "h1": [0.0, 1.0]}, **common)
-    else:
-        mutations = {"h0": uniform(0.0, 1.0), "h1": lambda: random.random()}
-        scheduler = PopulationBasedTraining(hyperparam_mutations=mutations, synch=kind != "pbt", **common)
+    mutations = {"h0": uniform(0.0, 1.0), "h1": lambda: random.random()}
+    scheduler = PopulationBasedTraining(hyperparam_mutations=mutations, synch=kind != "pbt", **common)
     # Neither of the two alone gets there: each learns one half only.
     world = World(
         tmp_path,
@@ -243,7 +239,7 @@ def test_populations_solve_the_toy_of_the_paper(tmp_path, kind):
         config={"h0": grid_search([0.0, 1.0]), "h1": grid_search([1.0, 0.0])},
         scheduler=scheduler,
         slots=4 if kind == "synchronous pbt" else 2,
-        stop={"training_iteration": 80 if kind == "pb2" else 200},
+        stop={"training_iteration": 200},
         state=lambda config: [0.9, 0.9],
     ).run()
     assert max(trial.last_result["score"] for trial in world.trials) >= 1.18
@@ -251,6 +247,36 @@ def test_populations_solve_the_toy_of_the_paper(tmp_path, kind):
     assert world.deleted  # only two checkpoints of each are kept
     policies = list(Path(world.trials[0].local_experiment_path).glob("pbt_policy_*.txt"))
     assert policies
+
+
+def test_bandits_go_where_improvement_was_largest(tmp_path):
+    pytest.importorskip("sklearn")
+    from rayjup.tune.schedulers.pb2 import suggest
+
+    rng = random.Random(0)
+    history = []
+    for number in range(8):
+        score = 0.0
+        for at in range(4):
+            rate = rng.random()
+            score += 1 - 4 * (rate - 0.7) ** 2
+            history.append((str(number), float(at), score, [rate]))
+    found = [suggest(history, [(0.0, 1.0)], 4.0, 2.0, [[0.1]], seed)[0] for seed in range(3)]
+    assert all(0.45 <= rate <= 0.95 for rate in found), found
+    scheduler = PB2(
+        metric="score", mode="max", hyperparam_bounds={"rate": [0.0, 1.0]}, perturbation_interval=2
+    )
+    world = World(
+        tmp_path,
+        lambda config, t, state: config["rate"] * t,
+        config={"rate": grid_search([0.1, 0.9])},
+        scheduler=scheduler,
+        stop={"training_iteration": 6},
+    ).run()
+    assert "0 perturbs" not in scheduler.debug_string()
+    assert all(0 <= trial.config["rate"] <= 1 for trial in world.trials)
+    with pytest.raises(TuneError, match="hyperparam_bounds"):
+        PB2()
 
 
 def test_a_policy_is_replayed(tmp_path):
