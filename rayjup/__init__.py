@@ -58,6 +58,7 @@ _WHERE = {
     ),
 }
 _MODULES = {
+    "data",
     "exceptions",
     "actor",
     "runtime_context",
