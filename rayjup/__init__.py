@@ -78,7 +78,6 @@ _MODULES = {
     "widgets",
     "workflow",
     "tune",
-    "air",
     "runs",
 }
 
