@@ -182,7 +182,7 @@ class ClusterRun:
             Limits(self.cpus, self.memory),
             self.context,
             options,
-            self.stats.progress,
+            self.stats.progress if self.context.enable_progress_bars else None,
         )
         self.stats.nodes += [n for n in nodes if not isinstance(n, SourceNode)]
         return iter(runner)

@@ -63,6 +63,7 @@ class TuneController:
         self.failure: Exception | None = None
         self.iteration = 0
         self._room = room
+        self.all_trials: list[Trial] = []  # in the order they were made
         self._trials: dict[str, Trial] = {}
         self._waiting: dict[str, Trial] = {}  # PENDING, in order
         self._live: dict[str, Trial] = {}  # neither TERMINATED nor ERROR
@@ -75,7 +76,7 @@ class TuneController:
 
     def get_trials(self) -> list[Trial]:
         """All trials."""
-        return list(self._trials.values())
+        return list(self.all_trials)
 
     def get_live_trials(self) -> set[Trial]:
         """Those that are not over."""
@@ -165,6 +166,7 @@ class TuneController:
     def add_trial(self, trial: Trial) -> None:
         """Take a trial in."""
         self._trials[trial.trial_id] = trial
+        self.all_trials.append(trial)
         trial._manager = trial._manager or CheckpointManager(trial.checkpoint_config)
         trial.checkpoints._delete = self._delete
         if not trial.is_finished():

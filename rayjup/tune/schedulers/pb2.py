@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rayjup.tune.execution.controller import TuneController
     from rayjup.tune.experiment.trial import Trial
 
-_MOST_POINTS = 1000
-_CANDIDATES = 1000
+_MOST_POINTS = 80
+_CANDIDATES = 500
 
 
 def import_pb2_dependencies() -> tuple[Any, Any]:
