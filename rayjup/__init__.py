@@ -58,10 +58,10 @@ _WHERE = {
     ),
 }
 _MODULES = {
+    "data",
     "exceptions",
     "actor",
     "runtime_context",
-    "air",
     "runtime_env",
     "observe",
     "notebook",

@@ -102,7 +102,9 @@ class _Queues:
         queue = self.alone if owner is None else self.by_owner.get(owner)
         if queue is None:
             function = self.function if owner is None else functools.partial(self.function, owner)
-            queue = BatchQueue(function, *self.settings, inspect.isasyncgenfunction(self.function))
+            size, wait, batches, measure = self.settings
+            streams = inspect.isasyncgenfunction(self.function)
+            queue = BatchQueue(function, size, wait, batches, measure, streams)
             if owner is None:
                 self.alone = queue
             else:

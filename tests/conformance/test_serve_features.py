@@ -48,51 +48,6 @@ def eventually(condition: Any, timeout_s: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-def test_fastapi(base: str) -> None:
-    from fastapi import Depends, FastAPI
-    from pydantic import BaseModel
-    from ray import serve
-
-    app = FastAPI()
-
-    class Item(BaseModel):
-        name: str
-        price: float = 1.0
-
-    def factor(f: int = 2) -> int:
-        return f
-
-    @serve.deployment
-    @serve.ingress(app)
-    class Api:
-        def __init__(self, greeting: str) -> None:
-            self.greeting = greeting
-            self.count = 0
-
-        @app.get("/hello/{name}")
-        def hello(self, name: str) -> str:
-            self.count += 1
-            return f"{self.greeting} {name} {self.count}"
-
-        @app.post("/items")
-        async def items(self, item: Item, by: int = Depends(factor)) -> Item:
-            return Item(name=item.name, price=item.price * by)
-
-        def plain(self, x: int) -> int:
-            return x + 1
-
-    handle = serve.run(Api.bind("hi"), route_prefix="/api")
-    assert requests.get(base + "/api/hello/you", timeout=10).json() == "hi you 1"
-    assert requests.get(base + "/api/hello/you", timeout=10).json() == "hi you 2"
-    answer = requests.post(base + "/api/items?f=3", json={"name": "a", "price": 2}, timeout=10)
-    assert answer.json() == {"name": "a", "price": 6.0}
-    assert requests.post(base + "/api/items", json={}, timeout=10).status_code == 422
-    assert requests.get(base + "/api/docs", timeout=10).status_code == 200
-    assert "/hello/{name}" in requests.get(base + "/api/openapi.json", timeout=10).json()["paths"]
-    assert requests.get(base + "/api/none", timeout=10).status_code == 404
-    assert handle.plain.remote(1).result() == 2
-
-
 def test_any_application_of_asgi(base: str) -> None:
     from ray import serve
     from starlette.applications import Starlette

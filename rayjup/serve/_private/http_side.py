@@ -42,7 +42,7 @@ class HttpSide:
         self.info: dict[str, Any] = {}
         self.polls: dict[str, dict[str, Any]] = {}
         self.listening: set[str] = set()
-        self.proxy_accepts = True
+        self.proxy_accepts: bool | None = None  # not known
         self.begun = False
         self.grpc_port = 0
         self._changed = True
@@ -97,8 +97,9 @@ class HttpSide:
             rayjup.kill(proxy)
             raise
         self.proxy = proxy
-        self.proxy_accepts = True
+        self.proxy_accepts = None
         self._changed = True
+        await self._arrange()  # before the first application is there, the proxy answers
 
     def actors(self) -> list[Any]:
         """Those that have to know where replicas are."""
@@ -160,7 +161,6 @@ class HttpSide:
         except GONE:
             self.proxy = None
             self.polls.clear()
-            self.proxy_accepts = False
         finally:
             self._polling = False
 
@@ -215,10 +215,8 @@ class HttpSide:
         """From the journal."""
         self.options, self.grpc, self.location = data["options"], data["grpc"], data["location"]
         self.info, self.begun = data["info"], data["begun"]
-        self.proxy_accepts = False  # whoever listened does so still; found out in the first turns
         try:
             self.proxy = rayjup.get_actor(PROXY, namespace=NAMESPACE)
-            self.proxy_accepts = True
         except ValueError:
             self.proxy = None  # started again with the first turn
 

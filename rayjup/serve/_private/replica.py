@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 import rayjup
 from rayjup.serve import context as contexts
-from rayjup.serve._private import sockets
+from rayjup.serve._private import grpc_calls, sockets
 from rayjup.serve._private import table as tables
 from rayjup.serve._private.access import AccessLog
 from rayjup.serve._private.answers import send_answer, send_text
@@ -295,7 +295,9 @@ class Replica:
             self._leave()
 
     async def _packed_call(self, user: UserObject, method: str, args: Any, kwargs: Any) -> Any:
-        name, _, answer = method.split("\0")
+        name, request, answer = method.split("\0")
+        if request == "grpc":
+            return await grpc_calls.call(user.method(name), *args)
         args = tuple(map(Serializing.load, args))
         kwargs = {key: Serializing.load(value) for key, value in kwargs.items()}
         return Serializing.wrap(await user.call(name, args, kwargs), answer)
@@ -314,12 +316,15 @@ class Replica:
         assert self.user is not None
         failed = True
         answer = "cloudpickle"
+        items: Any = None
         if "\0" in method:
-            method, _, answer = method.split("\0")
+            method, request, answer = method.split("\0")
+            if request == "grpc":
+                items = grpc_calls.stream(self.user.method(method), *args)
             args = tuple(map(Serializing.load, args))
             kwargs = {key: Serializing.load(value) for key, value in kwargs.items()}
         try:
-            async for item in self.user.stream(method, args, kwargs):
+            async for item in items or self.user.stream(method, args, kwargs):
                 yield item if answer == "cloudpickle" else Serializing.wrap(item, answer)
             failed = False
         except asyncio.CancelledError:
