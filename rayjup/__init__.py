@@ -58,10 +58,10 @@ _WHERE = {
     ),
 }
 _MODULES = {
+    "data",
     "exceptions",
     "actor",
     "runtime_context",
-    "air",
     "runtime_env",
     "observe",
     "notebook",
@@ -78,7 +78,6 @@ _MODULES = {
     "widgets",
     "workflow",
     "tune",
-    "air",
     "runs",
 }
 

@@ -214,7 +214,12 @@ class ConsumeMixin:
         from rayjup.data.logical.write import Write
 
         remote = remote_of(None, None, None, {}, ray_remote_args) if ray_remote_args else Remote()
-        write = Write((self._op,), datasink, uuid.uuid4().hex, remote, concurrency)
+        plan = self._op
+        if self._context.checkpoint_config is not None:
+            from rayjup.data.checkpoint import resumed
+
+            plan, datasink = resumed(plan, datasink, self._context)
+        write = Write((plan,), datasink, uuid.uuid4().hex, remote, concurrency)
         if datasink.on_write_start.__code__.co_argcount > 1:
             datasink.on_write_start(known_schema(self._op))
         else:

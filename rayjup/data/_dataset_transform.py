@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,25 @@ def remote_of(
     gpus = merged.pop("num_gpus", None) if num_gpus is None else num_gpus
     size = merged.pop("memory", None) if memory is None else memory
     return Remote.of(cpus, gpus, size, **merged)
+
+
+def annotated_format(fn: Any) -> str:
+    """The batch format that the annotation of a function's first parameter asks for."""
+    target = fn.__call__ if isinstance(fn, type) or not inspect.isroutine(fn) else fn
+    try:
+        parameters = [p for p in inspect.signature(target).parameters.values() if p.name != "self"]
+    except (TypeError, ValueError):
+        return "default"
+    kind = parameters[0].annotation if parameters else None
+    name = kind if isinstance(kind, str) else getattr(kind, "__qualname__", "")
+    module = "" if isinstance(kind, str) else getattr(kind, "__module__", "").split(".")[0]
+    if name in ("pd.DataFrame", "pandas.DataFrame") or (name == "DataFrame" and module == "pandas"):
+        return "pandas"
+    if name in ("pl.DataFrame", "polars.DataFrame") or (name == "DataFrame" and module == "polars"):
+        return "polars"
+    if name in ("pa.Table", "pyarrow.Table") or (name == "Table" and module == "pyarrow"):
+        return "pyarrow"
+    return "default"
 
 
 class TransformMixin:
@@ -269,7 +289,9 @@ class TransformMixin:
         batch_size : int or None
             Rows per batch (the last may have fewer); None: the rows of a block.
         batch_format : str or None
-            ``"numpy"`` or ``"default"`` (dict of arrays), ``"pandas"``, ``"pyarrow"``, ``"polars"``,
+            ``"default"`` (what the function's annotation says: a DataFrame, an Arrow table; else dict of
+            arrays),
+            ``"numpy"`` (dict of arrays), ``"pandas"``, ``"pyarrow"``, ``"polars"``,
             ``"torch"``.
         zero_copy_batch : bool
             False: arrays of the batch may be written to.
@@ -285,6 +307,8 @@ class TransformMixin:
         [{'double': 0}, {'double': 2}, {'double': 4}]
         """
         check_format(batch_format)
+        if batch_format == "default":
+            batch_format = annotated_format(fn)
         size: Any = None if batch_size in ("auto", "default") else batch_size
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
             raise ValueError(f"map_batches: batch_size={batch_size!r} must be a positive number or None.")

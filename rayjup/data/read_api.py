@@ -209,13 +209,14 @@ _OTHERS = {
     "rayjup.data._read_files": (
         "read_csv read_json read_text read_images read_numpy read_binary_files read_tfrecords "
         "read_webdataset "
-        "read_avro read_audio read_videos read_orc read_mcap read_lerobot read_zarr"
+        "read_avro read_audio read_videos read_orc"
     ),
     "rayjup.data._read_tables": (
         "read_sql read_lance read_delta read_delta_sharing_tables read_iceberg read_hudi read_bigquery "
         "read_mongo "
         "read_clickhouse read_snowflake read_databricks_tables read_unity_catalog read_kafka"
     ),
+    "rayjup.data._read_recordings": "read_mcap read_lerobot read_zarr",
 }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rayjup.base import notebook
 from rayjup.data.execution.nodes import Counts, Node
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 _summaries: list[dict[str, Any]] = []
 _KEPT = 100
-on_progress: Callable[[RunStats], None] | None = None
-"""Told of each turn of a run on the cluster; a notebook sets it."""
 
 
 class RunStats:
@@ -38,15 +37,15 @@ class RunStats:
 
     def progress(self, nodes: Sequence[Node]) -> None:
         """A turn of a run on the cluster."""
-        if on_progress is not None and time.monotonic() - self._shown > 0.25:
+        if notebook.on_data_progress is not None and time.monotonic() - self._shown > 0.25:
             self._shown = time.monotonic()
-            on_progress(self)
+            notebook.on_data_progress(self)
 
     def finish(self) -> None:
         """The run has ended."""
         self.finished = True
-        if on_progress is not None and self.nodes:
-            on_progress(self)
+        if notebook.on_data_progress is not None and self.nodes:
+            notebook.on_data_progress(self)
         _summaries.append(self.as_dict())
         del _summaries[:-_KEPT]
 

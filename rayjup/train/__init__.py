@@ -98,7 +98,6 @@ _MODULES = {
     "data_parallel_trainer",
     "error",
     "gbdt_trainer",
-    "horovod",
     "huggingface",
     "lightgbm",
     "lightning",

@@ -35,3 +35,25 @@ class PreemptionInfo:
     def preempted_ranks(self) -> list[int]:
         """All ranks on these nodes."""
         return sorted(rank for ranks in self.preempted_node_to_ranks.values() for rank in ranks)
+
+
+def announce(node_ids: list[str], deadline_ms: int | None = None) -> None:
+    """Tell all training runs of this cluster that nodes are about to be taken away.
+
+    For who learns of it, such as a watcher of the cloud's notices. Runs with workers there hand it on
+    to their
+    training functions (``train.get_preemption_info()``), and don't count the loss as a failure.
+
+    Parameters
+    ----------
+    node_ids
+        Ids of the nodes, as in ``ray.nodes()``.
+    deadline_ms
+        When they go, in milliseconds since 1970.
+    """
+    from rayjup.runs import board
+
+    for row in board.rows("train"):
+        if row["ended"] is None:
+            request = {"action": "preempt", "nodes": list(node_ids), "deadline_ms": deadline_ms}
+            board.ask("train", row["run_id"], request)

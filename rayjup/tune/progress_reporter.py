@@ -313,6 +313,7 @@ class JupyterNotebookReporter(TuneReporterBase, RemoteReporterMixin):
         )
         self._overwrite = overwrite
         self._handle: Any = None
+        self.row: dict[str, Any] | None = None  # the experiment as displays see it, set before each report
 
     def report(self, trials: list[Trial], done: bool, *sys_info: str) -> None:
         """Show the table."""
@@ -323,10 +324,15 @@ class JupyterNotebookReporter(TuneReporterBase, RemoteReporterMixin):
         self.display(text)
 
     def display(self, string: str) -> None:
-        """Show a text, in place of the last one; as plain text, which every front end can show."""
+        """Show a text in place of the last one, with the same as a table for front ends that show HTML."""
         from IPython.display import display
 
+        from rayjup.tune.shown import html_of
+        from rayjup.tune.utils.log import ipython_disabled
+
         data = {"text/plain": string}
+        if self.row is not None and not ipython_disabled():
+            data["text/html"] = html_of(self.row)
         if self._handle is None or not self._overwrite:
             self._handle = display(data, raw=True, display_id=True)
         else:
@@ -395,6 +401,7 @@ class Reporting:
     ) -> None:
         self._reporter = reporter
         self._controller = controller
+        self._state = state
         self._next = 0.0
         if reporter is not None:
             one = metric if isinstance(metric, str) else None
@@ -413,6 +420,8 @@ class Reporting:
         self._next = now + 0.2
         trials = self._controller.get_trials()
         if self._reporter.should_report(trials, done=done):
+            if isinstance(self._reporter, JupyterNotebookReporter):
+                self._reporter.row = self._state.row(self._controller)
             self._reporter.report(trials, done, f"Using {type(self._controller.scheduler).__name__}")
 
 
@@ -428,7 +437,9 @@ def detect_reporter(**kwargs: Any) -> TuneReporterBase:
     """A reporter for notebooks in a kernel, for terminals elsewhere."""
     shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
     in_kernel = shell is not None and hasattr(shell, "kernel")
-    return JupyterNotebookReporter(**kwargs) if in_kernel else CLIReporter(**kwargs)
+    if in_kernel:
+        return JupyterNotebookReporter(**{"max_report_frequency": 1, **kwargs})
+    return CLIReporter(**kwargs)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

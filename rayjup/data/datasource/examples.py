@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from rayjup.base.paths import cache_root
 
 
 def _sklearn(name: str) -> Any:
@@ -86,7 +86,7 @@ def example_path(name: str) -> str:
     if kind not in _KINDS.get(stem, ()):
         known = ", ".join(f"{known_stem}.{k}" for known_stem, kinds in _KINDS.items() for k in kinds)
         raise FileNotFoundError(f"There is no sample example://{name}; there are {known}.")
-    folder = Path(tempfile.gettempdir()) / f"rayjup-examples-{getpass.getuser()}"
+    folder = Path(cache_root()) / "examples"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{stem}.{kind}"
     if not path.exists():

@@ -60,7 +60,8 @@ class IcebergDatasource(PiecesDatasource):
             arguments["row_filter"] = row_filter
         scan = table.scan(**arguments)
         self._metadata, self._io = table.metadata, table.io
-        self._projection, self._filter = scan.projection(), scan.row_filter
+        self._projection: Any = scan.projection()
+        self._filter = scan.row_filter
         self._case_sensitive = scan.case_sensitive
         self._pieces = list(scan.plan_files())
         self._schema = self._projection.as_arrow()

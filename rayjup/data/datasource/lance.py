@@ -44,16 +44,18 @@ class LanceDatasource(PiecesDatasource):
         scanner_options: dict[str, Any] | None = None,
     ) -> None:
         self._uris = [uri] if isinstance(uri, str) else list(uri)
-        self._version, self._storage = version, storage_options
+        self._storage = storage_options
         self._scan = {**(scanner_options or {})}
         if columns is not None:
             self._scan["columns"] = columns
         if filter is not None:
             self._scan["filter"] = filter
-        self._opened = [self._open(one) for one in self._uris]
+        self._opened = [self._open(one, version) for one in self._uris]
+        # The version of now, also where somebody writes before the rows are read.
+        self._versions = {uri: opened.version for uri, opened in zip(self._uris, self._opened, strict=True)}
 
-    def _open(self, uri: str) -> Any:
-        return _lance().dataset(uri, version=self._version, storage_options=self._storage)
+    def _open(self, uri: str, version: int | str | None) -> Any:
+        return _lance().dataset(uri, version=version, storage_options=self._storage)
 
     def pieces(self, parallelism: int) -> Sequence[tuple[str, int]]:
         """Dataset and fragment."""
@@ -75,7 +77,7 @@ class LanceDatasource(PiecesDatasource):
 
     def read_piece(self, piece: tuple[str, int]) -> Iterator[pa.Table]:
         """The batches of a fragment."""
-        dataset = self._open(piece[0])
+        dataset = self._open(piece[0], self._versions[piece[0]])
         fragment = dataset.get_fragment(piece[1])
         scanner = dataset.scanner(fragments=[fragment], **self._scan)
         for batch in scanner.to_reader():
@@ -86,7 +88,7 @@ class LanceDatasource(PiecesDatasource):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._opened = [self._open(one) for one in self._uris]
+        self._opened = [self._open(one, self._versions[one]) for one in self._uris]
 
 
 class LanceDatasink(Datasink[Any]):

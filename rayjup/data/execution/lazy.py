@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from rayjup.data.block.unify import concat, unify_schemas
-from rayjup.data.kernels import frames, grouping, joining
+from rayjup.data.kernels import frames, grouping, joining, sorting
 from rayjup.data.logical.base import Op
 from rayjup.data.logical.columns import Drop, FilterExpr, Rename, Select, WithColumns
 from rayjup.data.logical.combine import Join, Union
@@ -121,12 +121,7 @@ def _sort(op: Op) -> Any | None:
         return None
     schema = frames.arrow_schema(frame)
     op.key.check(schema.names)
-    for name, down in zip(op.key.columns, op.key.descending, strict=True):
-        if down and pa.types.is_floating(schema.field(name).type):
-            return None  # NaN would come first
-    return frame.sort(
-        list(op.key.columns), descending=list(op.key.descending), nulls_last=True, maintain_order=True
-    )
+    return sorting.sort_frame(frame, op.key, schema)
 
 
 def _aggregate(op: Op) -> Any | None:

@@ -367,7 +367,7 @@ def _gathered(tables: Tables, rows: int, size: int) -> Tables:
 
 def _copied(step: Step) -> Step:
     """A step with a copy of the user's function, as a task would have it: what it changes stays its own."""
-    if not hasattr(step, "function"):
+    if not hasattr(step, "has_function"):
         return step
     import cloudpickle
 

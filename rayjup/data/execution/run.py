@@ -178,11 +178,11 @@ class ClusterRun:
 
         runner = Runner(
             root,
-            Backend(helper),
+            Backend(self.context, helper),
             Limits(self.cpus, self.memory),
             self.context,
             options,
-            self.stats.progress,
+            self.stats.progress if self.context.enable_progress_bars else None,
         )
         self.stats.nodes += [n for n in nodes if not isinstance(n, SourceNode)]
         return iter(runner)

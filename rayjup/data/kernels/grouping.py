@@ -103,7 +103,27 @@ def partial(
         if exprs is not None:
             frame = frames.to_frame(table).lazy()
             return frames.from_frame(aggregate_lazy(frame, keys, exprs[0]).collect())
+        if any(pa.types.is_null(f.type) for f in table.schema):
+            return _of_nothing(table, keys, aggs)
     return _states(table, keys, aggs)
+
+
+def _of_nothing(table: pa.Table, keys: Sequence[str], aggs: Sequence[Any]) -> pa.Table:
+    """Columns of nulls have a type in other parts perhaps: what comes of them here has none, either."""
+    fields = [
+        pa.field(f.name, pa.float64()) if pa.types.is_null(f.type) and f.name not in keys else f
+        for f in table.schema
+    ]
+    typed = table.cast(pa.schema(fields))
+    exprs = partial_exprs(aggs, typed.schema)
+    if exprs is None:
+        return _states(table, keys, aggs)
+    out = frames.from_frame(aggregate_lazy(frames.to_frame(typed).lazy(), keys, exprs[0]).collect())
+    columns = [
+        pa.nulls(out.num_rows) if c.null_count == out.num_rows and n not in keys else c
+        for n, c in zip(out.column_names, out.columns, strict=True)
+    ]
+    return pa.table(columns, names=out.column_names)
 
 
 def _states(table: pa.Table, keys: Sequence[str], aggs: Sequence[Any]) -> pa.Table:

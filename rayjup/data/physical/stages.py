@@ -17,7 +17,7 @@ from rayjup.data.logical.maps import MapLike
 from rayjup.data.logical.rearrange import Repartition, Sample
 from rayjup.data.logical.sources import InputBlocks, Read
 from rayjup.data.logical.write import Write
-from rayjup.data.physical.functions import step_for
+from rayjup.data.physical.functions import joined, step_for
 from rayjup.data.physical.placement import expression_classes
 from rayjup.data.physical.running import task_index
 from rayjup.data.physical.steps import Blocks, ColumnStep, RowsStep, Step
@@ -120,7 +120,7 @@ class Chain:
 
     def steps(self) -> list[Step]:
         """The steps of the operators."""
-        return [step_of(op) for op in self.ops]
+        return joined([step_of(op) for op in self.ops])
 
 
 def needs(op: Op) -> tuple[TaskPoolStrategy | ActorPoolStrategy, Remote]:

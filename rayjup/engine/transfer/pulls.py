@@ -67,7 +67,10 @@ class Pulls:
     def want(self, connection: Connection, path: str, size: int) -> None:
         """A process wants the object in the file ``path`` of a node of another host."""
         name = os.path.basename(path)
-        local = self._file_of(name) if wire.NAME.match(name) else None
+        if not wire.NAME.match(name):
+            connection.post(("pulled", path, LOST, f"{name!r} is not the name of an object"))
+            return
+        local = self._file_of(name)
         if local is not None:
             if name in self.copies:
                 self.copies[name] = self.copies.pop(name)  # the last used is the last to go

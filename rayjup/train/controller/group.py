@@ -10,6 +10,7 @@ from typing import Any
 
 import rayjup
 from rayjup.exceptions import RayActorError, RayError
+from rayjup.runs import session
 from rayjup.train.controller import fitting
 from rayjup.train.worker.actor import RayTrainWorker
 from rayjup.util.placement_group import (
@@ -182,9 +183,13 @@ def _bundles_of_trial(least: int) -> tuple[PlacementGroup, list[int]] | None:
     if group is None:
         return None
     bundles = placement_group_table(group).get("bundles") or {}
-    if len(bundles) - 1 < least:
+    trial = session.current()
+    reserved = trial.trial_resources if trial is not None else None
+    # The first bundle is the trial's own, unless that needs nothing.
+    own = 0 if getattr(reserved, "head_bundle_is_empty", False) else 1
+    if len(bundles) - own < least:
         return None
-    return group, list(range(1, len(bundles)))
+    return group, list(range(own, len(bundles)))
 
 
 def _await_room(

@@ -1,15 +1,13 @@
 """The trial loop as a state machine: events in, effects out; no clock, no files, no processes.
 
 `TuneController` knows all trials and asks the search algorithm, the scheduler and the stopper. Who drives
-it (`loop`)
-tells it what happened (`started`, `reported`, `saved`, `ended`, `failed`, `lost`) and carries out what it
-puts into `effects`, a
-list of tuples:
+it (`loop`) tells it what happened (`started`, `reported`, `saved`, `ended`, `failed`, `lost`) and carries
+out what it puts into `effects`, a list of tuples:
 
-``("added", trial)``, ``("status", trial)``, ``("result", trial, result)``, ``("checkpoint", trial, "
-   "reported)``,
-``("complete", trial, result)``, ``("error", trial, final)``, ``("changed", trial)``: to be written down "
-   "and told to callbacks.
+``("added", trial)``, ``("status", trial)``, ``("result", trial, result)``, ``("checkpoint", trial,
+reported)``,
+``("complete", trial, result)``, ``("error", trial, final)``, ``("changed", trial)``: to be written down and
+told to callbacks.
 ``("go", trial)``, ``("save", trial)``, ``("stop", trial, save)``: to be sent to the trial's runner.
 ``("delete", checkpoint)``: to be removed from storage.
 """
@@ -63,6 +61,7 @@ class TuneController:
         self.failure: Exception | None = None
         self.iteration = 0
         self._room = room
+        self.all_trials: list[Trial] = []  # in the order they were made
         self._trials: dict[str, Trial] = {}
         self._waiting: dict[str, Trial] = {}  # PENDING, in order
         self._live: dict[str, Trial] = {}  # neither TERMINATED nor ERROR
@@ -75,7 +74,7 @@ class TuneController:
 
     def get_trials(self) -> list[Trial]:
         """All trials."""
-        return list(self._trials.values())
+        return list(self.all_trials)
 
     def get_live_trials(self) -> set[Trial]:
         """Those that are not over."""
@@ -165,6 +164,7 @@ class TuneController:
     def add_trial(self, trial: Trial) -> None:
         """Take a trial in."""
         self._trials[trial.trial_id] = trial
+        self.all_trials.append(trial)
         trial._manager = trial._manager or CheckpointManager(trial.checkpoint_config)
         trial.checkpoints._delete = self._delete
         if not trial.is_finished():

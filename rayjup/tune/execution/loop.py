@@ -128,7 +128,7 @@ class TuneLoop:
         self._sync_now_and_then()
 
     def _trials(self) -> list[Trial]:
-        return list(self.controller._trials.values()) if len(self._callbacks) else []
+        return self.controller.all_trials
 
     def _obey(self, request: dict[str, Any]) -> None:
         """What somebody has asked for at a display."""

@@ -36,8 +36,7 @@ class OptunaSearch(Searcher):
     ----------
     space
         Optuna distributions by name, or a function of an Optuna trial that suggests values (and may return
-        constants). By
-        default, the Tuner's space.
+        constants). By default, the Tuner's space.
     metric, mode
         What is optimized; lists for several objectives.
     points_to_evaluate
@@ -109,6 +108,7 @@ class OptunaSearch(Searcher):
         self._trials: dict[str, Any] = {}
         self._completed: set[str] = set()
         self._study: Any = None
+        self._was_replayed = False
         if self._space is not None and self._metric and self._mode:
             self._set_up()
 
@@ -161,6 +161,10 @@ class OptunaSearch(Searcher):
             raise RuntimeError(
                 UNDEFINED_METRIC_MODE.format(cls="OptunaSearch", metric=self._metric, mode=self._mode)
             )
+        if self._was_replayed and not self._study.get_trials(deepcopy=False, states=self._waiting()):
+            # What is in the study was not drawn by this sampler: with its seed it would draw the same again.
+            self._was_replayed = False
+            self._study.sampler.reseed_rng()
         if callable(self._space):
             if trial_id not in self._trials:
                 self._trials[trial_id] = self._study.ask()
@@ -184,10 +188,14 @@ class OptunaSearch(Searcher):
             self._trials[trial_id] = self._study.ask(fixed_distributions=self._space)
         return dict(self._trials[trial_id].params)
 
+    def _waiting(self) -> tuple[Any, ...]:
+        return (self._optuna.trial.TrialState.WAITING,)
+
     def on_trial_suggested_again(self, trial_id: str, config: dict[str, Any]) -> None:
         """Put it into the study as it was suggested; nothing is sampled."""
         if self._study is None:
             return
+        self._was_replayed = True
         if callable(self._space):
             self._study.enqueue_trial({k: v for k, v in config.items() if _is_value(v)})
             self.suggest(trial_id)

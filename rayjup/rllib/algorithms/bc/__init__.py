@@ -1,0 +1,5 @@
+"""Behaviour cloning."""
+
+from rayjup.rllib.algorithms.bc.bc import BC, BCConfig
+
+__all__ = ["BC", "BCConfig"]

@@ -1,0 +1,3 @@
+"""Networks of the default modules: descriptions (`configs`), choice by spaces (`catalog`), PyTorch
+(`torch`).
+"""

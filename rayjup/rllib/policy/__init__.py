@@ -1,0 +1,1 @@
+"""What older programs import: batches, and `PolicySpec`."""
