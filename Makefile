@@ -10,7 +10,7 @@ PANEL_SOURCES := $(wildcard $(shell git ls-files extension kernels 2>/dev/null))
 INSTALL_INPUTS := pyproject.toml constraints.txt hatch_build.py rayjup/_version.py $(PANEL_SOURCES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab lint bench bench-peers chaos conformance-ray chromium clean
+.PHONY: help binder-test demo test lab lint bench bench-peers chaos conformance-ray chromium clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
@@ -98,6 +98,9 @@ conformance-ray: $(VENV)-ray/.made  ## the conformance tests against Ray itself
 # CHAOS_SECONDS and CHAOS_SEED say how long and which.
 chaos: $(VENV)/.test  ## kill processes at random for ten minutes; counts wrong answers, hangs, leaks
 	PYTHONPATH=tests $(BIN)/python -m chaos.run benchmarks/results/chaos.md
+
+binder-test: $(VENV)/.made  ## Binder's steps without Docker: install, start JupyterLab and a cluster, measure
+	$(BIN)/python binder/reproduce.py --constraints constraints.txt
 
 clean:  ## remove the environments and what was built
 	rm -rf $(VENV) $(VENV)-ray out build dist extension/lib extension/rayjup_lab/labextension

@@ -33,7 +33,7 @@ PULL = "node to node, 256 MB"
 
 
 def bare(size: int, new: bool) -> float:
-    """GB/s of one ``sendfile`` of ``size`` bytes from /dev/shm to another process."""
+    """Seconds of one ``sendfile`` of ``size`` bytes from /dev/shm to another process."""
     with tempfile.TemporaryFile(dir="/dev/shm") as source, socket.create_server(("127.0.0.1", 0)) as server:
         source.write(b"x" * size)
         source.flush()
@@ -51,7 +51,7 @@ def bare(size: int, new: bool) -> float:
             sock.recv(1)
             took = time.perf_counter() - began
         receiver.join()
-    return size / took / 1e9
+    return took
 
 
 def _receive(address: Any, size: int, new: bool, done: Any) -> None:
@@ -73,7 +73,7 @@ def lines(record: harness.Recorder, repeats: int) -> None:
     import rayjup as ray
     from rayjup.cluster_utils import Cluster
 
-    store = {"object_store_memory": 1000 * MB, "num_cpus": 2}
+    store = {"object_store_memory": 2000 * MB, "num_cpus": 2}
     cluster = Cluster(initialize_head=True, head_node_args={"host": "a", **store})
     for name in "bcd":
         cluster.add_node(host=name, resources={name: 100}, **store)
@@ -94,12 +94,12 @@ def lines(record: harness.Recorder, repeats: int) -> None:
         for name in "bcd":
             ray.get(on(name).remote())
 
-        def pulls(size: int) -> Callable[[harness.Line], list[float]]:
-            def sample(line: harness.Line) -> list[float]:
+        def pulls(size: int, count: int = repeats) -> Callable[[Any], list[float]]:
+            def sample(line: Any) -> list[float]:
                 return [
                     _timed(lambda ref: ray.get(on("b").remote(ref)), ray.put(np.ones(size, np.uint8)))
-                    for _ in range(repeats + 1)
-                ][1:]
+                    for _ in range(count)
+                ]
 
             return sample
 
@@ -117,7 +117,10 @@ def lines(record: harness.Recorder, repeats: int) -> None:
 
             return [brought() for _ in range(repeats)]
 
-        record.times(PULL, "s", pulls(SIZE))
+        # In turn, so that whatever else the machine does meanwhile is the same for all.
+        rounds = [(bare(SIZE, True), bare(SIZE, False), pulls(SIZE, 1)(None)[0]) for _ in range(repeats)]
+        for index, name in enumerate((BARE_NEW, BARE_USED, PULL)):
+            record.times(name, "s", lambda line, index=index: [times[index] for times in rounds])
         record.times("node to driver, 256 MB", "s", back)
         record.times("node to node, 1 MB", "s", pulls(MB))
         record.times("256 MB to three nodes", "s", broadcast)
@@ -148,15 +151,15 @@ def main() -> int:
     arguments = parser.parse_args()
     record = harness.recorder(arguments)
     repeats = 1 if arguments.quick else 7
-    for name, new in ((BARE_NEW, True), (BARE_USED, False)):
-        record.times(name, "s", lambda line, new=new: [SIZE / 1e9 / bare(SIZE, new) for _ in range(repeats)])
     lines(record, repeats)
-    found = {line.name: line for line in record.lines if line.values}
-    if PULL in found:
-        best = statistics.median(found[PULL].values)
-        for name in (BARE_NEW, BARE_USED):
-            if name in found:
-                print(f"{PULL}: {SIZE / best / 1e9:.2f} GB/s, {found[name].value / best:.0%} of {name!r}")
+    found = {line.name: line.values for line in record.lines}
+    for name in (BARE_NEW, BARE_USED):
+        shares = [
+            theirs / ours for theirs, ours in zip(found.get(name, ()), found.get(PULL, ()), strict=True)
+        ]
+        if shares:
+            text = f"{statistics.median(shares):.0%}, from {min(shares):.0%} to {max(shares):.0%}"
+            print(f"{PULL}: {text} of {name!r} (median of {len(shares)})")
     from rayjup import __version__
 
     return harness.finish(record, arguments, "rayjup", __version__)

@@ -58,6 +58,7 @@ _WHERE = {
     ),
 }
 _MODULES = {
+    "data",
     "exceptions",
     "actor",
     "runtime_context",
@@ -66,6 +67,7 @@ _MODULES = {
     "notebook",
     "cluster",
     "cluster_utils",
+    "train",
     "util",
     "dag",
     "experimental",
@@ -75,6 +77,8 @@ _MODULES = {
     "types",
     "widgets",
     "workflow",
+    "tune",
+    "runs",
 }
 
 SCRIPT_MODE = 0

@@ -49,7 +49,7 @@ def memory_summary(
     >>> import rayjup as ray
     >>> from rayjup._private.internal_api import memory_summary
     >>> ref = ray.put([1, 2, 3])
-    >>> "1 references to 1 objects" in memory_summary(stats_only=True)
+    >>> ref.hex() in memory_summary()
     True
     """
     from rayjup._private.memory_text import table

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from typing import Any
 
 from distributed import Client
 
+from rayjup.cluster import beside
 from rayjup.engine.dask import attach, plugins, unix
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.neighbours import declared_host
@@ -23,7 +25,7 @@ class CannotJoin(Exception):
 
 
 async def join(address: str, timeout_s: float) -> dict[str, Any]:
-    """Register what is missing and wait for a node on this machine."""
+    """Register what is missing and wait for a node on this machine; make one where there is no worker."""
     try:
         client = await Client(address, asynchronous=True, timeout=min(timeout_s, 5.0), set_as_default=False)
     except (OSError, ValueError) as error:
@@ -97,6 +99,7 @@ async def _local_node(client: Client, address: str, timeout_s: float) -> dict[st
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     here = declared_host() or host_id()
+    owner, started = os.getppid(), False
     while True:
         info = await _info(client)
         assert info is not None
@@ -104,7 +107,7 @@ async def _local_node(client: Client, address: str, timeout_s: float) -> dict[st
         if refused:
             raise CannotJoin(f"the worker on this machine is no node of the cluster: {refused}")
         for node in info["nodes"]:
-            if node["lane_host"] == here:
+            if node["lane_host"] == here and node.get("beside") in (None, owner):
                 return {
                     "cluster_id": info["cluster"]["cluster_id"],
                     "session_dir": node["session_dir"],
@@ -117,6 +120,18 @@ async def _local_node(client: Client, address: str, timeout_s: float) -> dict[st
             raise CannotJoin(
                 f"the Dask cluster at {address} has no workers yet: start one with 'dask worker {address}'."
             )
+        if not started and len([n for n in info["nodes"] if not n.get("beside")]) >= len(workers):
+            started = True  # all workers are nodes, and none is here
+            problem = await loop.run_in_executor(
+                None, beside.start, address, info["cluster"]["cluster_id"], owner
+            )
+            if problem:
+                raise CannotJoin(
+                    f"no worker of the Dask cluster at {address} runs on this machine, and this process "
+                    f"cannot have a node of its own: {problem} Start a worker here with 'dask worker "
+                    f"{address}', or run the notebook on one of the cluster's machines."
+                )
+            continue
         if loop.time() > deadline:
             elsewhere = ", ".join(sorted({n["host"] for n in info["nodes"]})) or "none is ready"
             raise CannotJoin(

@@ -34,7 +34,8 @@ class AggregateMixin:
         return GroupedData(self, key, num_partitions=num_partitions)  # type: ignore[arg-type]
 
     def aggregate(self, *aggs: Any) -> Any:
-        """One value per aggregation over all rows: a dict by name (the value itself for an ``AggregateFn`` alone).
+        """One value per aggregation over all rows: a dict by name (the value itself for an ``AggregateFn``
+        alone).
 
         Examples
         --------

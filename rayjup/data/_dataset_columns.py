@@ -185,7 +185,9 @@ class ColumnsMixin:
         if not callable(fn):
             raise ValueError("add_column: give a function of a batch.")
         if batch_format not in ("pandas", "pyarrow", "numpy"):
-            raise ValueError(f"add_column: batch_format={batch_format!r} must be 'pandas', 'pyarrow' or 'numpy'.")
+            raise ValueError(
+                f"add_column: batch_format={batch_format!r} must be 'pandas', 'pyarrow' or 'numpy'."
+            )
         return self.map_batches(
             AddColumn(col, fn, batch_format),
             batch_format=batch_format,

@@ -71,7 +71,8 @@ class CombineMixin:
         Parameters
         ----------
         join_type : str
-            ``inner``, ``left_outer``, ``right_outer``, ``full_outer``, ``left_semi``, ``right_semi``, ``left_anti``,
+            ``inner``, ``left_outer``, ``right_outer``, ``full_outer``, ``left_semi``, ``right_semi``,
+            ``left_anti``,
             ``right_anti``.
         num_partitions : int, optional
             In how many parts the rows are exchanged; None: as their size suggests.
@@ -94,7 +95,9 @@ class CombineMixin:
         left = (on,) if isinstance(on, str) else tuple(on)
         right = left if right_on is None else (right_on,) if isinstance(right_on, str) else tuple(right_on)
         if not left or len(left) != len(right):
-            raise ValueError(f"join: on={on!r} and right_on={right_on!r} must name the same number of columns.")
+            raise ValueError(
+                f"join: on={on!r} and right_on={right_on!r} must name the same number of columns."
+            )
         if num_partitions is not None and num_partitions < 1:
             raise ValueError(f"join: num_partitions={num_partitions} must be at least 1.")
         if validate_schemas:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +57,9 @@ class ConsumeMixin:
         """All rows; an error if there are more than ``limit``."""
         rows = list(convert.iter_rows(self._first(None if limit is None else limit + 1)))
         if limit is not None and len(rows) > limit:
-            raise ValueError(f"take_all: the dataset has more than {limit} rows; use take({limit}) or a higher limit.")
+            raise ValueError(
+                f"take_all: the dataset has more than {limit} rows; use take({limit}) or a higher limit."
+            )
         return rows
 
     def take_batch(self, batch_size: int = 20, *, batch_format: str | None = "default") -> Any:
@@ -134,7 +135,8 @@ class ConsumeMixin:
         )
 
     def iter_torch_batches(self, **options: Any) -> Iterable[Any]:
-        """The rows in batches of torch tensors; parameters as :meth:`rayjup.data.DataIterator.iter_torch_batches`."""
+        """The rows in batches of torch tensors; parameters as
+        :meth:`rayjup.data.DataIterator.iter_torch_batches`."""
         return self.iterator().iter_torch_batches(**options)
 
     def iter_tf_batches(self, **options: Any) -> Iterable[Any]:
@@ -152,7 +154,8 @@ class ConsumeMixin:
         table = self._first(None if limit is None else limit + 1)
         if limit is not None and table.num_rows > limit:
             raise ValueError(
-                f"to_pandas: the dataset has more than {limit} rows; use limit({limit}), or give a higher limit."
+                f"to_pandas: the dataset has more than {limit} rows; use limit({limit}), or give a "
+                "higher limit."
             )
         return convert.to_pandas(table)
 
@@ -174,7 +177,8 @@ class ConsumeMixin:
         from rayjup.data.block.accessor import BlockAccessor
 
         return [
-            rayjup.put(BlockAccessor.for_block(b.table()).to_numpy(column)) for b in self.materialize()._bundles()
+            rayjup.put(BlockAccessor.for_block(b.table()).to_numpy(column))
+            for b in self.materialize()._bundles()
         ]
 
     def iter_internal_ref_bundles(self) -> Iterator[Bundle]:
@@ -210,7 +214,12 @@ class ConsumeMixin:
         from rayjup.data.logical.write import Write
 
         remote = remote_of(None, None, None, {}, ray_remote_args) if ray_remote_args else Remote()
-        write = Write((self._op,), datasink, uuid.uuid4().hex, remote, concurrency)
+        plan = self._op
+        if self._context.checkpoint_config is not None:
+            from rayjup.data.checkpoint import resumed
+
+            plan, datasink = resumed(plan, datasink, self._context)
+        write = Write((plan,), datasink, uuid.uuid4().hex, remote, concurrency)
         if datasink.on_write_start.__code__.co_argcount > 1:
             datasink.on_write_start(known_schema(self._op))
         else:
@@ -299,5 +308,3 @@ class ConsumeMixin:
             ray_remote_args=ray_remote_args,
             concurrency=concurrency,
         )
-
-

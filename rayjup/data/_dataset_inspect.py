@@ -174,7 +174,8 @@ class InspectMixin:
         """The plan as bytes, for :meth:`deserialize_lineage` in another session."""
         if not self.has_serializable_lineage():
             raise ValueError(
-                "serialize_lineage: the dataset holds data of this session (from_items, from_pandas, materialize ...), "
+                "serialize_lineage: the dataset holds data of this session (from_items, from_pandas, "
+                "materialize ...), "
                 "which another one cannot read. Write it to files and read these."
             )
         import cloudpickle
@@ -213,7 +214,7 @@ class InspectMixin:
         """Schema, size and plan, and some rows where they exist; runs nothing."""
         from rayjup.data.display import html
 
-        return {"text/plain": repr(self), "text/html": html(self)}
+        return {"text/plain": repr(self), "text/html": html(self)}  # type: ignore[arg-type]
 
 
 def _cheap(op: Op) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,7 +66,8 @@ class SplitMixin:
     def split(
         self, n: int, *, equal: bool = False, locality_hints: list[Any] | None = None
     ) -> list[MaterializedDataset]:
-        """``n`` datasets of consecutive rows; with ``equal`` of exactly the same size (what is left over is dropped).
+        """``n`` datasets of consecutive rows; with ``equal`` of exactly the same size (what is left over
+        is dropped).
 
         Examples
         --------
@@ -112,14 +114,16 @@ class SplitMixin:
         """
         if not proportions or any(p <= 0 for p in proportions) or sum(proportions) >= 1:
             raise ValueError(
-                f"split_proportionately: {proportions} must be positive and sum up to less than 1 (the rest is a part, too)."
+                f"split_proportionately: {proportions} must be positive and sum up to less than 1 (the "
+                "rest is a part, too)."
             )
         done = self.materialize()
         rows = done.count()
         cuts = np.cumsum([int(rows * p) for p in proportions]).tolist()
         if len(proportions) + 1 > rows:
             raise ValueError(
-                f"split_proportionately: {rows} rows cannot be split into {len(proportions) + 1} parts with rows."
+                f"split_proportionately: {rows} rows cannot be split into {len(proportions) + 1} parts "
+                "with rows."
             )
         return done.split_at_indices(cuts)
 
@@ -150,7 +154,9 @@ class SplitMixin:
         [{'id': 6}, {'id': 7}]
         """
         if isinstance(test_size, float) and not 0 < test_size < 1:
-            raise ValueError(f"train_test_split: test_size={test_size} must lie between 0 and 1, or be a number of rows.")
+            raise ValueError(
+                f"train_test_split: test_size={test_size} must lie between 0 and 1, or be a number of rows."
+            )
         if stratify is not None:
             return self._stratified(test_size, shuffle, seed, stratify)
         ds: Any = self.random_shuffle(seed=seed) if shuffle else self  # type: ignore[attr-defined]
@@ -159,7 +165,9 @@ class SplitMixin:
         if isinstance(test_size, float):
             return tuple(done.split_at_indices([rows - int(rows * test_size)]))  # type: ignore[return-value]
         if not 0 < test_size < rows:
-            raise ValueError(f"train_test_split: test_size={test_size} must lie between 0 and the {rows} rows there are.")
+            raise ValueError(
+                f"train_test_split: test_size={test_size} must lie between 0 and the {rows} rows there are."
+            )
         return tuple(done.split_at_indices([rows - test_size]))  # type: ignore[return-value]
 
     def _stratified(
@@ -174,8 +182,9 @@ class SplitMixin:
         table = concat([b.table() for b in ds.materialize()._cache])
         share = test_size if isinstance(test_size, float) else test_size / max(1, table.num_rows)
         ordered, edges = ordered_groups(table, [stratify])
-        train, test = [], []
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        train: list[int] = []
+        test: list[int] = []
+        for start, end in itertools.pairwise(edges):
             cut = end - int((end - start) * share)
             train += range(start, cut)
             test += range(cut, end)
@@ -195,20 +204,29 @@ class SplitMixin:
         Parameters
         ----------
         split_type
-            ``"hash"``: by the hash of ``hash_column``, always the same; ``"random"``: by the hash of the row and the seed.
+            ``"hash"``: by the hash of ``hash_column``, always the same; ``"random"``: by the hash of the
+            row and the seed.
         """
         if not 0 < test_size < 1:
             raise ValueError(f"streaming_train_test_split: test_size={test_size} must lie between 0 and 1.")
         if split_type not in ("hash", "random"):
-            raise ValueError(f"streaming_train_test_split: split_type={split_type!r} must be 'hash' or 'random'.")
+            raise ValueError(
+                f"streaming_train_test_split: split_type={split_type!r} must be 'hash' or 'random'."
+            )
         if (split_type == "hash") != (hash_column is not None):
             raise ValueError("streaming_train_test_split: hash_column goes with split_type='hash'.")
         if split_type == "hash" and seed is not None:
             raise ValueError("streaming_train_test_split: a seed goes with split_type='random'.")
-        number = (seed if seed is not None else np.random.default_rng().integers(2**31)) if split_type == "random" else 0
+        number = (
+            (seed if seed is not None else np.random.default_rng().integers(2**31))
+            if split_type == "random"
+            else 0
+        )
         sides = [
             self.map_batches(
-                HashSide(hash_column, test_size, int(number), test), batch_format="pyarrow", **ray_remote_kwargs
+                HashSide(hash_column, test_size, int(number), test),
+                batch_format="pyarrow",
+                **ray_remote_kwargs,
             )
             for test in (False, True)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ def function_of(
     is_class = isinstance(fn, type)
     if not is_class and (fn_constructor_args is not None or fn_constructor_kwargs is not None):
         raise ValueError(
-            f"{what}: fn_constructor_args and fn_constructor_kwargs are for classes; {getattr(fn, '__name__', fn)!r} "
+            f"{what}: fn_constructor_args and fn_constructor_kwargs are for classes; "
+            f"{getattr(fn, '__name__', fn)!r} "
             "is a function. Give fn_args or fn_kwargs."
         )
     if is_class and not callable(getattr(fn, "__call__", None)):  # noqa: B004 - a class is callable, its instances?
@@ -73,6 +75,25 @@ def remote_of(
     return Remote.of(cpus, gpus, size, **merged)
 
 
+def annotated_format(fn: Any) -> str:
+    """The batch format that the annotation of a function's first parameter asks for."""
+    target = fn.__call__ if isinstance(fn, type) or not inspect.isroutine(fn) else fn
+    try:
+        parameters = [p for p in inspect.signature(target).parameters.values() if p.name != "self"]
+    except (TypeError, ValueError):
+        return "default"
+    kind = parameters[0].annotation if parameters else None
+    name = kind if isinstance(kind, str) else getattr(kind, "__qualname__", "")
+    module = "" if isinstance(kind, str) else getattr(kind, "__module__", "").split(".")[0]
+    if name in ("pd.DataFrame", "pandas.DataFrame") or (name == "DataFrame" and module == "pandas"):
+        return "pandas"
+    if name in ("pl.DataFrame", "polars.DataFrame") or (name == "DataFrame" and module == "polars"):
+        return "polars"
+    if name in ("pa.Table", "pyarrow.Table") or (name == "Table" and module == "pyarrow"):
+        return "pyarrow"
+    return "default"
+
+
 class TransformMixin:
     """Functions and classes on rows and batches."""
 
@@ -100,7 +121,8 @@ class TransformMixin:
         Parameters
         ----------
         fn : callable
-            Takes a row (dict) and gives a row; or a class whose instances do (made once per actor). May be async.
+            Takes a row (dict) and gives a row; or a class whose instances do (made once per actor). May be
+            async.
         compute, concurrency
             ``concurrency=n``: at most n tasks, or a pool of n actors; ``(min, max)``: a pool that grows.
         fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs
@@ -194,7 +216,8 @@ class TransformMixin:
     ) -> Dataset:
         """Keep the rows for which a function or an expression is true.
 
-        An expression (``col("x") > 3``, or its text) is computed for whole blocks, and sources such as Parquet do not even
+        An expression (``col("x") > 3``, or its text) is computed for whole blocks, and sources such as
+        Parquet do not even
         read the other rows. Parameters as in :meth:`map`.
 
         Examples
@@ -205,7 +228,9 @@ class TransformMixin:
         [{'id': 8}, {'id': 9}]
         """
         if (fn is None) == (expr is None):
-            raise ValueError("filter: give either a function or an expression (expr=...), not both, not neither.")
+            raise ValueError(
+                "filter: give either a function or an expression (expr=...), not both, not neither."
+            )
         remote = remote_of(num_cpus, num_gpus, memory, ray_remote_args)
         if expr is not None:
             if any(a is not None for a in (fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs)):
@@ -237,7 +262,7 @@ class TransformMixin:
         self,
         fn: Any,
         *,
-        batch_size: int | None | str = None,
+        batch_size: int | str | None = None,
         compute: Any = None,
         batch_format: str | None = "default",
         zero_copy_batch: bool = True,
@@ -258,12 +283,16 @@ class TransformMixin:
         Parameters
         ----------
         fn : callable
-            Takes a batch and gives one, or yields some; or a class whose instances do: a model, say, loaded once per actor.
+            Takes a batch and gives one, or yields some; or a class whose instances do: a model, say,
+            loaded once per actor.
             May be async.
         batch_size : int or None
             Rows per batch (the last may have fewer); None: the rows of a block.
         batch_format : str or None
-            ``"numpy"`` or ``"default"`` (dict of arrays), ``"pandas"``, ``"pyarrow"``, ``"polars"``, ``"torch"``.
+            ``"default"`` (what the function's annotation says: a DataFrame, an Arrow table; else dict of
+            arrays),
+            ``"numpy"`` (dict of arrays), ``"pandas"``, ``"pyarrow"``, ``"polars"``,
+            ``"torch"``.
         zero_copy_batch : bool
             False: arrays of the batch may be written to.
         udf_modifying_row_count : bool
@@ -278,6 +307,8 @@ class TransformMixin:
         [{'double': 0}, {'double': 2}, {'double': 4}]
         """
         check_format(batch_format)
+        if batch_format == "default":
+            batch_format = annotated_format(fn)
         size: Any = None if batch_size in ("auto", "default") else batch_size
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
             raise ValueError(f"map_batches: batch_size={batch_size!r} must be a positive number or None.")

@@ -40,7 +40,9 @@ def read_datasource(
     """
     from rayjup.data.dataset import Dataset
 
-    count = override_num_blocks if override_num_blocks is not None else parallelism if parallelism > 0 else None
+    count = (
+        override_num_blocks if override_num_blocks is not None else parallelism if parallelism > 0 else None
+    )
     if count is not None and count < 1:
         raise ValueError(f"override_num_blocks={count} must be at least 1.")
     if concurrency is None and compute is not None:

@@ -133,7 +133,10 @@ def read_parquet(
 
 
 def _for_pyarrow(partitioning: Any) -> Any:
-    if str(getattr(partitioning.style, "value", partitioning.style)) == "hive" and not partitioning.field_types:
+    if (
+        str(getattr(partitioning.style, "value", partitioning.style)) == "hive"
+        and not partitioning.field_types
+    ):
         return "hive"
     return partitioning.to_pyarrow()
 

@@ -27,6 +27,10 @@ class TaskPoolStrategy(ComputeStrategy):
             raise ValueError(f"TaskPoolStrategy(size={self.size}): the size must be at least 1.")
 
 
+TASKS = TaskPoolStrategy()
+"""As many tasks as the cluster runs."""
+
+
 class ActorPoolStrategy(ComputeStrategy):
     """Run in actors, each of which makes the class of the function once.
 
@@ -69,7 +73,8 @@ class ActorPoolStrategy(ComputeStrategy):
         first = initial_size if initial_size is not None else low
         if first < low or (max_size is not None and first > max_size):
             raise ValueError(
-                f"ActorPoolStrategy: initial_size={first} must lie between min_size={low} and max_size={max_size}."
+                f"ActorPoolStrategy: initial_size={first} must lie between min_size={low} and "
+                f"max_size={max_size}."
             )
         for label, value in (
             ("max_tasks_in_flight_per_actor", max_tasks_in_flight_per_actor),
@@ -138,12 +143,15 @@ def strategy_for(
             raise ValueError(f"{what}: compute={compute!r} is no ActorPoolStrategy or TaskPoolStrategy.")
         if concurrency is None:
             return compute  # type: ignore[return-value]
-    if isinstance(concurrency, bool) or not (concurrency is None or isinstance(concurrency, (int, tuple, list))):
+    if isinstance(concurrency, bool) or not (
+        concurrency is None or isinstance(concurrency, (int, tuple, list))
+    ):
         raise ValueError(f"{what}: concurrency={concurrency!r}; it must be a number or a tuple of numbers.")
     if not is_class:
         if concurrency is not None and not isinstance(concurrency, int):
             raise ValueError(
-                f"{what}: concurrency={concurrency!r} of a function must be one number; ranges are for classes."
+                f"{what}: concurrency={concurrency!r} of a function must be one number; ranges are for "
+                "classes."
             )
         return TaskPoolStrategy(concurrency)
     if concurrency is None:

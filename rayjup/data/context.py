@@ -5,8 +5,12 @@ from __future__ import annotations
 import copy
 import enum
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
+
+from rayjup.data.resources import ExecutionOptions as ExecutionOptions
+from rayjup.data.resources import ExecutionResources as ExecutionResources
 
 _MIB = 1024 * 1024
 
@@ -43,141 +47,26 @@ class RandomSeedConfig:
     reseed_after_execution: bool = True
     use_timestamp_as_default: bool = False
 
+    @classmethod
+    def create_seed_config(cls, seed: Any, *, use_timestamp_as_default: bool = False) -> RandomSeedConfig:
+        """A configuration of a number (the same in each execution), or of another configuration."""
+        if seed is None or isinstance(seed, int):
+            return cls(seed, False, use_timestamp_as_default)
+        if isinstance(seed, RandomSeedConfig):
+            return cls(seed.seed, seed.reseed_after_execution, use_timestamp_as_default)
+        raise ValueError(f"seed={seed!r} must be a number, a RandomSeedConfig or None.")
+
+    def get_seed_tuple(self, *, data_context: DataContext) -> tuple[int, ...] | None:
+        """What random generators are made of; None: anything."""
+        number = self.seed_for(int(data_context.get_config("_execution_index", 0)))
+        return None if number is None else (number,)
+
     def seed_for(self, execution: int) -> int | None:
         """The seed of the n-th execution."""
         if self.seed is None:
-            return None
-        return hash((self.seed, execution)) & 0x7FFFFFFF if self.reseed_after_execution and execution else self.seed
-
-
-class ExecutionResources:
-    """Amounts of resources; None means: no limit is known.
-
-    Parameters
-    ----------
-    cpu, gpu : float, optional
-    object_store_memory, memory : float, optional
-        Bytes.
-    """
-
-    def __init__(
-        self,
-        cpu: float | None = None,
-        gpu: float | None = None,
-        object_store_memory: float | None = None,
-        memory: float | None = None,
-    ) -> None:
-        self._cpu, self._gpu = cpu, gpu
-        self._object_store_memory, self._memory = object_store_memory, memory
-
-    @property
-    def cpu(self) -> float:
-        """CPUs."""
-        return self._cpu or 0.0
-
-    @property
-    def gpu(self) -> float:
-        """GPUs."""
-        return self._gpu or 0.0
-
-    @property
-    def object_store_memory(self) -> float:
-        """Bytes of the object store."""
-        return self._object_store_memory or 0.0
-
-    @property
-    def memory(self) -> float:
-        """Bytes of memory."""
-        return self._memory or 0.0
-
-    @classmethod
-    def zero(cls) -> ExecutionResources:
-        """Nothing."""
-        return cls(0.0, 0.0, 0.0, 0.0)
-
-    @classmethod
-    def inf(cls) -> ExecutionResources:
-        """No limit."""
-        inf = float("inf")
-        return cls(inf, inf, inf, inf)
-
-    @classmethod
-    def for_limits(
-        cls,
-        cpu: float | None = None,
-        gpu: float | None = None,
-        object_store_memory: float | None = None,
-        memory: float | None = None,
-    ) -> ExecutionResources:
-        """Limits; what is not given has none."""
-        inf = float("inf")
-        values = (cpu, gpu, object_store_memory, memory)
-        return cls(*(inf if v is None else v for v in values))
-
-    def copy(self, **other: float) -> ExecutionResources:
-        """A copy with some values replaced."""
-        return ExecutionResources(**{**self.to_dict(), **other})
-
-    def to_dict(self) -> dict[str, float]:
-        """Name and amount."""
-        return {
-            "cpu": self.cpu,
-            "gpu": self.gpu,
-            "object_store_memory": self.object_store_memory,
-            "memory": self.memory,
-        }
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ExecutionResources) and self.to_dict() == other.to_dict()
-
-    def __hash__(self) -> int:
-        return hash(tuple(self.to_dict().values()))
-
-    def __repr__(self) -> str:
-        return f"ExecutionResources({', '.join(f'{k}={v}' for k, v in self.to_dict().items())})"
-
-
-class ExecutionOptions:
-    """How datasets are executed.
-
-    Parameters
-    ----------
-    resource_limits : ExecutionResources, optional
-        Use no more than these.
-    exclude_resources : ExecutionResources, optional
-        Leave these to others (training, say).
-    preserve_order : bool
-        rayjup keeps the order of blocks anyway.
-    actor_locality_enabled, verbose_progress, label_selector
-        As Ray's.
-    """
-
-    def __init__(
-        self,
-        resource_limits: ExecutionResources | None = None,
-        exclude_resources: ExecutionResources | None = None,
-        preserve_order: bool = False,
-        actor_locality_enabled: bool = True,
-        verbose_progress: bool | None = None,
-        label_selector: dict[str, str] | None = None,
-    ) -> None:
-        self.resource_limits = resource_limits or ExecutionResources.inf()
-        self.exclude_resources = exclude_resources or ExecutionResources.zero()
-        self.preserve_order = preserve_order
-        self.actor_locality_enabled = actor_locality_enabled
-        self.verbose_progress = True if verbose_progress is None else verbose_progress
-        self.label_selector = label_selector
-
-    def validate(self) -> None:
-        """Complain where limits and exclusions contradict each other."""
-        for name, excluded in self.exclude_resources.to_dict().items():
-            if excluded and self.resource_limits.to_dict()[name] != float("inf"):
-                raise ValueError(
-                    f"ExecutionOptions: {name} is both limited and excluded; give one of the two."
-                )
-
-    def __repr__(self) -> str:
-        return f"ExecutionOptions({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+            return time.time_ns() & 0x7FFFFFFF if self.use_timestamp_as_default else None
+        again = self.reseed_after_execution and execution
+        return hash((self.seed, execution)) & 0x7FFFFFFF if again else self.seed
 
 
 @dataclass
@@ -233,12 +122,15 @@ _RETRIED_IO = ("INTERNAL_FAILURE", "NETWORK_CONNECTION", "SLOW_DOWN", "UNKNOWN (
 class DataContext:
     """Settings of datasets.
 
-    ``DataContext.get_current()`` is that of this process; a dataset keeps a copy of what held when it was made.
-    What has an effect here: ``target_max_block_size``, ``target_min_block_size``, ``read_op_min_num_blocks``
-    (only where it is set), ``execution_options``, ``enable_progress_bars``, ``max_errored_blocks``,
-    ``retried_io_errors``, ``write_file_retry_on_errors``, ``actor_task_retry_on_errors``,
-    ``max_tasks_in_flight_per_actor``, ``autoscaling_config``, ``local_max_bytes``, ``local_udf_max_bytes``. The
-    others are kept for programs that set them.
+    ``DataContext.get_current()`` is that of this process; a dataset keeps a copy of what held when it was
+    made.
+    What has an effect here: ``target_max_block_size``, ``read_op_min_num_blocks`` (where it is set to
+    something else),
+    ``execution_options``, ``enable_progress_bars``, ``max_errored_blocks``,
+    ``max_tasks_in_flight_per_actor``,
+    ``autoscaling_config``, ``execution_no_progress_timeout_s``, ``custom_execution_callback_classes``,
+    ``checkpoint_config``, ``local_max_bytes``, ``local_udf_max_bytes``. The others are kept for programs
+    that set them.
     """
 
     target_max_block_size: int | None = 128 * _MIB

@@ -47,7 +47,8 @@ class Dataset(
 ):
     """A table of rows, made by a plan that runs when the rows are asked for.
 
-    Made by ``rayjup.data.range``, ``from_*`` and ``read_*``. Each method that transforms gives a new dataset and runs nothing.
+    Made by ``rayjup.data.range``, ``from_*`` and ``read_*``. Each method that transforms gives a new
+    dataset and runs nothing.
     Rows are dicts; the blocks that they lie in are Arrow tables.
 
     Examples
@@ -75,7 +76,7 @@ class Dataset(
         return Dataset(plan, self._context, self._name)
 
     @property
-    def _op(self) -> Op:
+    def _op(self) -> Op:  # type: ignore[override]
         """The plan; its result where that has been kept."""
         if self._cache is not None:
             return InputBlocks(tuple(self._cache))
@@ -144,7 +145,8 @@ class Dataset(
 
     def __iter__(self) -> Iterator[Any]:
         raise TypeError(
-            "a Dataset is not iterable itself, because rows, batches and tensors are all possible: use iter_rows(), "
+            "a Dataset is not iterable itself, because rows, batches and tensors are all possible: use "
+            "iter_rows(), "
             "iter_batches() or iter_torch_batches()."
         )
 

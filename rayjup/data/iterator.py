@@ -30,7 +30,8 @@ class _Again:
 
 
 class DataIterator(abc.ABC):
-    """Gives the rows of a dataset, again each time it is asked: one epoch after another. Can be sent to tasks and actors."""
+    """Gives the rows of a dataset, again each time it is asked: one epoch after another. Can be sent to
+    tasks and actors."""
 
     @abc.abstractmethod
     def _blocks(self) -> Iterator[pa.Table]:
@@ -106,7 +107,9 @@ class DataIterator(abc.ABC):
         if prefetch_batches < 0:
             raise ValueError(f"iter_batches: prefetch_batches={prefetch_batches} must not be negative.")
         if local_shuffle_buffer_size is not None and local_shuffle_buffer_size < 1:
-            raise ValueError(f"iter_batches: local_shuffle_buffer_size={local_shuffle_buffer_size} must be positive.")
+            raise ValueError(
+                f"iter_batches: local_shuffle_buffer_size={local_shuffle_buffer_size} must be positive."
+            )
 
         def made() -> Iterator[Any]:
             tables = self._blocks()
@@ -245,7 +248,8 @@ class DataIterator(abc.ABC):
         label_type_spec: Any = None,
         additional_type_spec: Any = None,
     ) -> Any:
-        """A ``tf.data.Dataset`` of (features, labels) or (features, labels, additional). Needs ``tensorflow``."""
+        """A ``tf.data.Dataset`` of (features, labels) or (features, labels, additional). Needs
+        ``tensorflow``."""
         from rayjup.data.tensors import tf_dataset
 
         return tf_dataset(

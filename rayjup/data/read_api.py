@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from rayjup.data._read_datasource import read_datasource
+from rayjup.data._read_parquet import read_parquet, read_parquet_bulk
 from rayjup.data.block import convert
 from rayjup.data.block.bundle import Bundle
 from rayjup.data.dataset import Dataset, MaterializedDataset
 from rayjup.data.datasource.range import RangeDatasource
 from rayjup.data.kernels.shuffling import split_evenly
 from rayjup.data.logical.sources import InputBlocks
-from rayjup.data._read_datasource import read_datasource
-from rayjup.data._read_parquet import read_parquet, read_parquet_bulk
 
 if TYPE_CHECKING:
     import pandas
@@ -102,7 +102,9 @@ def from_items(
         table = convert.rows_to_table([r if isinstance(r, dict) else {"item": r} for r in rows])
     else:
         table = pa.table({"item": convert.from_values(rows, "item")}) if rows else pa.table({})
-    count = override_num_blocks if override_num_blocks is not None else parallelism if parallelism > 0 else None
+    count = (
+        override_num_blocks if override_num_blocks is not None else parallelism if parallelism > 0 else None
+    )
     return materialized([table], "FromItems", count)
 
 
@@ -154,7 +156,8 @@ def from_blocks(blocks: list[Any]) -> MaterializedDataset:
 
 
 def _from_refs(refs: Any, label: str) -> MaterializedDataset:
-    """A dataset of blocks in the object store that are tables already; others are converted where they lie."""
+    """A dataset of blocks in the object store that are tables already; others are converted where they
+    lie."""
     import rayjup
     from rayjup.data.block.metadata import BlockMetadata
 
@@ -163,7 +166,9 @@ def _from_refs(refs: Any, label: str) -> MaterializedDataset:
     bundles = []
     for ref, made in zip(listed, looked, strict=True):
         rows, size, schema, block = rayjup.get(made)
-        bundles.append(Bundle(ref=ref if block is None else block, meta=BlockMetadata(rows, size, None), schema=schema))
+        bundles.append(
+            Bundle(ref=ref if block is None else block, meta=BlockMetadata(rows, size, None), schema=schema)
+        )
     out = MaterializedDataset(InputBlocks(tuple(bundles), label=label))
     out._cache = bundles
     return out
@@ -199,15 +204,19 @@ def from_numpy_refs(ndarrays: Any) -> MaterializedDataset:
 
 
 _OTHERS = {
-    "rayjup.data._read_other": "from_huggingface from_torch from_tf from_dask from_spark from_modin from_mars from_daft",
+    "rayjup.data._read_other": "from_huggingface from_torch from_tf from_dask from_spark from_modin "
+    "from_mars from_daft",
     "rayjup.data._read_files": (
-        "read_csv read_json read_text read_images read_numpy read_binary_files read_tfrecords read_webdataset "
-        "read_avro read_audio read_videos read_orc read_mcap read_lerobot read_zarr"
+        "read_csv read_json read_text read_images read_numpy read_binary_files read_tfrecords "
+        "read_webdataset "
+        "read_avro read_audio read_videos read_orc"
     ),
     "rayjup.data._read_tables": (
-        "read_sql read_lance read_delta read_delta_sharing_tables read_iceberg read_hudi read_bigquery read_mongo "
+        "read_sql read_lance read_delta read_delta_sharing_tables read_iceberg read_hudi read_bigquery "
+        "read_mongo "
         "read_clickhouse read_snowflake read_databricks_tables read_unity_catalog read_kafka"
     ),
+    "rayjup.data._read_recordings": "read_mcap read_lerobot read_zarr",
 }
 
 

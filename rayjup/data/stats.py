@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rayjup.base import notebook
 from rayjup.data.execution.nodes import Counts, Node
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 _summaries: list[dict[str, Any]] = []
 _KEPT = 100
-on_progress: Callable[[RunStats], None] | None = None
-"""Told of each turn of a run on the cluster; a notebook sets it."""
 
 
 class RunStats:
@@ -38,15 +37,15 @@ class RunStats:
 
     def progress(self, nodes: Sequence[Node]) -> None:
         """A turn of a run on the cluster."""
-        if on_progress is not None and time.monotonic() - self._shown > 0.25:
+        if notebook.on_data_progress is not None and time.monotonic() - self._shown > 0.25:
             self._shown = time.monotonic()
-            on_progress(self)
+            notebook.on_data_progress(self)
 
     def finish(self) -> None:
         """The run has ended."""
         self.finished = True
-        if on_progress is not None and self.nodes:
-            on_progress(self)
+        if notebook.on_data_progress is not None and self.nodes:
+            notebook.on_data_progress(self)
         _summaries.append(self.as_dict())
         del _summaries[:-_KEPT]
 
@@ -82,16 +81,16 @@ class RunStats:
         for number, (name, c, where) in enumerate(self.operators()):
             tasks = c.finished or c.started
             took = (c.ended - c.began) if c.began and c.ended else sum(c.wall_s)
-            lines.append(f"Operator {number} {name}: {tasks} tasks executed, {c.blocks} blocks produced in {took:.2f}s")
+            lines.append(
+                f"Operator {number} {name}: {tasks} tasks executed, {c.blocks} blocks produced in {took:.2f}s"
+            )
             lines.append(f"* Where: {where}" + (f", {len(c.workers)} processes" if c.workers else ""))
             if c.wall_s:
                 lines.append(f"* Remote wall time: {_spread(c.wall_s)}")
             if c.cpu_s:
                 lines.append(f"* Remote cpu time: {_seconds(c.cpu_s)} total")
             if c.blocks:
-                lines.append(
-                    f"* Output num rows per block: {c.rows // c.blocks} mean, {c.rows} total"
-                )
+                lines.append(f"* Output num rows per block: {c.rows // c.blocks} mean, {c.rows} total")
                 lines.append(f"* Output size bytes per block: {c.bytes // c.blocks} mean, {c.bytes} total")
             if c.peak_actors:
                 lines.append(f"* Actors: at most {c.peak_actors}")
@@ -102,7 +101,8 @@ class RunStats:
 
 def _spread(values: Sequence[float]) -> str:
     return (
-        f"{_seconds(min(values))} min, {_seconds(max(values))} max, {_seconds(statistics.fmean(values))} mean, "
+        f"{_seconds(min(values))} min, {_seconds(max(values))} max, "
+        f"{_seconds(statistics.fmean(values))} mean, "
         f"{_seconds(sum(values))} total"
     )
 
@@ -124,7 +124,8 @@ class DatasetSummary:
     Parameters
     ----------
     _stats_matching_column_dtype, _stats_mismatching_column_dtype : pyarrow.Table
-        One row per statistic (column ``statistic``), one column per column: values that have the type of the column, and others.
+        One row per statistic (column ``statistic``), one column per column: values that have the type of
+        the column, and others.
     dataset_schema : pyarrow.Schema
     columns : list of str
     """

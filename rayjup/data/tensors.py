@@ -20,12 +20,14 @@ def _numbers(array: Any, name: str, library: str) -> np.ndarray:
             array = np.stack([np.asarray(v) for v in array])
         except ValueError as error:
             raise TypeError(
-                f"column {name!r} has rows of different shapes, which are no {library} tensor: give a collate_fn that pads "
+                f"column {name!r} has rows of different shapes, which are no {library} tensor: give a "
+                "collate_fn that pads "
                 "them, or select other columns."
             ) from error
     if array.dtype.kind not in "biufc":
         raise TypeError(
-            f"column {name!r} holds {array.dtype}, which is no {library} tensor: select other columns, or give a collate_fn."
+            f"column {name!r} holds {array.dtype}, which is no {library} tensor: select other columns, "
+            "or give a collate_fn."
         )
     return array
 
@@ -43,7 +45,11 @@ def torch_options(
     if collate_fn is not None:
         kind = {c.__name__ for c in type(collate_fn).__mro__}
         batch_format = (
-            "pyarrow" if "ArrowBatchCollateFn" in kind else "pandas" if "PandasBatchCollateFn" in kind else "numpy"
+            "pyarrow"
+            if "ArrowBatchCollateFn" in kind
+            else "pandas"
+            if "PandasBatchCollateFn" in kind
+            else "numpy"
         )
         collate = collate_fn
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rayjup.base import keys
 from rayjup.base.exceptions import RaySystemError
 from rayjup.core import session as sessions
 
@@ -19,8 +20,6 @@ __all__ = [
     "_internal_kv_list",
     "_internal_kv_put",
 ]
-
-_PREFIX = "kv:"  # keeps users' namespaces apart from the engine's own
 
 
 def _internal_kv_initialized() -> bool:
@@ -91,7 +90,7 @@ def _ask(op: str, *payload: object) -> Any:
 
 def _space(namespace: bytes | str | None) -> str:
     text = namespace.decode() if isinstance(namespace, bytes) else namespace or ""
-    return _PREFIX + text
+    return keys.of(text)
 
 
 def _bytes(value: bytes | str) -> bytes:

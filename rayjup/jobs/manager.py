@@ -8,7 +8,7 @@ import re
 import secrets
 import string
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -171,19 +171,20 @@ class JobManager:
     async def logs(self, submission_id: str) -> str:
         """What the program has printed up to now."""
         self._known(submission_id)
-        path = Path(self.session_dir, "logs", log_name(submission_id))
-        if not path.is_file():
-            return ""
-        return await asyncio.to_thread(path.read_text, "utf-8", "replace")
+        return "".join([piece async for piece in self._pieces(submission_id, lambda: True)])
 
     async def tail(self, submission_id: str) -> AsyncIterator[str]:
         """What the program prints, from its beginning to the job's end."""
         self._known(submission_id)
+        async for piece in self._pieces(submission_id, lambda: _ended(submission_id)):
+            yield piece
+
+    async def _pieces(self, submission_id: str, is_over: Callable[[], bool]) -> AsyncIterator[str]:
         path = Path(self.session_dir, "logs", log_name(submission_id))
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a piece may end within a character
         offset = 0
         while True:
-            over = _ended(submission_id)
+            over = is_over()
             while piece := await asyncio.to_thread(_read, path, offset):
                 offset += len(piece)
                 yield decode(piece)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+from rayjup.base import keys
 from rayjup.experimental import internal_kv
 from rayjup.jobs.models import JobInfo
 
-_SPACE = "jobs"
+_SPACE = keys.JOBS
 
 
 def enter(submission_id: str, info: JobInfo) -> bool:

@@ -6,11 +6,13 @@
 ``keeping``   values under a name that outlive the kernel
 ``displays``  what is shown in a cell: a static snapshot, live while somebody looks at it
 ``table_displays``  sortable tables of rows that change; ``table`` is their data and how it looks
+``run_displays``  tuning and training runs of the cluster, as tables that stay live
 ``object_displays``  refs, actors and placement groups as the result of a cell
 ``cells``     which cell runs, and what the following do when one begins and ends
 ``cells_output``  output bound to a cell, and the thread that brings it up to date
 ``logs``      what tasks print, in a block of their cell; ``logs_render`` and ``logs_bars`` say how it looks
 ``logs_files``  ``%ray_logs``: the log files of the cluster
+``data_progress``  how far the operators of a dataset are
 ``waiting``   how far the calls are for which a cell waits, and what keeps them (``waiting_render``)
 ``why``       ``%ray_why``: where the time of a cell went
 ``interrupts``  an interrupted cell takes its calls with it
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from rayjup.notebook.keeping import attach, forget, keep, kept
     from rayjup.notebook.logs_files import ray_logs
     from rayjup.notebook.render import render_html, render_text
+    from rayjup.notebook.run_displays import runs, watch_run
     from rayjup.notebook.running import map_cell, run_cell
     from rayjup.notebook.session import ray_init, ray_shutdown, ray_status
     from rayjup.notebook.table import Column, Table
@@ -72,8 +75,10 @@ __all__ = [
     "render_html",
     "render_text",
     "run_cell",
+    "runs",
     "show_progress",
     "unload_ipython_extension",
+    "watch_run",
 ]
 
 _HOMES = {
@@ -101,12 +106,14 @@ _HOMES = {
     "render_html": "render",
     "render_text": "render",
     "run_cell": "running",
+    "runs": "run_displays",
+    "watch_run": "run_displays",
 }
 
 _MAGICS = (("magics", "RayMagics"), ("work_magics", "WorkMagics"), ("watch_magics", "WatchMagics"))
 
 
-_PARTS = ("object_displays", "redefinition", "cells")
+_PARTS = ("object_displays", "redefinition", "cells", "data_progress")
 """Modules with ``install`` and ``remove``."""
 
 on_interrupt = "cancel"

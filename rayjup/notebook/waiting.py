@@ -53,8 +53,9 @@ class Line:
         pending = 0
         for refs in waits:
             if refs is not self._last:
-                self.ids.update(ref._id for ref in refs)
-                self._last, self._pending = refs, list(refs)
+                # Generators are waited for as well; they are no calls, but what comes of one.
+                self._last, self._pending = refs, [ref for ref in refs if isinstance(ref, rayjup.ObjectRef)]
+                self.ids.update(ref._id for ref in self._pending)
             self._pending = [ref for ref in self._pending if not ref._kind]
             pending += len(self._pending)
         made, finished, failed = (now - then for now, then in zip(totals(runtime), self._before, strict=True))

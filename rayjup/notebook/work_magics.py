@@ -98,14 +98,14 @@ class WorkMagics(Magics):
         return None
 
     @magic_arguments()
-    @argument("kept", nargs="?", help="name of a kept value; without it, everything that is kept is listed")
+    @argument("kept", nargs="?", help="name of a kept value or of a run; without it, all are listed")
     @argument("--into", help="variable for the ref (default: the name of the value)")
     @HELP
     @no_var_expand
     @line_magic
     def ray_attach(self, line: str) -> None:
-        """Get the ref to a value that `rayjup.notebook.keep` kept, also after a kernel restart."""
-        from rayjup.notebook import keeping
+        """Get the ref to a value that `rayjup.notebook.keep` kept, or see a run, also after a restart."""
+        from rayjup.notebook import keeping, run_displays
 
         shell = self._shell()
         options = parse(WorkMagics.ray_attach, line, shell.user_ns)
@@ -113,6 +113,10 @@ class WorkMagics(Magics):
             return
         if options.kept is None:
             display(keeping.kept())
+            display(run_displays.runs())
+            return
+        if options.kept not in keeping.names() and run_displays.find(options.kept) is not None:
+            display(run_displays.watch_run(options.kept))
             return
         variable = (names(options.into) or [re.sub(r"\W", "_", options.kept)])[0]
         shell.user_ns[variable] = keeping.attach(options.kept)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Any
 
+from rayjup.base import keys
 from rayjup.cluster.observer import Observer
 
 
@@ -31,6 +34,36 @@ class ClusterView(Observer):
         """
         result: dict[str, Any] = self.request("snapshot")
         return result
+
+    def runs(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """What tuning and training runs say about themselves, oldest first.
+
+        Parameters
+        ----------
+        kind
+            Only ``"tune"`` or ``"train"``; None: all.
+
+        Returns
+        -------
+        list of dict
+            Keys: ``kind run_id name state started updated ended``, times in seconds since the epoch
+            (``ended`` None while it runs), and what belongs to the kind: trials, or workers, metrics
+            and checkpoints.
+        """
+        prefix = f"{kind}/" if kind else ""
+        found = []
+        for key in self.request("kv_keys", keys.of(keys.BOARD), prefix.encode()):
+            if key.startswith(b"request/"):
+                continue
+            data = self.request("kv_get", keys.of(keys.BOARD), key)
+            if data is not None:
+                found.append(json.loads(data))
+        return sorted(found, key=lambda row: row["started"])
+
+    def ask_run(self, kind: str, run_id: str, request: dict[str, Any]) -> None:
+        """Leave a request for a run, such as ``{"stop": trial_id}``, which fetches them once a second."""
+        key = f"request/{kind}/{run_id}/{time.time_ns()}".encode()
+        self.request("kv_put", keys.of(keys.BOARD), key, json.dumps(request).encode(), True)
 
 
 def current() -> ClusterView | None:

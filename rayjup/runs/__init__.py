@@ -15,6 +15,8 @@
 `callback`             `Callback`: what a driver calls at each event of a run
 `loggers`              callbacks that write: JSON, CSV, TensorBoard, MLflow, W&B, Comet, Aim
 `board`                what a run publishes about itself for watchers
+`showing`              tables and curves of displays
+`keras`                a Keras callback that reports
 `extras`               clear errors for packages that are not installed
 =====================  ==================================================================
 

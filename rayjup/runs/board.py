@@ -18,10 +18,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rayjup.base import keys
 from rayjup.base.exceptions import RaySystemError
 from rayjup.experimental import internal_kv
 
-SPACE = "board"
+SPACE = keys.BOARD
 _INTERVAL_S = 1.0
 _KEPT = 50  # ended rows of a kind; older ones are taken down when a new one goes up
 

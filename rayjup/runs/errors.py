@@ -12,3 +12,8 @@ class TrialStopped(BaseException):
 
     Derived from BaseException, so that an ``except Exception`` of the user's does not swallow it.
     """
+
+
+def must_define(owner: object, what: str) -> NotImplementedError:
+    """The error of a method that subclasses have to define, to be raised by the base class."""
+    return NotImplementedError(f"{type(owner).__name__} must define {what}")

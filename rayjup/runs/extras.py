@@ -34,3 +34,19 @@ def load(module: str, used_by: str, install: str) -> Any:
 def pandas(used_by: str) -> Any:
     """Import pandas for ``used_by``."""
     return load("pandas", used_by, "rayjup[tune]")
+
+
+def base_class(modules: tuple[str, ...], name: str, used_by: str, install: str) -> Any:
+    """A class of an optional package to derive from; without the package, one that says so when it is
+    made."""
+    for module in modules:
+        try:
+            return getattr(importlib.import_module(module), name)
+        except ImportError:
+            continue
+
+    class Missing:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            load(modules[0], used_by, install)
+
+    return Missing

@@ -40,8 +40,18 @@ def read_result(kind: type[Result], filesystem: pafs.FileSystem, path: str) -> R
             f"there is no run at {path!r}: neither {RESULT_FILE} nor {PROGRESS_FILE} is there. "
             "Give the directory of one trial, not that of its experiment."
         )
+    known = _state(filesystem, path)
+    if known is not None and known["checkpoints"]:
+        checkpoints = [
+            (Checkpoint(posixpath.join(path, one["name"]), filesystem), one["metrics"])
+            for one in known["checkpoints"]
+        ]
+    if known is not None and known["metrics"] is not None:
+        metrics = known["metrics"]
+    else:
+        metrics = rows[-1] if rows else _last_of_table(filesystem, path)
     return kind(
-        metrics=rows[-1] if rows else _last_of_table(filesystem, path),
+        metrics=metrics,
         checkpoint=checkpoints[-1][0] if checkpoints else None,
         error=error,
         path=path,
@@ -63,6 +73,15 @@ def read_params(filesystem: pafs.FileSystem, path: str) -> dict[str, Any] | None
         found = json.loads(storage.read_bytes(filesystem, file))
         return found
     return None
+
+
+def _state(filesystem: pafs.FileSystem, path: str) -> dict[str, Any] | None:
+    """What a training run has written of itself; trials of Tune have no such file."""
+    file = posixpath.join(path, CHECKPOINTS_FILE)
+    if not storage.exists(filesystem, file):
+        return None
+    found: dict[str, Any] = json.loads(storage.read_bytes(filesystem, file))
+    return found
 
 
 def _rows(filesystem: pafs.FileSystem, file: str) -> list[dict[str, Any]]:

@@ -149,10 +149,35 @@ class Result:
         parts.append(f"checkpoint={self.checkpoint!r}")
         return f"{type(self).__name__}(\n  " + ",\n  ".join(parts) + "\n)"
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Text and HTML, with curves of the metrics."""
+        from rayjup.runs.showing import curves, markup, table
+
+        shown = [(k, v) for k, v in flatten(self.metrics or {}).items() if not k.startswith("config/")][:16]
+        error = markup("<pre>{}</pre>", self.error) if self.error is not None else ""
+        points = _points(self.filesystem, self.path) if self.path else []
+        head = markup("<div><b>Result</b> {}</div>", self.path or "")
+        inner = f"{table(('metric', 'last'), shown)}<div>{curves(points)}</div>"
+        body = f'<div style="display:flex;gap:2em;flex-wrap:wrap">{inner}</div>'
+        return {"text/plain": repr(self), "text/html": f"<div>{head}{error}{body}</div>"}
+
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         state["_frame"] = self.metrics_dataframe
         return state
+
+
+def _points(filesystem: pafs.FileSystem, path: str) -> list[dict[str, float]]:
+    """The numbers of the last few hundred reports."""
+    file = posixpath.join(path, RESULT_FILE)
+    if not storage.exists(filesystem, file):
+        return []
+    lines = storage.read_bytes(filesystem, file).decode().splitlines()[-400:]
+    rows = [flatten(json.loads(line)) for line in lines if line.startswith("{") and line.endswith("}")]
+    return [
+        {k: float(v) for k, v in row.items() if isinstance(v, (int, float)) and not k.startswith("config/")}
+        for row in rows
+    ]
 
 
 def frame_of(filesystem: pafs.FileSystem, path: str) -> pd.DataFrame | None:

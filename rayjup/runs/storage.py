@@ -42,8 +42,7 @@ def resolve(
     """Turn a path or URI into a pyarrow filesystem and the path on it.
 
     ``file://`` and plain paths mean the local filesystem; URIs are given to pyarrow, and those that it does
-    not
-    know to fsspec (``memory://``, ``gcs://``, ``abfs://`` …).
+    not know to fsspec (``memory://``, ``gcs://``, ``abfs://`` …).
 
     Examples
     --------
@@ -184,9 +183,11 @@ class StorageContext:
         storage_filesystem: Any = None,
         trial_dir_name: str | None = None,
     ) -> None:
-        self.storage_filesystem, self.storage_fs_path = resolve(
+        filesystem, self.storage_fs_path = resolve(
             storage_path if storage_path is not None else default_storage_path(), storage_filesystem
         )
+        # The local filesystem is made anew where it is needed: most processes never import pyarrow.
+        self._filesystem: Any = None if is_local(filesystem) else filesystem
         self.experiment_dir_name = experiment_dir_name
         self.trial_dir_name = trial_dir_name
         self._staging: str | None = None
@@ -195,9 +196,18 @@ class StorageContext:
         return f"StorageContext({self.experiment_fs_path!r}, trial={self.trial_dir_name!r})"
 
     @property
+    def storage_filesystem(self) -> pafs.FileSystem:
+        """The filesystem of the experiment."""
+        if self._filesystem is not None:
+            return self._filesystem
+        from pyarrow import fs as pafs
+
+        return pafs.LocalFileSystem()
+
+    @property
     def is_local(self) -> bool:
         """Whether the experiment lies in a local directory."""
-        return is_local(self.storage_filesystem)
+        return self._filesystem is None
 
     @property
     def experiment_fs_path(self) -> str:

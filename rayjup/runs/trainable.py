@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from rayjup.runs.checkpoint import Checkpoint, persist
+from rayjup.runs.errors import must_define
 from rayjup.runs.placement import PlacementGroupFactory
 from rayjup.runs.progress import DONE, SHOULD_CHECKPOINT, Progress, node_ip
 
@@ -87,19 +88,15 @@ class Trainable:
 
     def step(self) -> dict[str, Any]:
         """Do one iteration and return its metrics; ``done=True`` in them ends the trial."""
-        raise NotImplementedError(f"{type(self).__name__} must define step(): what one iteration does")
+        raise must_define(self, "step(): what one iteration does")
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         """Write what is needed to go on into a directory, or return it as a dictionary."""
-        raise NotImplementedError(
-            f"{type(self).__name__} is to be saved, but does not define save_checkpoint(checkpoint_dir)"
-        )
+        raise must_define(self, "save_checkpoint(checkpoint_dir) if it is to be saved")
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
         """Go on from a checkpoint: the directory, or the dictionary that `save_checkpoint` returned."""
-        raise NotImplementedError(
-            f"{type(self).__name__} is to be restored, but does not define load_checkpoint(checkpoint)"
-        )
+        raise must_define(self, "load_checkpoint(checkpoint) if it is to be restored")
 
     def cleanup(self) -> None:
         """Let go of what `setup` took; called when the trial ends."""

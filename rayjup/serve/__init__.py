@@ -19,34 +19,9 @@ Everything is loaded when it is first used.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rayjup.serve.api import (
-        RunTarget,
-        batch,
-        delete,
-        deployment,
-        get_app_handle,
-        get_deployment_actor,
-        get_deployment_actor_context,
-        get_deployment_handle,
-        get_handle,
-        get_multiplexed_model_id,
-        get_replica_context,
-        ingress,
-        multiplexed,
-        run,
-        run_many,
-        shutdown,
-        shutdown_async,
-        start,
-        status,
-    )
-    from rayjup.serve.config import ControllerOptions, HTTPOptions
-    from rayjup.serve.context import get_trace_context
-    from rayjup.serve.deployment import Application, Deployment
-    from rayjup.serve.schema import TracingConfig
+import sys
+from types import ModuleType
+from typing import Any
 
 _WHERE = {
     **dict.fromkeys(
@@ -118,3 +93,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_WHERE, *_MODULES})
+
+
+class _Package(ModuleType):
+    """``deployment`` is the decorator, and stays it when the module of that name is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "deployment" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return importlib.import_module, (self.__name__,)  # as other modules: by name
+
+
+sys.modules[__name__].__class__ = _Package

@@ -16,6 +16,7 @@ from rayjup.serve._private.build import build
 from rayjup.serve._private.common import CONTROLLER, DEFAULT_APP, NAMESPACE, UNSET, DeploymentID
 from rayjup.serve._private.ingress import INGRESS, SELF
 from rayjup.serve._private.placing import shared_name
+from rayjup.serve._private.table import table
 from rayjup.serve.batching import batch
 from rayjup.serve.context import get_deployment_actor_context, get_multiplexed_model_id, get_replica_context
 from rayjup.serve.deployment import Application, Deployment, make
@@ -105,7 +106,11 @@ def _options(
         given_log = logging if isinstance(logging, LoggingConfig) else LoggingConfig(**logging)
         found["logging"] = given_log.model_dump(mode="json")
     if controller is not None:
-        settings = controller if isinstance(controller, config.ControllerOptions) else config.ControllerOptions(**controller)
+        settings = (
+            controller
+            if isinstance(controller, config.ControllerOptions)
+            else config.ControllerOptions(**controller)
+        )
         if settings.runtime_env:
             found["controller"] = {"runtime_env": settings.runtime_env}
     return found
@@ -234,8 +239,12 @@ def ingress(app: Any = None) -> Callable[[type], type]:
         if not inspect.isclass(class_):
             raise ValueError("@serve.ingress must be used with a class.")
         if issubclass(class_, object) and app is not None and not callable(app):
-            raise TypeError(f"@serve.ingress takes an application of ASGI or a function that makes one, got {app!r}.")
-        setattr(class_, INGRESS, staticmethod(app) if inspect.isfunction(app) else (SELF if app is None else app))
+            raise TypeError(
+                f"@serve.ingress takes an application of ASGI or a function that makes one, got {app!r}."
+            )
+        setattr(
+            class_, INGRESS, staticmethod(app) if inspect.isfunction(app) else (SELF if app is None else app)
+        )
         return class_
 
     return decorate
@@ -293,11 +302,13 @@ def run(
     >>> serve.run(hello.bind(), _local_testing_mode=True).remote("you").result()
     'hello you'
     """
-    http = {key: older.pop(key) for key in ("host", "port") if key in older}
+    http: dict[str, Any] = {key: older.pop(key) for key in ("host", "port") if key in older}
     if older:
         raise TypeError(f"serve.run() got options that it does not know: {', '.join(sorted(older))}.")
     if http:
-        warnings.warn("host and port belong to serve.start(http_options=…).", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "host and port belong to serve.start(http_options=…).", DeprecationWarning, stacklevel=2
+        )
     return run_many(
         [RunTarget(target, name, route_prefix, logging_config, external_scaler_enabled)],
         blocking=blocking,
@@ -326,7 +337,7 @@ def run_many(
 
         return [run_locally(one.target, one.name) for one in targets]
     client.start(_options(http=_http or None, controller=controller_options))
-    packed = []
+    packed: list[dict[str, Any]] = []
     for one in targets:
         logging = {"logging_config": one.logging_config} if one.logging_config is not None else {}
         built = build(one.target, one.name, options=logging)
@@ -350,11 +361,13 @@ def _check_target(one: RunTarget) -> None:
     if not isinstance(one.target, Application):
         if isinstance(one.target, Deployment):
             raise TypeError(
-                f"`serve.run` expects an application: write serve.run({one.target.name}.bind(…)), with the arguments "
+                f"`serve.run` expects an application: write serve.run({one.target.name}.bind(…)), with the "
+                "arguments "
                 "of its constructor."
             )
         raise TypeError(
-            f"`serve.run` expects an `Application` returned by `Deployment.bind()`, got {type(one.target).__name__}."
+            "`serve.run` expects an `Application` returned by `Deployment.bind()`, got "
+            f"{type(one.target).__name__}."
         )
     if not isinstance(one.name, str) or not one.name:
         raise RayServeException("Application name must a non-empty string.")
@@ -387,6 +400,7 @@ def _deploy(apps: list[dict[str, Any]], wait: bool = True) -> None:
     if wait:
         for app in apps:
             _wait(app["name"])
+    table().refresh(wait=True)  # handles of this process are to call what is new
 
 
 def _wait(name: str) -> None:
@@ -424,6 +438,7 @@ def delete(name: str, _blocking: bool = True) -> None:
     """End an application; those that are not there are none to end."""
     if client.controller() is not None:
         client.ask("delete", [name], 60.0 if _blocking else 0.0)
+        table().refresh(wait=True)
 
 
 def shutdown() -> None:
@@ -477,7 +492,10 @@ def get_deployment_handle(
     if app_name is None:
         replica = contexts.current_replica()
         if replica is None:
-            raise RayServeException("Please specify an application name when getting a deployment handle outside of a Serve application.")
+            raise RayServeException(
+                "Please specify an application name when getting a deployment handle outside of a Serve "
+                "application."
+            )
         app_name = replica.app_name
     if _check_exists:
         found = client.ask("details")["applications"].get(app_name) or {"deployments": {}}

@@ -62,7 +62,9 @@ def batch(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if not _is_coroutine(function):
             raise TypeError("Functions decorated with @serve.batch must be 'async def'")
-        return _batched(function, (max_batch_size, batch_wait_timeout_s, max_concurrent_batches, batch_size_fn))
+        return _batched(
+            function, (max_batch_size, batch_wait_timeout_s, max_concurrent_batches, batch_size_fn)
+        )
 
     return decorate if _func is None else decorate(_func)
 
@@ -100,7 +102,9 @@ class _Queues:
         queue = self.alone if owner is None else self.by_owner.get(owner)
         if queue is None:
             function = self.function if owner is None else functools.partial(self.function, owner)
-            queue = BatchQueue(function, *self.settings, streams=inspect.isasyncgenfunction(self.function))
+            size, wait, batches, measure = self.settings
+            streams = inspect.isasyncgenfunction(self.function)
+            queue = BatchQueue(function, size, wait, batches, measure, streams)
             if owner is None:
                 self.alone = queue
             else:
@@ -122,7 +126,7 @@ def _batched(function: Callable[..., Any], settings: tuple[Any, ...]) -> Callabl
     queues = _Queues(function, settings)
     first = next(iter(inspect.signature(function).parameters), None)
     method = first == "self"
-    names = [n for n in inspect.signature(function).parameters][1 if method else 0 :]
+    names = list(inspect.signature(function).parameters)[1 if method else 0 :]
 
     def put(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Waiting:
         owner = None
@@ -177,5 +181,3 @@ def _set_wait(queues: _Queues, value: float) -> None:
 
 def _get_setting(queues: _Queues, index: int) -> Any:
     return queues.settings[index]
-
-

@@ -292,7 +292,7 @@ class HTTPOptions(BaseModel):
         return self
 
 
-class gRPCOptions(BaseModel):  # noqa: N801 - Ray's name
+class gRPCOptions(BaseModel):
     """Where and what to serve over gRPC."""
 
     port: int = 9000

@@ -98,7 +98,7 @@ class RequestContext:
             call.cancel()
 
     def __repr__(self) -> str:
-        return f"RequestContext(request_id={self.request_id!r}, route={self.route!r}, app_name={self.app_name!r})"
+        return f"RequestContext(request_id={self.request_id!r}, route={self.route!r}, app={self.app_name!r})"
 
 
 NO_REQUEST = RequestContext()

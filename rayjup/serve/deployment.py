@@ -27,7 +27,8 @@ class Application:
     def __getattr__(self, name: str) -> Any:
         if name == "remote":
             raise AttributeError(
-                "an Application has no 'remote': run it first, handle = serve.run(app), and call handle.remote()."
+                "an Application has no 'remote': run it first, handle = serve.run(app), and call "
+                "handle.remote()."
             )
         raise AttributeError(name)
 
@@ -160,7 +161,9 @@ class Deployment:
         if isinstance(self._source, type) and init is not object.__init__ and init is not None:
             _check_arguments(self._source, init, args, kwargs)
         return Application(
-            Deployment(self._name, self._source, self._options, self._version, args, kwargs, self._route_prefix)
+            Deployment(
+                self._name, self._source, self._options, self._version, args, kwargs, self._route_prefix
+            )
         )
 
     def options(
@@ -246,7 +249,8 @@ class Deployment:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
-            f"Deployment {self._name!r} cannot be constructed directly. Use {self._name}.bind(…) and serve.run(), "
+            f"Deployment {self._name!r} cannot be constructed directly. Use {self._name}.bind(…) and "
+            "serve.run(), "
             f"or {self._name}.func_or_class(…) for the plain object."
         )
 
@@ -258,7 +262,14 @@ class Deployment:
             self._init_args,
             self._init_kwargs,
             self._source,
-        ) == (other._name, other._version, other._options, other._init_args, other._init_kwargs, other._source)
+        ) == (
+            other._name,
+            other._version,
+            other._options,
+            other._init_args,
+            other._init_kwargs,
+            other._source,
+        )
 
     __hash__ = object.__hash__
 

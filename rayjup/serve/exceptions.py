@@ -109,10 +109,12 @@ class ReplicaUnavailableError(RayServeException):
         return f"Replica {self._replica_id} is not available any more: choose another one."
 
 
-class gRPCStatusError(RayServeException):  # noqa: N801 - Ray's name
+class gRPCStatusError(RayServeException):
     """An error that carries the status which a client of gRPC is to get."""
 
-    def __init__(self, original_exception: BaseException, code: Any = None, details: str | None = None) -> None:
+    def __init__(
+        self, original_exception: BaseException, code: Any = None, details: str | None = None
+    ) -> None:
         super().__init__(original_exception, code, details)
         self._original_exception = original_exception
         self._code = code

@@ -144,7 +144,10 @@ class DeploymentResponse(_Response):
         return self._call.ref
 
     def _to_object_ref_sync(
-        self, _timeout_s: float | None = None, _record_telemetry: bool = True, _allow_running_in_asyncio_loop: bool = False
+        self,
+        _timeout_s: float | None = None,
+        _record_telemetry: bool = True,
+        _allow_running_in_asyncio_loop: bool = False,
     ) -> Any:
         """:meth:`_to_object_ref` outside of coroutines."""
         self._wait_assigned(None if _timeout_s is None else time.monotonic() + _timeout_s)
@@ -154,7 +157,8 @@ class DeploymentResponse(_Response):
 
     def __reduce__(self) -> Any:
         raise RuntimeError(
-            "A DeploymentResponse cannot be pickled: pass it to another handle's remote() as an argument of its "
+            "A DeploymentResponse cannot be pickled: pass it to another handle's remote() as an argument of "
+            "its "
             "own (not inside a list), or await it and pass the value."
         )
 
@@ -208,7 +212,8 @@ class DeploymentResponseGenerator(_Response):
             Always: iterate instead.
         """
         raise TypeError(
-            "`result()` is not there for a DeploymentResponseGenerator: iterate over it, with `for` or `async for`."
+            "`result()` is not there for a DeploymentResponseGenerator: iterate over it, with `for` or "
+            "`async for`."
         )
 
     def __del__(self) -> None:
@@ -446,7 +451,9 @@ class DeploymentHandle:
         request_id = context.request_id or new_request_id()
         refs = []
         for slot in router.open:
-            refs.append(slot.connect().call.remote(method_name, request_id, "", context.route, *args, **kwargs))
+            refs.append(
+                slot.connect().call.remote(method_name, request_id, "", context.route, *args, **kwargs)
+            )
         return DeploymentBroadcastResponse(refs)
 
     @asynccontextmanager
@@ -551,7 +558,7 @@ def _submit_after(call: Call, waits_for: list[_Response]) -> None:
 
 
 def _after(call: Call, waits_for: list[_Response], then: Any) -> None:
-    """Do ``then`` once the calls whose answers are arguments are with a replica; fail with the first that is not.
+    """Do ``then`` once the calls whose answers are arguments are with a replica; or fail as they do.
 
     The value itself is waited for where the call goes to: by then it has a place in the queue.
     """

@@ -69,7 +69,10 @@ def _check(function: Any) -> None:
         raise TypeError("@serve.multiplexed can only be used to decorate async functions or methods.")
     names = [n for n in inspect.signature(function).parameters if n != "self"]
     if len(names) != 1:
-        raise TypeError("@serve.multiplexed can only be used to decorate functions with exactly one argument: the model id.")
+        raise TypeError(
+            "@serve.multiplexed can only be used to decorate functions with exactly one argument: the model "
+            "id."
+        )
 
 
 class _Caches:

@@ -223,7 +223,7 @@ class Histogram(Metric):
         self.observe_many(value, 1, tags)
 
     def observe_many(self, value: Number, count: int, tags: dict[str, str] | None = None) -> None:
-        """Count the same value ``count`` times (beyond Ray's API: for what was counted in classes already)."""
+        """Count the same value ``count`` times; beyond Ray's API, for what was counted in classes already."""
         _check_number(value)
         key = self._tags(tags)
         series = self._recorded

@@ -26,6 +26,7 @@ from support.clusters import executor_pids
 MB = 1 << 20
 STORE_MB, SHM_MB, DISK_MB = 40, 64, 160
 BLOCK = 4 * MB
+FAULTS = ("disk full", "/dev/shm full", "executor")
 
 
 def can_mount(directory: Path) -> str:
@@ -171,7 +172,11 @@ def run(seed: int, seconds: float, directory: Path) -> tuple[Tally, Counter[str]
             filler.start()
             rng = random.Random(f"{seed} pipeline")
             until = time.monotonic() + seconds
-            while time.monotonic() < until and not tally.hangs:
+            while not tally.hangs and (
+                time.monotonic() < until
+                # On a busy machine it takes longer until all has been tried out.
+                or (time.monotonic() < until + TIMEOUT_S and not _all_tried(tally, filler.faults))
+            ):
                 try:
                     pipeline(ray, rng, tally)
                 except ray.exceptions.GetTimeoutError as error:
@@ -189,6 +194,10 @@ def run(seed: int, seconds: float, directory: Path) -> tuple[Tally, Counter[str]
             time.sleep(0.05)
         tally.wrong += [f"left behind: {path}" for path in left]
     return tally, filler.faults
+
+
+def _all_tried(tally: Tally, faults: Counter[str]) -> bool:
+    return bool(tally.calls["pipeline"] and tally.calls["refused"]) and all(faults[kind] for kind in FAULTS)
 
 
 def _files(*places: Path) -> list[str]:

@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos import full, workloads
+from chaos import full, network, workloads
 from chaos.killer import STORE_BYTES, Killer
 from chaos.workloads import Tally
 from support import leaks
+from support.machines import why_not
 
 import rayjup as ray
 from rayjup.cluster_utils import Cluster
@@ -139,6 +140,10 @@ def alone(seed: int, seconds: float) -> Outcome:
             print(f"disk and shared memory are not filled: {why}")
         else:
             outcome.add(*full.run(seed, seconds / 5, place))
+        if why_not():
+            print(f"the network is not cut: {why_not()}")
+        else:
+            outcome.add(*network.run(seed, seconds / 5))
         outcome.leaks += leaks.wait_clean(before, place, 10.0)
         return outcome
     finally:

@@ -266,6 +266,31 @@ def test_the_death_of_the_source_in_the_middle_of_a_transfer(tmp_path: Path):
         heard(driver, kept="OwnerDiedError")
 
 
+def test_a_driver_on_a_machine_without_a_worker(tmp_path: Path):
+    script = """
+    @ray.remote
+    def total(a):
+        return float(a.sum())
+    @ray.remote
+    def ones(n):
+        return np.ones(n, np.uint8)
+    say(nodes=nodes(3), cpus=ray.cluster_resources()["CPU"])
+    summed = ray.get(total.remote(np.ones(1 << 20, np.uint8)))
+    say(total=summed, read=float(ray.get(ones.remote(1 << 20)).sum()))
+    wait_for_go()
+    ray.shutdown()
+    say(left=1)
+    """
+    with lab("a b c", workers="b c", environ=QUICK) as made:
+        with made.driver(_dedent(script)) as driver:
+            heard(driver, nodes=3, cpus=4)
+            heard(driver, total=1 << 20, read=1 << 20)
+            driver.go()
+            heard(driver, left=1)
+        poll(lambda: not made.programs("a", "rayjup.cluster.beside"), 10)
+        assert made.files("a") == []
+
+
 def test_without_encryption_nodes_speak_with_each_other_only_where_that_is_declared():
     script = """
     @ray.remote

@@ -46,6 +46,21 @@ def _html(content: dict[str, Any]) -> str:
     return str(content["data"].get("text/html", ""))
 
 
+def test_waiting_for_what_a_generator_yields(kernel: Kernel) -> None:
+    connected(kernel)
+    ran = kernel.ok(
+        "@ray.remote\n"
+        "def slowly():\n"
+        "    for item in range(2):\n"
+        "        time.sleep(0.6)\n"
+        "        yield item\n"
+        "generator = slowly.remote()\n"
+        "ready, _ = ray.wait([generator, nap.remote(1.5)], num_returns=2)\n"
+        "assert ray.get(next(generator)) == 0\n"
+    )
+    assert lines(ran) and "Traceback" not in ran.text  # the thread that counts goes on
+
+
 def test_many_calls(kernel: Kernel) -> None:
     connected(kernel)
     ran = kernel.ok("ray.get([nap.remote(0.1) for _ in range(40)])")

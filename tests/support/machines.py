@@ -95,6 +95,7 @@ class Lab:
         self.encrypted = encrypted
         self.environ = environ or {}
         self.machines: dict[str, Machine] = {}
+        self._ports: dict[str, str] = {}
         self._processes: list[subprocess.Popen[str]] = []
         self._logs: list[Any] = []
         (directory / "pki").mkdir()
@@ -116,6 +117,7 @@ class Lab:
         """One more machine, on the switch."""
         machine = Machine(name, f"{NETWORK}.{number}", self._switch.tmp)
         self.machines[name] = machine
+        self._ports[name] = f"p{number}"
         ends = [
             "ip",
             "link",
@@ -127,14 +129,19 @@ class Lab:
             "veth",
             "peer",
             "name",
-            f"p{name}",
+            self._ports[name],
         ]
         subprocess.run([*ends, "netns", str(self._switch.pid)], check=True, capture_output=True)
-        self._switch.run("ip", "link", "set", f"p{name}", "master", "br0")
-        self._switch.run("ip", "link", "set", f"p{name}", "up")
+        self._switch.run("ip", "link", "set", self._ports[name], "master", "br0")
+        self._switch.run("ip", "link", "set", self._ports[name], "up")
         machine.run("ip", "addr", "add", f"{machine.address}/24", "dev", "eth0")
         machine.run("ip", "link", "set", "eth0", "up")
         return machine
+
+    def replace(self, name: str, number: int) -> None:
+        """Switch a machine off, and put a new one with another address in its place, with a worker."""
+        self.machines[name].switch_off()
+        self.start_worker(self.add(name, number))
 
     def slow(self, name: str, rate: str) -> None:
         """Let a machine send only so fast, such as ``400mbit``."""
@@ -143,11 +150,11 @@ class Lab:
 
     def cut(self, name: str) -> None:
         """Pull a machine's cable out of the switch."""
-        self._switch.run("ip", "link", "set", f"p{name}", "down")
+        self._switch.run("ip", "link", "set", self._ports[name], "down")
 
     def mend(self, name: str) -> None:
         """Plug it in again."""
-        self._switch.run("ip", "link", "set", f"p{name}", "up")
+        self._switch.run("ip", "link", "set", self._ports[name], "up")
 
     def files(self, name: str) -> list[str]:
         """What lies in a machine's shared memory."""
@@ -159,6 +166,22 @@ class Lab:
             text=True,
         )
         return found.stdout.split()
+
+    def programs(self, name: str, text: str) -> list[int]:
+        """The processes on a machine in whose command line ``text`` stands."""
+        family = psutil.Process(self.machines[name].pid).children(recursive=True)
+        inside = os.readlink(f"/proc/{self.machines[name].pid}/ns/pid")
+        found = []
+        for process in [*family, *psutil.process_iter()]:
+            try:
+                if (
+                    text in " ".join(process.cmdline())
+                    and os.readlink(f"/proc/{process.pid}/ns/pid") == inside
+                ):
+                    found.append(process.pid)
+            except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+                continue
+        return found
 
     def sent_bytes(self, name: str) -> int:
         """What a machine has sent so far."""

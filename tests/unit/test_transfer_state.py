@@ -54,7 +54,7 @@ def test_several_streams_share_the_chunks_of_one_source():
 
 
 def test_an_object_of_one_chunk_needs_one_stream():
-    assert pull(1, "a", "b").open_streams(0.0) == ["a"]
+    assert len(pull(1, "a", "b").open_streams(0.0)) == 1
 
 
 def test_streams_are_spread_over_sources_and_bounded():
@@ -145,6 +145,85 @@ def test_a_source_has_so_many_streams_in_all():
     assert not sends.admit("z", "n1")
     sends.ended("y", "n1")
     assert sends.admit("z", "n1")
+
+
+class Network:
+    """Nodes that all want one object that the first one has; a stream moves one chunk per turn."""
+
+    def __init__(self, nodes: int, chunks: int) -> None:
+        self.names = [f"n{i}" for i in range(nodes)]
+        self.pulls = {name: pull(chunks, "n0") for name in self.names[1:]}
+        self.sends = {name: Sends() for name in self.names}
+        self.streams: list[tuple[str, str, bool]] = []  # to, from, admitted
+        self.sent = dict.fromkeys(self.names, 0)
+        self.now = 0.0
+        self.dead: set[str] = set()
+
+    def turn(self) -> None:
+        self.now += 0.02
+        for name, wanting in self.pulls.items():
+            if name not in self.dead and wanting.state(self.now) == RUNNING:
+                self.streams += [(name, source, False) for source in wanting.open_streams(self.now)]
+        self.streams = [stream for stream in self.streams if self._move(*stream)]
+
+    def _move(self, to: str, source: str, admitted: bool) -> bool:
+        wanting, sends = self.pulls[to], self.sends[source]
+        if to in self.dead:
+            return self._end(to, source, admitted, None, FAILED)
+        index = wanting.take(source)
+        if index is None:
+            return self._end(to, source, admitted, None, FINISHED)
+        if source in self.dead:
+            return self._end(to, source, admitted, index, FAILED)
+        if not admitted and not sends.admit("x", to):
+            return self._end(to, source, False, index, BUSY, sends.others("x", to))
+        if source != "n0" and not self.pulls[source].has(*wanting.span(index)):
+            return self._end(to, source, True, index, LATER)
+        wanting.received(index, self.now)
+        self.sent[source] += 1
+        if not admitted:
+            self.streams.append((to, source, True))
+            return False
+        return True
+
+    def _end(
+        self,
+        to: str,
+        source: str,
+        admitted: bool,
+        index: int | None,
+        how: str,
+        others: list[str] | None = None,
+    ) -> bool:
+        if admitted:
+            self.sends[source].ended("x", to)
+        if to not in self.dead:
+            self.pulls[to].ended(source, how, self.now, index, others or [])
+        return False
+
+    def run(self, most_turns: int = 3000) -> int:
+        for turns in range(most_turns):
+            if all(p.state(self.now) == COMPLETE for n, p in self.pulls.items() if n not in self.dead):
+                return turns
+            self.turn()
+        raise AssertionError("it does not end")
+
+
+def test_a_broadcast_is_a_tree():
+    network = Network(100, 20)
+    network.run()
+    assert sum(network.sent.values()) == 99 * 20  # nothing is sent twice
+    assert max(network.sent.values()) <= 4 * 20  # whoever has it passes it on to a few
+    assert sum(sent > 0 for sent in network.sent.values()) > 50
+
+
+def test_a_broadcast_outlives_those_who_pass_it_on():
+    network = Network(30, 20)
+    for _ in range(10):
+        network.turn()
+    busiest = sorted(network.sent, key=network.sent.get, reverse=True)  # type: ignore[arg-type]
+    network.dead |= {name for name in busiest[:4] if name != "n0"}
+    network.run()
 
 
 class Pulling(RuleBasedStateMachine):

@@ -333,9 +333,14 @@ class ValueCounter(AggregateFnV2[Any, Any]):
     def __init__(self, on: str, alias_name: str | None = None) -> None:
         super().__init__(alias_name or f"value_counter({on})", _no_counts, on=on, ignore_nulls=True)
 
+    # Whether elements of lists are counted; set by preprocessors.
+    _flatten = False
+
     def aggregate_block(self, block: Any) -> dict[str, list[Any]]:
         """The counts of the block."""
         column = self._column(block)
+        if self._flatten and _is_list(column.type):
+            column = pc.list_flatten(column)
         if is_ordered(column.type):
             counts = pc.value_counts(column)
             return {"values": counts.field(0).to_pylist(), "counts": counts.field(1).to_pylist()}

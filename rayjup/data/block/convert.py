@@ -246,13 +246,14 @@ def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     if not rows:
         return pa.table({})
     names = dict.fromkeys(rows[0])
-    width = len(names)
-    if any(len(r) != width or r.keys() != names.keys() for r in rows):
+    try:
+        if set(map(len, rows)) != {len(names)}:
+            raise KeyError
+        columns = {n: [row[n] for row in rows] for n in names}
+    except KeyError:  # rows differ in their columns
         for row in rows:
             names.update(dict.fromkeys(row))
         columns = {n: [row.get(n) for row in rows] for n in names}
-    else:
-        columns = {n: [row[n] for row in rows] for n in names}
     if not columns:
         return pa.table({})
     return pa.table(

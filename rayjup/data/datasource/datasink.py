@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from rayjup.data.block.accessor import BlockAccessor
+from rayjup.data.datasource.datasource import undefined
 
 WriteReturnType = TypeVar("WriteReturnType")
 
@@ -63,7 +64,7 @@ class Datasink(Generic[WriteReturnType]):
 
     def write(self, blocks: Iterable[Any], ctx: TaskContext) -> WriteReturnType:
         """Write some blocks; what it returns is given to ``on_write_complete``."""
-        raise NotImplementedError(f"{type(self).__name__} must define write(blocks, ctx)")
+        raise undefined(self, "write(blocks, ctx)")
 
     def on_write_complete(self, write_result: WriteResult[WriteReturnType]) -> None:
         """Called once after everything is written."""

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from rayjup.data.expressions import Expr
 
 
+def undefined(instance: object, method: str) -> NotImplementedError:
+    """The error of a method that subclasses have to define."""
+    return NotImplementedError(f"{type(instance).__name__} must define {method}.")
+
+
 class ReadTask:
     """A part of a source: called (anywhere) it yields the blocks of that part.
 
@@ -112,13 +117,11 @@ class Datasource:
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: DataContext | None = None
     ) -> list[ReadTask]:
         """About ``parallelism`` parts of the source."""
-        raise NotImplementedError(
-            f"{type(self).__name__} must define get_read_tasks(parallelism, per_task_row_limit=None)"
-        )
+        raise undefined(self, "get_read_tasks(parallelism, per_task_row_limit=None)")
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Bytes in memory when all is read; None where that is not known."""
-        raise NotImplementedError(f"{type(self).__name__} must define estimate_inmemory_data_size()")
+        raise undefined(self, "estimate_inmemory_data_size()")
 
     @property
     def should_create_reader(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -108,7 +109,9 @@ class ParquetDatasource(Datasource):
 
     def schema_names(self) -> list[str]:
         """The columns that are read."""
-        return self._names() + (["path"] if self.include_paths else []) + (["row_hash"] if self.row_hash else [])
+        return (
+            self._names() + (["path"] if self.include_paths else []) + (["row_hash"] if self.row_hash else [])
+        )
 
     def known_schema(self) -> pa.Schema | None:
         """The schema of what is read."""
@@ -191,7 +194,13 @@ class ParquetDatasource(Datasource):
         """As a Polars query; None where it would not be the same."""
         import pyarrow.fs
 
-        if self.include_paths or self.tensor_columns or self.row_hash or self.filter is not None or not self.files:
+        if (
+            self.include_paths
+            or self.tensor_columns
+            or self.row_hash
+            or self.filter is not None
+            or not self.files
+        ):
             return None
         if not isinstance(self.filesystem, pyarrow.fs.LocalFileSystem) or self.read_options:
             return None
@@ -227,7 +236,7 @@ class ParquetDatasource(Datasource):
         pieces: list[list[tuple[str, list[int] | None]]]
         if len(self.files) >= parallelism:
             edges = np.linspace(0, len(self.files), parallelism + 1).astype(int)
-            pieces = [[(f, None) for f in self.files[a:b]] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+            pieces = [[(f, None) for f in self.files[a:b]] for a, b in itertools.pairwise(edges)]
         else:
             pieces = self._by_groups(parallelism)
         pieces = [p for p in pieces if p]
@@ -236,7 +245,9 @@ class ParquetDatasource(Datasource):
             each_rows = None
         out = []
         for piece in pieces:
-            meta = BlockMetadata(each_rows, size // len(pieces), None, None, tuple(dict.fromkeys(f for f, _ in piece)))
+            meta = BlockMetadata(
+                each_rows, size // len(pieces), None, None, tuple(dict.fromkeys(f for f, _ in piece))
+            )
             read = functools.partial(_read, self, piece, per_task_row_limit)
             out.append(ReadTask(read, meta, None, per_task_row_limit))
         return out
@@ -250,7 +261,7 @@ class ParquetDatasource(Datasource):
             groups += [(file, g) for g in range(count)] or [(file, -1)]
         edges = np.linspace(0, len(groups), min(parallelism, len(groups)) + 1).astype(int)
         out = []
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in itertools.pairwise(edges):
             by_file: dict[str, list[int] | None] = {}
             for file, group in groups[a:b]:
                 if group < 0:

@@ -9,7 +9,10 @@ import pyarrow.fs as pafs
 
 
 def list_files(
-    paths: Sequence[str], filesystem: Any, extensions: Sequence[str] | None = ("parquet",), missing_ok: bool = False
+    paths: Sequence[str],
+    filesystem: Any,
+    extensions: Sequence[str] | None = ("parquet",),
+    missing_ok: bool = False,
 ) -> tuple[Any, list[str]]:
     """The filesystem, and the files below the paths, in order of their names.
 

@@ -37,7 +37,8 @@ class ParquetDatasink(Datasink[None]):
     ) -> None:
         if min_rows_per_file and max_rows_per_file and min_rows_per_file > max_rows_per_file:
             raise ValueError(
-                f"write_parquet: min_rows_per_file={min_rows_per_file} is more than max_rows_per_file={max_rows_per_file}."
+                f"write_parquet: min_rows_per_file={min_rows_per_file} is more than "
+                f"max_rows_per_file={max_rows_per_file}."
             )
         if partition_cols and (min_rows_per_file or max_rows_per_file):
             raise ValueError("write_parquet: rows per file cannot be given together with partition_cols.")
@@ -48,7 +49,11 @@ class ParquetDatasink(Datasink[None]):
         self.try_create_dir, self.open_stream_args = try_create_dir, open_stream_args or {}
         self.filename_provider = filename_provider
         self.args_fn, self.args = arrow_parquet_args_fn, dict(arrow_parquet_args or {})
-        self._min_rows, self._max_rows, self._min_bytes = min_rows_per_file, max_rows_per_file, min_bytes_per_file
+        self._min_rows, self._max_rows, self._min_bytes = (
+            min_rows_per_file,
+            max_rows_per_file,
+            min_bytes_per_file,
+        )
         self.mode = SaveMode(mode)
         self._skip = False
 

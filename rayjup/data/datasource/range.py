@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -67,7 +68,7 @@ class RangeDatasource(Datasource):
         schema = self.known_schema()
         edges = np.linspace(0, self.n, max(1, min(parallelism, self.n)) + 1).astype(np.int64).tolist()
         out = []
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in itertools.pairwise(edges):
             if per_task_row_limit is not None:
                 end = min(end, start + per_task_row_limit)
             meta = BlockMetadata(end - start, (end - start) * self._row_bytes, None)
@@ -76,7 +77,9 @@ class RangeDatasource(Datasource):
         return out
 
 
-def _numbers(start: int, end: int, column: str, shape: tuple[int, ...] | None, row: int) -> Iterable[pa.Table]:
+def _numbers(
+    start: int, end: int, column: str, shape: tuple[int, ...] | None, row: int
+) -> Iterable[pa.Table]:
     rows = max(1, 8 * _STEP // max(1, row))
     for low in range(start, end, rows) if end > start else [start]:
         yield _table(low, min(end, low + rows), column, shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -176,7 +177,9 @@ class SortNode(ExchangeNode):
         else:
             total = sum(b.nbytes for b in self.held[0])
             count = self._count(total)
-            cuts = sorting.boundaries([s.table() for s in self._samples], self.key, count) if count > 1 else []
+            cuts = (
+                sorting.boundaries([s.table() for s in self._samples], self.key, count) if count > 1 else []
+            )
         self._samples = []
         self.n = len(cuts) + 1
         self.parts = [[[] for _ in range(self.n)]]
@@ -232,7 +235,7 @@ def cut(bundles: list[Bundle], edges: list[int]) -> list[list[tuple[Bundle, int,
     out: list[list[tuple[Bundle, int, int]]] = []
     starts = np.cumsum([0, *(b.num_rows or 0 for b in bundles)]).tolist()
     position = 0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         piece = []
         while position < len(bundles) and starts[position + 1] <= low:
             position += 1

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from rayjup.data.block.unify import concat, unify_schemas
-from rayjup.data.kernels import frames, grouping, joining
+from rayjup.data.kernels import frames, grouping, joining, sorting
 from rayjup.data.logical.base import Op
 from rayjup.data.logical.columns import Drop, FilterExpr, Rename, Select, WithColumns
 from rayjup.data.logical.combine import Join, Union
@@ -52,7 +52,7 @@ def _names(frame: Any) -> list[str]:
 def _select(op: Op) -> Any | None:
     assert isinstance(op, Select)
     frame = query(op.inputs[0])
-    if frame is None or not set(o for o, _ in op.names) <= set(_names(frame)):
+    if frame is None or not {o for o, _ in op.names} <= set(_names(frame)):
         return None
     import polars as pl
 
@@ -121,12 +121,7 @@ def _sort(op: Op) -> Any | None:
         return None
     schema = frames.arrow_schema(frame)
     op.key.check(schema.names)
-    for name, down in zip(op.key.columns, op.key.descending, strict=True):
-        if down and pa.types.is_floating(schema.field(name).type):
-            return None  # NaN would come first
-    return frame.sort(
-        list(op.key.columns), descending=list(op.key.descending), nulls_last=True, maintain_order=True
-    )
+    return sorting.sort_frame(frame, op.key, schema)
 
 
 def _aggregate(op: Op) -> Any | None:
@@ -172,7 +167,7 @@ def _union(op: Op) -> Any | None:
     parts = [query(child) for child in op.inputs]
     if any(p is None for p in parts):
         return None
-    schemas = [p.collect_schema() for p in parts]
+    schemas = [p.collect_schema() for p in parts if p is not None]
     if any(s != schemas[0] for s in schemas):
         return None
     return pl.concat(parts)

@@ -1,10 +1,12 @@
 """Plans run in this process: as streams of tables, one operator after the other.
 
-Functions of the user start here, too. If they turn out to be slow, what is left of their input goes to tasks of the cluster.
+Functions of the user start here, too. If they turn out to be slow, what is left of their input goes to
+tasks of the cluster.
 """
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -29,10 +31,10 @@ from rayjup.data.logical.rearrange import Limit, RandomizeBlocks, RandomShuffle,
 from rayjup.data.logical.sources import InputBlocks, Read
 from rayjup.data.logical.write import Write
 from rayjup.data.physical.functions import step_for
+from rayjup.data.physical.running import task_index
 from rayjup.data.physical.sizes import read_parallelism
 from rayjup.data.physical.stages import Chain, chain_of, is_step
 from rayjup.data.physical.steps import SizeStep, Step, run_steps
-from rayjup.data.physical.running import task_index
 from rayjup.data.physical.works import read_inputs
 
 Tables = Iterator[pa.Table]
@@ -64,7 +66,13 @@ class LocalRun:
         rest_s: float,
         merge: bool = False,
     ) -> None:
-        self.context, self.cpus, self.hand_over, self.rest_s, self.merge = context, cpus, hand_over, rest_s, merge
+        self.context, self.cpus, self.hand_over, self.rest_s, self.merge = (
+            context,
+            cpus,
+            hand_over,
+            rest_s,
+            merge,
+        )
         self.counts: dict[str, Counts] = {}
 
     # ------------------------------------------------------------------------------------------ operators
@@ -245,8 +253,10 @@ class LocalRun:
         ordered, edges = grouping.ordered_groups(table, op.keys)
         count = max(1, min(len(edges) - 1, 2 * self.cpus))
         cuts = [edges[i] for i in np.linspace(0, len(edges) - 1, count + 1).astype(int)]
-        inputs = [ordered.slice(a, b - a) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
-        chain = Chain(InputBlocks(tuple(Bundle(t) for t in inputs)), [op], op.function.compute, op.function.remote)
+        inputs = [ordered.slice(a, b - a) for a, b in itertools.pairwise(cuts) if b > a]
+        chain = Chain(
+            InputBlocks(tuple(Bundle(t) for t in inputs)), [op], op.function.compute, op.function.remote
+        )
         yield from self._inputs(inputs, chain, [_copied(step_for(op))])
 
     # ------------------------------------------------------------------------------------------ chains
@@ -257,7 +267,9 @@ class LocalRun:
         base = chain.base
         if isinstance(base, Read):
             native = getattr(base.source, "native", False)
-            count = base.num_blocks or read_parallelism(base, self.cpus, functions or not native, self.context)
+            count = base.num_blocks or read_parallelism(
+                base, self.cpus, functions or not native, self.context
+            )
             inputs: Iterator[Any] = iter(base.tasks(count))
             movable = functions or not native
         elif isinstance(base, InputBlocks):
@@ -273,7 +285,9 @@ class LocalRun:
             return
         for index, item in enumerate(inputs):
             task_index.set(index)
-            yield from self._steps(self._sized(steps, isinstance(base, Read)), read_inputs([item]), chain.name)
+            yield from self._steps(
+                self._sized(steps, isinstance(base, Read)), read_inputs([item]), chain.name
+            )
 
     def _spread(self, tables: list[pa.Table]) -> list[pa.Table]:
         """At least a block per CPU, where there are rows for that."""
@@ -353,7 +367,7 @@ def _gathered(tables: Tables, rows: int, size: int) -> Tables:
 
 def _copied(step: Step) -> Step:
     """A step with a copy of the user's function, as a task would have it: what it changes stays its own."""
-    if not hasattr(step, "function"):
+    if not hasattr(step, "has_function"):
         return step
     import cloudpickle
 
@@ -361,8 +375,10 @@ def _copied(step: Step) -> Step:
         data = cloudpickle.dumps(step)
     except Exception as error:
         raise TypeError(
-            f"{step.name}: the function cannot be sent to other processes, because something that it uses cannot be "
-            f"pickled: {error}. Make that (a lock, a connection, a model) in the constructor of a class instead."
+            f"{step.name}: the function cannot be sent to other processes, because something that it "
+            "uses cannot be "
+            f"pickled: {error}. Make that (a lock, a connection, a model) in the constructor of a class "
+            "instead."
         ) from error
     return pickle.loads(data)
 

@@ -1,7 +1,9 @@
 """The state of a running plan: nodes that take blocks and ask for tasks. No I/O here.
 
-The runner moves finished blocks from node to node (``feed``, ``close``), asks for tasks (``next_task``), runs them, and reports
-what they yield (``on_item``) and that they have ended (``on_done``). Blocks come out (``out``) in order of the tasks.
+The runner moves finished blocks from node to node (``feed``, ``close``), asks for tasks (``next_task``),
+runs them, and reports
+what they yield (``on_item``) and that they have ended (``on_done``). Blocks come out (``out``) in order of
+the tasks.
 """
 
 from __future__ import annotations
@@ -79,7 +81,9 @@ class Node:
     @property
     def finished(self) -> bool:
         """True if nothing more will come out, except for what is in ``out``."""
-        return (self.stopped and not self.running) or (self.open == 0 and not self.running and not self.waiting())
+        return (self.stopped and not self.running) or (
+            self.open == 0 and not self.running and not self.waiting()
+        )
 
     def waiting(self) -> int:
         """Tasks that could be started."""

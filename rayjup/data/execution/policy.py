@@ -30,8 +30,10 @@ def choose(
 ) -> Node | None:
     """The node that should start a task next; None: wait.
 
-    Nodes near the end come first, so that blocks leave. A node whose output would exceed the memory waits, unless
-    nothing at all runs (there must be progress), or its blocks are what a barrier waits for: those go to the object
+    Nodes near the end come first, so that blocks leave. A node whose output would exceed the memory waits,
+    unless
+    nothing at all runs (there must be progress), or its blocks are what a barrier waits for: those go to
+    the object
     store, which moves to disk what it cannot hold.
     """
     running = sum(len(n.running) for n in nodes)
@@ -91,6 +93,8 @@ def resize(
     """How many actors to add (positive) or to remove (negative)."""
     least = strategy.min_size
     most = min(strategy.max_size, max(least, cpus))
+    if not pool.inputs_open and not pool.waiting:
+        return pool.busy - pool.actors  # nothing is left for those that are idle
     if pool.actors < strategy.initial_size and pool.calls + pool.waiting:
         return int(strategy.initial_size - pool.actors)
     if pool.actors < least:
@@ -99,8 +103,6 @@ def resize(
     if pool.waiting and load >= up_at and pool.actors < most:
         step = min(int(most - pool.actors), pool.waiting)
         return min(step, max_step) if max_step else max(1, step)
-    if not pool.inputs_open and not pool.waiting and pool.actors > pool.busy:
-        return -(pool.actors - pool.busy)
     return 0
 
 

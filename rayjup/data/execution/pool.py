@@ -68,11 +68,11 @@ class ActorPool:
         actor = min(self.calls, key=lambda a: self.calls[a])
         return actor if self.calls[actor] < self.flight else None
 
-    def start(self, task: Task, actor: Any) -> Any:
-        """Give a task to an actor."""
+    def start(self, task: Task, actor: Any, skip: int = 0) -> Any:
+        """Give a task to an actor; ``skip`` blocks of it are known already."""
         task.actor = actor
         self.calls[actor] += 1
-        return self.backend.start_on(actor, task)
+        return self.backend.start_on(actor, task, skip)
 
     def ended(self, task: Task) -> None:
         """A task has ended."""

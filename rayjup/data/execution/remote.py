@@ -12,6 +12,7 @@ from typing import Any
 import rayjup
 from rayjup.data.block.bundle import Bundle, compact
 from rayjup.data.block.metadata import BlockExecStats, BlockMetadata
+from rayjup.data.context import DataContext
 from rayjup.data.execution.nodes import Task
 from rayjup.data.physical.works import Work
 
@@ -23,7 +24,8 @@ def _work(key: str, holder: Sequence[Any]) -> Work:
     """The work, fetched and prepared once per process."""
     work = _known.get(key)
     if work is None:
-        work = rayjup.get(holder[0])
+        work, context = rayjup.get(holder[0])
+        DataContext._set_current(context)
         while len(_known) >= _KEPT:
             _known.pop(next(iter(_known)))
         _known[key] = work
@@ -33,7 +35,7 @@ def _work(key: str, holder: Sequence[Any]) -> Work:
 
 def _execute(key: str, holder: Sequence[Any], name: str, index: int, *inputs: Any) -> Iterator[Any]:
     """Run a work; yields block, what is known of it, block, ..."""
-    return _yield_blocks(_work(key, holder), name, index, inputs)
+    yield from _yield_blocks(_work(key, holder), name, index, inputs)
 
 
 def _yield_blocks(work: Work, name: str, index: int, inputs: Sequence[Any]) -> Iterator[Any]:
@@ -54,6 +56,8 @@ def _yield_blocks(work: Work, name: str, index: int, inputs: Sequence[Any]) -> I
             yield (block.num_rows, block.nbytes, block.schema, stats)
             del block
             wall, cpu = time.perf_counter(), time.process_time()
+        yield None  # the end, said aloud: a stream that stops without it was cut off
+        yield ()
     except Exception as error:
         if hasattr(error, "add_note"):
             error.add_note(f"(operator {name}, task {index})")
@@ -64,7 +68,9 @@ class _Worker:
     """Keeps an instance of the user's class and runs works with it."""
 
     def __init__(self, holder: Sequence[Any]) -> None:
-        self._work: Work = rayjup.get(holder[0])
+        self._work: Work
+        self._work, context = rayjup.get(holder[0])
+        DataContext._set_current(context)
 
     def prepare(self) -> None:
         """Make the instance now; what it raises, ``execute`` raises again."""
@@ -73,7 +79,7 @@ class _Worker:
     def execute(self, name: str, index: int, *inputs: Any) -> Iterator[Any]:
         """Run the work; yields block, what is known of it, block, ..."""
         self._work.prepare()
-        return _yield_blocks(self._work, name, index, inputs)
+        yield from _yield_blocks(self._work, name, index, inputs)
 
 
 @functools.cache
@@ -89,25 +95,37 @@ def _actor_class() -> Any:
 class Call:
     """A running task: gives its blocks as they come."""
 
-    def __init__(self, task: Task, generator: Any) -> None:
+    def __init__(self, task: Task, generator: Any, skip: int = 0) -> None:
         self.task = task
         self.generator = generator
         self._block: Any = None
+        self._skip = skip
+        self.received = 0
+        self.complete = False
 
     def poll(self) -> tuple[list[Bundle], bool]:
         """The blocks that have come since, and whether the task has ended; raises what it raised."""
-        out = []
+        out: list[Bundle] = []
         while self.generator.next_ready():
             try:
                 ref = next(self.generator)
             except StopIteration:
+                if self._block is not None:
+                    rayjup.get(self._block)  # an item without what is known of it: the exception
                 return out, True
             if self._block is None:
                 self._block = ref
-                if self.generator.is_finished():
-                    rayjup.get(ref)  # the last item alone: the exception
                 continue
-            rows, size, schema, stats = rayjup.get(ref)
+            known = rayjup.get(ref)
+            if not known:
+                self.complete = True
+                self._block = None
+                continue
+            self.received += 1
+            if self.received <= self._skip:
+                self._block = None
+                continue
+            rows, size, schema, stats = known
             meta = BlockMetadata(rows, size, stats)
             out.append(Bundle(ref=self._block, meta=meta, schema=schema))
             self._block = None
@@ -122,7 +140,8 @@ class Call:
 class Backend:
     """Starts tasks and actors, on behalf of one run."""
 
-    def __init__(self, helper_cpus: float | None = None) -> None:
+    def __init__(self, context: DataContext, helper_cpus: float | None = None) -> None:
+        self.context = context
         self._refs: dict[int, tuple[str, Any, Work]] = {}
         self._options: dict[str, Any] = {}
         self.helper_cpus = helper_cpus
@@ -130,11 +149,11 @@ class Backend:
     def _holder(self, work: Work) -> tuple[str, list[Any]]:
         known = self._refs.get(id(work))
         if known is None:
-            known = self._refs[id(work)] = (uuid.uuid4().hex, rayjup.put(work), work)
+            known = self._refs[id(work)] = (uuid.uuid4().hex, rayjup.put((work, self.context)), work)
         return known[0], [known[1]]
 
-    def start(self, task: Task) -> Call:
-        """Start a task of a node without actors."""
+    def start(self, task: Task, skip: int = 0) -> Call:
+        """Start a task of a node without actors; ``skip`` blocks of it are known already."""
         key, holder = self._holder(task.work)
         options = task.node.remote.options()
         make = options.pop("_fn", None)
@@ -144,7 +163,7 @@ class Backend:
             options["num_cpus"] = self.helper_cpus
         function = _task_function().options(name=task.node.name, **options)
         inputs = [_argument(i) for i in task.inputs]
-        return Call(task, function.remote(key, holder, task.node.name, task.index, *inputs))
+        return Call(task, function.remote(key, holder, task.node.name, task.index, *inputs), skip)
 
     def make_actor(self, work: Work, options: dict[str, Any], threads: int) -> Any:
         """An actor for a work; it starts preparing at once."""
@@ -155,11 +174,11 @@ class Backend:
         actor.prepare.remote()
         return actor
 
-    def start_on(self, actor: Any, task: Task) -> Call:
+    def start_on(self, actor: Any, task: Task, skip: int = 0) -> Call:
         """Start a task on an actor."""
         inputs = [_argument(i) for i in task.inputs]
         method = actor.execute.options(num_returns="streaming")
-        return Call(task, method.remote(task.node.name, task.index, *inputs))
+        return Call(task, method.remote(task.node.name, task.index, *inputs), skip)
 
     @staticmethod
     def wait(calls: Sequence[Call], timeout_s: float | None) -> list[Call]:

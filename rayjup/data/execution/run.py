@@ -23,7 +23,9 @@ _START_S = 2.0
 """A cluster is started for the rest of a slow chain only if that would take longer than this."""
 
 
-def run(op: Op, context: DataContext, merge: bool = False, name: str = "") -> tuple[Iterator[Bundle], RunStats]:
+def run(
+    op: Op, context: DataContext, merge: bool = False, name: str = ""
+) -> tuple[Iterator[Bundle], RunStats]:
     """Run a plan.
 
     Parameters
@@ -123,7 +125,9 @@ class ClusterRun:
         options = context.execution_options
         limit, excluded = options.resource_limits, options.exclude_resources
         self.cpus = max(1, int(min(resources.get("CPU", 1), limit.cpu) - excluded.cpu))
-        store = min(resources.get("object_store_memory", 1024 * _MIB), limit.object_store_memory or float("inf"))
+        store = min(
+            resources.get("object_store_memory", 1024 * _MIB), limit.object_store_memory or float("inf")
+        )
         self.memory = max(64 * _MIB, (store - excluded.object_store_memory) * 0.4)
         target = context.target_max_block_size or 128 * _MIB
         self.block_bytes = int(max(_MIB, min(target, store / 16))) if target > _MIB else target
@@ -174,17 +178,18 @@ class ClusterRun:
 
         runner = Runner(
             root,
-            Backend(helper),
+            Backend(self.context, helper),
             Limits(self.cpus, self.memory),
             self.context,
             options,
-            self.stats.progress,
+            self.stats.progress if self.context.enable_progress_bars else None,
         )
         self.stats.nodes += [n for n in nodes if not isinstance(n, SourceNode)]
         return iter(runner)
 
     def _actor_share(self, pools: list[TaskNode], tasks: bool, held: float) -> float:
-        """CPUs of an actor that asks for none: a whole one where there is room, less where tasks need some, too."""
+        """CPUs of an actor that asks for none: a whole one where there is room, less where tasks need
+        some, too."""
         actors = sum(
             n.compute.min_size
             for n in pools

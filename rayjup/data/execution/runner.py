@@ -41,7 +41,9 @@ class Runner:
     ) -> None:
         self.root, self.backend, self.limits, self.context = root, backend, limits, context
         self.nodes = ordered(root)
-        self._consumers = {id(n): [(c, p) for c in self.nodes for p, i in enumerate(c.inputs) if i is n] for n in self.nodes}
+        self._consumers = {
+            id(n): [(c, p) for c in self.nodes for p, i in enumerate(c.inputs) if i is n] for n in self.nodes
+        }
         self._closed: set[int] = set()
         self._calls: list[Any] = []
         self._pools: dict[int, ActorPool] = {}
@@ -134,8 +136,10 @@ class Runner:
         ready = self.backend.wait(self._calls, self.context.execution_no_progress_timeout_s)
         if not ready:
             raise ExecutionTimeoutError(
-                f"no task of the dataset has yielded anything for {self.context.execution_no_progress_timeout_s} s; "
-                f"running: {', '.join(sorted({c.task.node.name for c in self._calls}))}. If that is right, raise "
+                "no task of the dataset has yielded anything for "
+                f"{self.context.execution_no_progress_timeout_s} s; "
+                f"running: {', '.join(sorted({c.task.node.name for c in self._calls}))}. If that is "
+                "right, raise "
                 "DataContext.execution_no_progress_timeout_s."
             )
         self._take(ready)
@@ -150,21 +154,37 @@ class Runner:
             task: Task = call.task
             try:
                 bundles, ended = call.poll()
+                failed = False
             except Exception:
                 if self._errors_left == 0:
                     raise
                 self._errors_left -= 1
-                bundles, ended = [], True
+                bundles, ended, failed = [], True, True
             for bundle in bundles:
                 self._count(task.node, bundle)
                 task.node.on_item(task, bundle)
-            if ended:
+            if ended and not call.complete and not failed:
+                self._again(call)
+            elif ended:
                 self._calls.remove(call)
                 self._ended(task)
                 task.node.counts.finished += 1
                 task.node.on_done(task)
         if self._on_progress is not None:
             self._on_progress(self.nodes)
+
+    def _again(self, call: Any) -> None:
+        """A task was cut off (its process died): run it once more, for the blocks that are missing."""
+        task = call.task
+        self._calls.remove(call)
+        pool = self._pools.get(id(task.node))
+        if pool is None:
+            self._calls.append(self.backend.start(task, call.received))
+            return
+        pool.ended(task)
+        pool.adapt()
+        actor = pool.free() or min(pool.calls, key=lambda a: pool.calls[a])
+        self._calls.append(pool.start(task, actor, call.received))
 
     def _ended(self, task: Task) -> None:
         pool = self._pools.get(id(task.node))

@@ -5,6 +5,7 @@ Groups come in order of their keys, nulls last.
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -102,7 +103,27 @@ def partial(
         if exprs is not None:
             frame = frames.to_frame(table).lazy()
             return frames.from_frame(aggregate_lazy(frame, keys, exprs[0]).collect())
+        if any(pa.types.is_null(f.type) for f in table.schema):
+            return _of_nothing(table, keys, aggs)
     return _states(table, keys, aggs)
+
+
+def _of_nothing(table: pa.Table, keys: Sequence[str], aggs: Sequence[Any]) -> pa.Table:
+    """Columns of nulls have a type in other parts perhaps: what comes of them here has none, either."""
+    fields = [
+        pa.field(f.name, pa.float64()) if pa.types.is_null(f.type) and f.name not in keys else f
+        for f in table.schema
+    ]
+    typed = table.cast(pa.schema(fields))
+    exprs = partial_exprs(aggs, typed.schema)
+    if exprs is None:
+        return _states(table, keys, aggs)
+    out = frames.from_frame(aggregate_lazy(frames.to_frame(typed).lazy(), keys, exprs[0]).collect())
+    columns = [
+        pa.nulls(out.num_rows) if c.null_count == out.num_rows and n not in keys else c
+        for n, c in zip(out.column_names, out.columns, strict=True)
+    ]
+    return pa.table(columns, names=out.column_names)
 
 
 def _states(table: pa.Table, keys: Sequence[str], aggs: Sequence[Any]) -> pa.Table:
@@ -144,7 +165,9 @@ def combine(parts: Sequence[pa.Table], keys: Sequence[str], aggs: Sequence[Any])
     states = [p for p in parts if any(n.endswith(_STATE) for n in p.column_names)]
     if aggs and (states or not any(p.num_columns for p in parts)):
         if len(states) < sum(1 for p in parts if p.num_columns and p.num_rows):
-            raise TypeError("the types of some columns differ so much between blocks that groups cannot be combined")
+            raise TypeError(
+                "the types of some columns differ so much between blocks that groups cannot be combined"
+            )
         return _combine_states(states, keys, aggs)
     table = concat(list(parts))
     if not table.num_columns:
@@ -188,7 +211,7 @@ def _finish(agg: Any, accumulators: list[Any]) -> Any:
 def groups(table: pa.Table, keys: Sequence[str]) -> Iterator[pa.Table]:
     """The rows of each group, in their order."""
     ordered, edges = ordered_groups(table, keys)
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in itertools.pairwise(edges):
         yield ordered.slice(start, end - start)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,7 +48,8 @@ def random_parts(table: pa.Table, parts: int, seed: int) -> list[pa.Table]:
 
 
 def hash_rows(table: pa.Table, keys: Sequence[str]) -> np.ndarray:
-    """Hashes that are equal for equal keys, in all processes and although an integer may be a float elsewhere."""
+    """Hashes that are equal for equal keys, in all processes and although an integer may be a float
+    elsewhere."""
     import polars as pl
 
     missing = [k for k in keys if k not in table.column_names]
@@ -83,7 +85,7 @@ def hash_parts(table: pa.Table, keys: Sequence[str], parts: int) -> list[pa.Tabl
 def split_evenly(table: pa.Table, parts: int) -> list[pa.Table]:
     """Consecutive parts whose sizes differ by one row at most."""
     edges = np.linspace(0, table.num_rows, parts + 1).astype(int)
-    return [table.slice(int(a), int(b - a)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [table.slice(int(a), int(b - a)) for a, b in itertools.pairwise(edges)]
 
 
 def split_to_size(table: pa.Table, max_bytes: int | None) -> list[pa.Table]:

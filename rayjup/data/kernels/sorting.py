@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from rayjup.data.block.accessor import take
 from rayjup.data.block.convert import column_values
@@ -37,10 +37,13 @@ class SortKey:
         names = (key,) if isinstance(key, str) else tuple(key) if isinstance(key, (list, tuple)) else None
         if not names or not all(isinstance(n, str) for n in names):
             raise ValueError(f"sort key {key!r}: give the name of a column, or a list of names.")
-        ways = tuple(descending) if isinstance(descending, (list, tuple)) else (bool(descending),) * len(names)
+        ways = (
+            tuple(descending) if isinstance(descending, (list, tuple)) else (bool(descending),) * len(names)
+        )
         if len(ways) != len(names):
             raise ValueError(
-                f"sort by {len(names)} columns got {len(ways)} directions: give one `descending` for each, or one in all."
+                f"sort by {len(names)} columns got {len(ways)} directions: give one `descending` for "
+                "each, or one in all."
             )
         return cls(names, ways)
 
@@ -74,41 +77,40 @@ def sort_table(table: pa.Table, key: SortKey) -> pa.Table:
             key.check(table.column_names)
         return table
     key.check(table.column_names)
-    if frames.all_supported(table.schema) and not _has_nan_risk(table, key):
-        frame = frames.to_frame(table).sort(
-            list(key.columns), descending=list(key.descending), nulls_last=True, maintain_order=True
-        )
-        return frames.from_frame(frame)
+    if frames.all_supported(table.schema):
+        return frames.from_frame(sort_frame(frames.to_frame(table), key, table.schema))
     return take(table, sort_indices(table, key))
 
 
-def _has_nan_risk(table: pa.Table, key: SortKey) -> bool:
-    """Descending floats: Polars would put NaN first."""
-    return any(
-        down and pa.types.is_floating(table.schema.field(name).type) and _any_nan(table.column(name))
-        for name, down in zip(key.columns, key.descending, strict=True)
-    )
+def sort_frame(frame: Any, key: SortKey, schema: pa.Schema) -> Any:
+    """A frame (also a lazy one) in order: NaN after all numbers, nulls last."""
+    import polars as pl
 
-
-def _any_nan(column: pa.ChunkedArray) -> bool:
-    return bool(pc.any(pc.is_nan(column)).as_py())
+    exprs: list[Any] = []
+    down: list[bool] = []
+    for name, descending in zip(key.columns, key.descending, strict=True):
+        if descending and pa.types.is_floating(schema.field(name).type):
+            exprs.append(pl.col(name).is_nan())  # NaN would come first
+            down.append(False)
+        exprs.append(pl.col(name))
+        down.append(descending)
+    return frame.sort(exprs, descending=down, nulls_last=True, maintain_order=True)
 
 
 def sort_indices(table: pa.Table, key: SortKey) -> pa.Array:
     """The row numbers in order of the key."""
-    order = [(c, "descending" if d else "ascending") for c, d in zip(key.columns, key.descending, strict=True)]
     keys = table.select(list(key.columns))
+    if frames.all_supported(keys.schema):
+        frame = frames.to_frame(keys).with_row_index("__row__")
+        return sort_frame(frame, key, keys.schema)["__row__"].to_arrow()
+    rows = list(zip(*(column_values(c) for c in keys.columns), strict=True))
+    by = functools.cmp_to_key(key.compare)
     try:
-        return pc.sort_indices(keys, sort_keys=order, null_placement="at_end")
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        rows = list(zip(*(column_values(c) for c in keys.columns), strict=True))
-        by = functools.cmp_to_key(key.compare)
-        try:
-            return pa.array(sorted(range(len(rows)), key=lambda i: by(rows[i])))
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"sort: the values of {list(key.columns)} ({keys.schema.types}) cannot be compared: {error}"
-            ) from error
+        return pa.array(sorted(range(len(rows)), key=lambda i: by(rows[i])))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"sort: the values of {list(key.columns)} ({keys.schema.types}) cannot be compared: {error}"
+        ) from error
 
 
 def key_rows(table: pa.Table, key: SortKey) -> list[tuple[Any, ...]]:
@@ -155,7 +157,7 @@ def range_partition(table: pa.Table, key: SortKey, cuts: Sequence[Any]) -> list[
                 high = middle
         edges.append(low)
     edges.append(ordered.num_rows)
-    return [ordered.slice(a, b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [ordered.slice(a, b - a) for a, b in itertools.pairwise(edges)]
 
 
 def sample_keys(table: pa.Table, key: SortKey, rows: int, seed: int) -> pa.Table:

@@ -96,7 +96,9 @@ class Remote:
         **more: Any,
     ) -> Remote:
         """From the arguments of a method; those that are None say nothing."""
-        return cls(num_cpus, num_gpus, memory, tuple((k, v) for k, v in sorted(more.items()) if v is not None))
+        return cls(
+            num_cpus, num_gpus, memory, tuple((k, v) for k, v in sorted(more.items()) if v is not None)
+        )
 
     @property
     def plain(self) -> bool:
@@ -111,3 +113,7 @@ class Remote:
             if value is not None:
                 out[key] = value
         return out
+
+
+NOTHING = Remote()
+"""Nothing special is asked for."""

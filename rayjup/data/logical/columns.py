@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rayjup.data.logical.base import Op, Remote
+from rayjup.data.logical.base import NOTHING, Op, Remote
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class WithColumns(Columns):
 
     exprs: tuple[tuple[str, Any], ...]
     compute: Any = None
-    remote: Remote = Remote()
+    remote: Remote = NOTHING
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class FilterExpr(Op):
     """The rows for which an expression is true."""
 
     expr: Any
-    remote: Remote = Remote()
+    remote: Remote = NOTHING
 
     @property
     def name(self) -> str:

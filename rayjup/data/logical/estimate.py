@@ -86,7 +86,11 @@ def known_schema(op: Op) -> pa.Schema | None:
         return known_schema(op.inputs[0])
     if isinstance(op, Union):
         below_all = [known_schema(child) for child in op.inputs]
-        return None if any(b is None for b in below_all) else unify_schemas(b for b in below_all if b is not None)
+        return (
+            None
+            if any(b is None for b in below_all)
+            else unify_schemas(b for b in below_all if b is not None)
+        )
     if isinstance(op, WithColumns):
         return None
     return None

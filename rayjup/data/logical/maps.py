@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rayjup.data.compute import ActorPoolStrategy, TaskPoolStrategy
-from rayjup.data.logical.base import Op, Remote
+from rayjup.data.compute import TASKS, ActorPoolStrategy, TaskPoolStrategy
+from rayjup.data.logical.base import NOTHING, Op, Remote
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +18,8 @@ class Function:
     kwargs: tuple[tuple[str, Any], ...] = ()
     constructor_args: tuple[Any, ...] = ()
     constructor_kwargs: tuple[tuple[str, Any], ...] = ()
-    compute: ActorPoolStrategy | TaskPoolStrategy = TaskPoolStrategy()
-    remote: Remote = Remote()
+    compute: ActorPoolStrategy | TaskPoolStrategy = TASKS
+    remote: Remote = NOTHING
     remote_fn: Any = None  # a function that gives further remote arguments at each start
 
     @property

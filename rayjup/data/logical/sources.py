@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rayjup.data.logical.base import Op, Remote
+from rayjup.data.logical.base import NOTHING, Op, Remote
 
 if TYPE_CHECKING:
     from rayjup.data.block.bundle import Bundle
@@ -29,7 +29,7 @@ class Read(Op):
     source: Any
     num_blocks: int | None = None
     limit: int | None = None
-    remote: Remote = Remote()
+    remote: Remote = NOTHING
     size: int | None = None
     inputs: tuple[Op, ...] = field(default=(), kw_only=True)
     # What the source said, per number of parts: the estimate, the schema, the tasks.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rayjup.data.logical.base import Op, Remote
+from rayjup.data.logical.base import NOTHING, Op, Remote
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,7 +14,7 @@ class Write(Op):
 
     sink: Any
     write_uuid: str
-    remote: Remote = Remote()
+    remote: Remote = NOTHING
     size: int | None = None
 
     @property

@@ -41,6 +41,7 @@ class FunctionStep(Step):
 
     function: Function
     name: str = "Map"
+    has_function = True
 
     def __post_init__(self) -> None:
         self._call: Callable[..., Any] | None = None
@@ -78,10 +79,17 @@ class FunctionStep(Step):
         assert self._call is not None
         return self._call
 
+    @property
+    def asynchronous(self) -> bool:
+        """True if calls give coroutines or async generators."""
+        if self._call is None:
+            self.prepare()
+        return self._asynchronous
+
     def results(self, values: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """(value, what the function made of it), in order; coroutines run several at a time."""
         call = self.call
-        if not self._asynchronous:
+        if not self.asynchronous:
             for value in values:
                 yield value, call(value)
             return
@@ -128,41 +136,44 @@ def _loop() -> asyncio.AbstractEventLoop:
 class MapStep(FunctionStep):
     """Row to row."""
 
+    def rows(self, rows: Iterator[Any]) -> Iterator[Any]:
+        """The rows that come out."""
+        if self.asynchronous:
+            return (result for _, result in self.results(rows))
+        return map(self.call, rows)
+
     def run(self, blocks: Blocks) -> Blocks:
-        for rows in _row_chunks(self.results(_rows(blocks))):
-            out = []
-            for _, result in rows:
-                if not isinstance(result, Mapping):
-                    raise _bad_row(self.name, result)
-                out.append(result)
-            yield convert.rows_to_table(out)
+        yield from _tables(self.rows(_rows(blocks)), self.name)
 
 
 class FlatMapStep(FunctionStep):
     """Row to rows."""
 
-    def run(self, blocks: Blocks) -> Blocks:
-        def flat() -> Iterator[Any]:
-            for _, result in self.results(_rows(blocks)):
-                if isinstance(result, Mapping):
-                    yield result
-                    continue
-                if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
-                    raise ValueError(
-                        f"{self.name}: flat_map takes functions that return a list of dicts (rows), not "
-                        f"{type(result).__name__}."
-                    )
-                for row in result:
-                    if not isinstance(row, Mapping):
-                        raise _bad_row(self.name, row)
-                    yield row
+    def rows(self, rows: Iterator[Any]) -> Iterator[Any]:
+        """The rows that come out."""
+        for _, result in self.results(rows):
+            if isinstance(result, Mapping):
+                yield result
+                continue
+            if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
+                raise ValueError(
+                    f"{self.name}: flat_map takes functions that return a list of dicts (rows), not "
+                    f"{type(result).__name__}."
+                )
+            yield from result
 
-        for rows in _row_chunks(flat()):
-            yield convert.rows_to_table(rows)
+    def run(self, blocks: Blocks) -> Blocks:
+        yield from _tables(self.rows(_rows(blocks)), self.name)
 
 
 class FilterStep(FunctionStep):
     """The rows for which the function is true."""
+
+    def rows(self, rows: Iterator[Any]) -> Iterator[Any]:
+        """The rows that come out."""
+        if self.asynchronous:
+            return (row for row, keep in self.results(rows) if keep)
+        return filter(self.call, rows)
 
     def run(self, blocks: Blocks) -> Blocks:
         for block in blocks:
@@ -173,7 +184,8 @@ class FilterStep(FunctionStep):
             for position, (_, result) in enumerate(self.results(convert.iter_rows(block))):
                 if not isinstance(result, (bool, np.bool_, int)):
                     raise ValueError(
-                        f"{self.name}: the function of filter must return True or False; for row {position} of "
+                        f"{self.name}: the function of filter must return True or False; for row "
+                        f"{position} of "
                         f"a block it returned {type(result).__name__}."
                     )
                 if result:
@@ -186,12 +198,50 @@ def _rows(blocks: Blocks) -> Iterator[dict[str, Any]]:
         yield from convert.iter_rows(block)
 
 
-def _row_chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    while True:
-        chunk = list(itertools.islice(rows, _ROWS))
-        if not chunk:
-            return
-        yield chunk
+def _tables(rows: Iterator[Any], name: str) -> Blocks:
+    """Rows as blocks."""
+    while chunk := list(itertools.islice(rows, _ROWS)):
+        if set(map(type, chunk)) != {dict}:
+            for row in chunk:
+                if not isinstance(row, Mapping):
+                    raise _bad_row(name, row)
+        yield convert.rows_to_table(chunk)
+
+
+@dataclass
+class RowChain(Step):
+    """Several functions of rows: rows go from one to the next without becoming a block in between."""
+
+    parts: list[Any]
+    name: str = "Rows"
+    has_function = True
+
+    def prepare(self) -> None:
+        for part in self.parts:
+            part.prepare()
+
+    def run(self, blocks: Blocks) -> Blocks:
+        rows: Iterator[Any] = _rows(blocks)
+        for part in self.parts:
+            rows = part.rows(rows)
+        yield from _tables(rows, self.name)
+
+
+def joined(steps: list[Step]) -> list[Step]:
+    """The same steps, with functions of rows that follow each other made one."""
+    out: list[Step] = []
+    for step in steps:
+        if isinstance(step, (MapStep, FlatMapStep, FilterStep)) and out:
+            before = out[-1]
+            if isinstance(before, RowChain):
+                before.parts.append(step)
+                before.name += f"->{step.name}"
+                continue
+            if isinstance(before, (MapStep, FlatMapStep)):
+                out[-1] = RowChain([before, step], f"{before.name}->{step.name}")
+                continue
+        out.append(step)
+    return out
 
 
 def _bad_row(name: str, row: Any) -> ValueError:
@@ -217,9 +267,7 @@ class BatchesStep(FunctionStep):
         for table in batches(blocks, self.batch_size):
             batch = convert.to_batch(table, self.batch_format)
             if not self.zero_copy and isinstance(batch, dict):
-                batch = {
-                    k: convert.writable(v) if isinstance(v, np.ndarray) else v for k, v in batch.items()
-                }
+                batch = {k: convert.writable(v) if isinstance(v, np.ndarray) else v for k, v in batch.items()}
             yield batch
 
     def run(self, blocks: Blocks) -> Blocks:
@@ -242,7 +290,9 @@ def _table_of(batch: Any, name: str) -> pa.Table:
     if isinstance(batch, Mapping):
         for column, values in batch.items():
             if not isinstance(values, (list, np.ndarray, pa.Array, pa.ChunkedArray)) and not (
-                hasattr(values, "__array__") or hasattr(values, "__arrow_array__") or hasattr(values, "__len__")
+                hasattr(values, "__array__")
+                or hasattr(values, "__arrow_array__")
+                or hasattr(values, "__len__")
             ):
                 raise ValueError(
                     f"{name}: a batch must be a dict of arrays or lists, but its column {column!r} is a "

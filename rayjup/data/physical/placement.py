@@ -12,7 +12,7 @@ from rayjup.data.logical.combine import Join, Zip
 from rayjup.data.logical.estimate import source_bytes
 from rayjup.data.logical.groups import Aggregate, GroupWindow
 from rayjup.data.logical.maps import Function, MapLike
-from rayjup.data.logical.rearrange import RandomShuffle, RandomizeBlocks, Repartition, Sort
+from rayjup.data.logical.rearrange import RandomizeBlocks, RandomShuffle, Repartition, Sort
 from rayjup.data.logical.sources import Read
 from rayjup.data.logical.write import Write
 
@@ -32,8 +32,8 @@ def runs_here(op: Op, context: DataContext, store_bytes: float | None = None) ->
     """
     nodes = list(walk(op))
     functions = [n for n in nodes if isinstance(n, MapLike)]
-    for node in functions:
-        if node.function.is_class or not node.function.local or _of_processes(node.function):
+    for function in (n.function for n in functions):
+        if function.is_class or not function.local or _of_processes(function):
             return False
     for node in nodes:
         remote = getattr(node, "remote", None)
@@ -42,6 +42,8 @@ def runs_here(op: Op, context: DataContext, store_bytes: float | None = None) ->
         if isinstance(node, WithColumns) and (node.compute is not None or expression_classes(node)):
             return False
     size = source_bytes(op)
+    if context.max_errored_blocks and functions:
+        return False  # tasks are what may fail one by one
     if functions:
         return size is not None and size <= context.local_udf_max_bytes
     most = float(context.local_max_bytes)
@@ -51,8 +53,10 @@ def runs_here(op: Op, context: DataContext, store_bytes: float | None = None) ->
         return size is not None and size <= most
     if any(isinstance(n, Write) for n in nodes):
         return size is None or size <= most
-    return size is None or all(getattr(n.source, "native", False) for n in nodes if isinstance(n, Read)) or (
-        size <= most
+    return (
+        size is None
+        or all(getattr(n.source, "native", False) for n in nodes if isinstance(n, Read))
+        or (size <= most)
     )
 
 

@@ -70,11 +70,11 @@ class Planner:
     def _chain(self, chain: stages.Chain, extra: list[Step]) -> Node:
         last = chain.ops[-1] if chain.ops else None
         if isinstance(last, Write) and (last.sink.min_rows_per_write or last.sink.min_bytes_per_write):
-            below = self.node(last.inputs[0])
+            before = self.node(last.inputs[0])
             work = StageWork([stages.step_of(last)], last.name)
             return TaskNode(
                 work,
-                [below],
+                [before],
                 compute=chain.compute,
                 remote=chain.remote,
                 min_rows=last.sink.min_rows_per_write,
@@ -180,7 +180,10 @@ class Planner:
         assert isinstance(op, Aggregate)
         child = op.inputs[0]
         parts = 1 if not op.keys else (op.num_partitions or self.parts(child))
-        if any(hasattr(agg, "to_polars") and not hasattr(agg, "partial_polars") for agg in op.aggs) and op.keys:
+        if (
+            any(hasattr(agg, "to_polars") and not hasattr(agg, "partial_polars") for agg in op.aggs)
+            and op.keys
+        ):
             whole = AggregateReduce(op.keys, op.aggs, self.block_bytes, op.name)
             return self._ordered(
                 ExchangeNode(op.name, [self.node(child)], [HashPartition(op.keys, parts)], whole), op, parts
@@ -188,14 +191,18 @@ class Planner:
         partial: list[Step] = [PartialStep(op.keys, op.aggs)]
         below = self.node(child, partial)
         reduce = CombineReduce(op.keys, op.aggs, self.block_bytes, op.name)
-        return self._ordered(ExchangeNode(op.name, [below], [HashPartition(op.keys, parts)], reduce), op, parts)
+        return self._ordered(
+            ExchangeNode(op.name, [below], [HashPartition(op.keys, parts)], reduce), op, parts
+        )
 
     def _ordered(self, node: Node, op: Aggregate, parts: int) -> Node:
         """Groups in order of their keys, also over several parts."""
         if parts == 1:
             return node
         key = SortKey.of(op.keys)
-        return SortNode(f"Sort[{', '.join(op.keys)}]", node, key, lambda total: self._few(total), self.block_bytes)
+        return SortNode(
+            f"Sort[{', '.join(op.keys)}]", node, key, lambda total: self._few(total), self.block_bytes
+        )
 
     def _few(self, total: int) -> int:
         return max(1, -(-total // self.block_bytes))

@@ -12,7 +12,8 @@ _DEFAULT_MIN_BLOCKS = 200  # Ray's; only another value says that somebody wants 
 def read_parallelism(op: Read, cpus: int, functions: bool, context: DataContext) -> int:
     """In how many tasks to read.
 
-    Little data is one block, unless functions follow: these get a block per CPU. Much data is read in blocks of the
+    Little data is one block, unless functions follow: these get a block per CPU. Much data is read in
+    blocks of the
     target size, at least two per CPU.
     """
     if op.num_blocks:

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rayjup.data.compute import ActorPoolStrategy, TaskPoolStrategy
+from rayjup.data.compute import TASKS, ActorPoolStrategy, TaskPoolStrategy
 from rayjup.data.kernels.shuffling import gather
-from rayjup.data.logical.base import Op, Remote
+from rayjup.data.logical.base import NOTHING, Op, Remote
 from rayjup.data.logical.columns import Columns, FilterExpr, WithColumns
 from rayjup.data.logical.groups import MapGroups
 from rayjup.data.logical.maps import MapLike
 from rayjup.data.logical.rearrange import Repartition, Sample
 from rayjup.data.logical.sources import InputBlocks, Read
 from rayjup.data.logical.write import Write
-from rayjup.data.physical.functions import step_for
+from rayjup.data.physical.functions import joined, step_for
 from rayjup.data.physical.placement import expression_classes
-from rayjup.data.physical.steps import Blocks, ColumnStep, RowsStep, Step
 from rayjup.data.physical.running import task_index
+from rayjup.data.physical.steps import Blocks, ColumnStep, RowsStep, Step
 
 
 @dataclass
@@ -69,7 +69,11 @@ class WriteStep(Step):
 
         value = pa.array([cloudpickle.dumps(returned)], pa.binary())
         yield pa.table(
-            {"num_rows": from_values([rows], "num_rows"), "size_bytes": pa.array([size]), "write_return": value}
+            {
+                "num_rows": from_values([rows], "num_rows"),
+                "size_bytes": pa.array([size]),
+                "write_return": value,
+            }
         )
 
 
@@ -98,12 +102,13 @@ def step_of(op: Op) -> Step:
 
 @dataclass
 class Chain:
-    """Operators that run together: ``ops`` in order, on the rows of ``base`` (a source, or any other operator)."""
+    """Operators that run together: ``ops`` in order, on the rows of ``base`` (a source, or any other
+    operator)."""
 
     base: Op
     ops: list[Op] = field(default_factory=list)
-    compute: TaskPoolStrategy | ActorPoolStrategy = TaskPoolStrategy()
-    remote: Remote = Remote()
+    compute: TaskPoolStrategy | ActorPoolStrategy = TASKS
+    remote: Remote = NOTHING
 
     @property
     def name(self) -> str:
@@ -115,7 +120,7 @@ class Chain:
 
     def steps(self) -> list[Step]:
         """The steps of the operators."""
-        return [step_of(op) for op in self.ops]
+        return joined([step_of(op) for op in self.ops])
 
 
 def needs(op: Op) -> tuple[TaskPoolStrategy | ActorPoolStrategy, Remote]:
@@ -126,7 +131,10 @@ def needs(op: Op) -> tuple[TaskPoolStrategy | ActorPoolStrategy, Remote]:
         compute, remote = op.function.compute, op.function.remote
         if op.function.remote_fn is not None:
             remote = Remote(
-                remote.num_cpus, remote.num_gpus, remote.memory, (*remote.more, ("_fn", op.function.remote_fn))
+                remote.num_cpus,
+                remote.num_gpus,
+                remote.memory,
+                (*remote.more, ("_fn", op.function.remote_fn)),
             )
     elif isinstance(op, WithColumns):
         if op.compute is not None:
@@ -136,22 +144,23 @@ def needs(op: Op) -> tuple[TaskPoolStrategy | ActorPoolStrategy, Remote]:
     elif isinstance(op, (Read, Write)):
         compute = TaskPoolStrategy(op.size)
     if remote.plain:
-        remote = Remote()
+        remote = NOTHING
     return compute, remote
 
 
 def _plain(compute: Any, remote: Remote) -> bool:
-    return compute == TaskPoolStrategy() and remote == Remote()
+    return compute == TaskPoolStrategy() and remote == NOTHING
 
 
 def chain_of(op: Op) -> Chain:
     """The longest chain that ends with the operator and whose members go together.
 
-    Members that ask for nothing special join any other, except where these ask for GPUs; others join only their like.
+    Members that ask for nothing special join any other, except where these ask for GPUs; others join only
+    their like.
     """
     ops: list[Op] = []
     compute: Any = TaskPoolStrategy()
-    remote = Remote()
+    remote = NOTHING
     current = op
     while is_step(current):
         asked = needs(current)

@@ -84,7 +84,9 @@ def renamed(names: Sequence[str], op: lc.Rename) -> list[str]:
         mapping = dict(op.names)
         missing = [n for n in mapping if n not in names]
         if missing:
-            raise ValueError(f"rename_columns: there is no column {missing[0]!r}; the columns are {list(names)}.")
+            raise ValueError(
+                f"rename_columns: there is no column {missing[0]!r}; the columns are {list(names)}."
+            )
         out = [mapping.get(n, n) for n in names]
     if len(set(out)) != len(out):
         raise ValueError(f"rename_columns: the new names {out} are not distinct.")

@@ -17,7 +17,6 @@ from rayjup.data.physical.running import task_index
 from rayjup.data.physical.steps import Blocks, Step, run_steps
 
 
-
 class Work:
     """Blocks in, blocks out.
 

@@ -6,6 +6,7 @@ socket to the node agent; when that ends, the zygote ends and its children with 
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import importlib
@@ -114,6 +115,10 @@ def _warm_up() -> None:
     """Import what most tasks need; forked processes share these pages."""
     for name in _WARM:
         importlib.import_module(name)
+    for name in os.environ.get("RAYJUP_PRELOAD", "").split(","):
+        if name:
+            with contextlib.suppress(ImportError):  # who needs it will say so
+                importlib.import_module(name)
     alias.prepare()
     faulthandler.enable()  # writes to standard error, wherever that leads in the executor
 

@@ -64,7 +64,7 @@ def _node(info: dict[str, Any], alive: bool) -> dict[str, Any]:
     return {
         "NodeID": info["node_id"],
         "Alive": alive,
-        "NodeManagerAddress": info.get("address", "127.0.0.1"),
+        "NodeManagerAddress": (info.get("endpoint") or ("127.0.0.1",))[0],
         "NodeManagerHostname": info["host"],
         "NodeManagerPort": 0,
         "ObjectManagerPort": 0,

@@ -305,8 +305,8 @@ class Pending:
         """Watch over a connection."""
         self._peers.append(peer)
 
-    def __bool__(self) -> bool:
-        return bool(self._peers)
+    def __len__(self) -> int:
+        return len(self._peers)
 
     def tick(self, now: float) -> None:
         """Close what had time enough."""

@@ -110,6 +110,7 @@ class NodeAgent:
             self.neighbours.pulls.evict,
         )
         self.joined = asyncio.Event()  # the head has this node
+        self.refused = ""  # why it has not
         self.told_to_end = False  # by the head, which then tidies up after all nodes
         self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
         self.reports = NodeReports(self)
@@ -349,7 +350,7 @@ class NodeAgent:
                         and CHANNEL not in entry.name
                     ):
                         freed += status.st_size
-                elif f"-{client}-" in entry.name:
+                elif f"-{client}-" in entry.name and not entry.name.startswith("."):
                     orphans.setdefault(entry.name.split("-", 1)[0], []).append(entry.path)
         for owner, paths in orphans.items():
             self._tell_client(owner, ("store_orphans", client, paths, self.host))
@@ -497,6 +498,7 @@ class NodeAgent:
         self.joined.set()
 
     def _head_refused(self, why: str) -> None:
+        self.refused = why
         logger.error("this node is not taken into the cluster: %s", why)
 
     def _head_kept(self, number: int) -> None:

@@ -79,14 +79,7 @@ class Endpoint:
     async def _welcome(self, sock: socket.socket) -> None:
         try:
             sock.setblocking(False)
-            data = b""
-            async with asyncio.timeout(_PREAMBLE_S) if hasattr(asyncio, "timeout") else _NoLimit():
-                while len(data) < secure.PREAMBLE:
-                    part = await self._loop.sock_recv(sock, secure.PREAMBLE - len(data))
-                    if not part:
-                        return
-                    data += part
-            wish = secure.read_preamble(data)
+            wish = secure.read_preamble(await asyncio.wait_for(self._first_bytes(sock), _PREAMBLE_S))
             if wish is None:
                 return
             if wish[0] == secure.PULL:
@@ -100,6 +93,15 @@ class Endpoint:
         finally:
             if sock is not None:
                 sock.close()
+
+    async def _first_bytes(self, sock: socket.socket) -> bytes:
+        data = b""
+        while len(data) < secure.PREAMBLE:
+            part = await self._loop.sock_recv(sock, secure.PREAMBLE - len(data))
+            if not part:
+                break
+            data += part
+        return data
 
     async def _give(self, sock: socket.socket, client: str) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [sock.fileno()]))]
@@ -120,16 +122,6 @@ class Endpoint:
         self._hand.close()
         for task in list(self._silent):
             task.cancel()
-
-
-class _NoLimit:
-    """Python 3.10 has no ``asyncio.timeout``; the kernel's limit has to do."""
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
 
 
 def usable_files(directory: str, ca: str, cert: str, key: str) -> tuple[str, str, str]:

@@ -20,7 +20,10 @@ from rayjup.engine.node import environment_cache as cache
 from rayjup.engine.node.environment_python import Python, Tools, conda_python, venv_python
 
 # Read by the interpreter, the dynamic linker or a library while it is loaded: too late after a fork.
-_EARLY = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "NPY_")
+_EARLY = (
+    *("PYTHON", "LD_", "DYLD_", "MALLOC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "NPY_"),
+    "RAYJUP_PRELOAD",  # modules that a zygote of this environment imports, for all that is forked from it
+)
 
 _REFUSED = {
     "container": "executors are forked from a warm Python of the node, which a container cannot be. Build "

@@ -136,7 +136,7 @@ class ObjectRef:
 
     def tensor_transport(self) -> str | None:
         """Name of the transport for which tensors inside stay with their actor; None: the object store."""
-        return _needs_runtime("look at an ObjectRef").transport_of(self)
+        return _runtime.transport_of(self) if _runtime is not None else None
 
     def __hash__(self) -> int:
         return hash(self._id)

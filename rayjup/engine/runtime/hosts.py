@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rayjup.engine.runtime.runtime import Runtime
 
 
+_MOST_PENDING = 512  # connections that have not shown the token yet
+
+
 class Hosts:
     """Belongs to one runtime.
 
@@ -61,6 +64,9 @@ class Hosts:
     def _accept(self, sock: socket.socket) -> None:
         runtime = self._runtime
         assert self.gate is not None
+        if len(self.pending) >= _MOST_PENDING:  # strangers
+            sock.close()
+            return
         try:
             peer = RemotePeer(runtime.reactor, sock, self.gate, runtime._on_messages, runtime._on_peer_closed)
         except OSError:  # gone again

@@ -398,6 +398,9 @@ class Tasks:
         with self.lock:
             pop = self.inflight.pop
             for message in messages:
+                if message[0] == m.ITEM:  # before the reply that ends its stream, as it came
+                    self.on_item(peer, message)
+                    continue
                 if message[0] != m.REPLY:  # a frame may hold other messages between replies
                     strays.append(message)
                     continue

@@ -39,6 +39,7 @@ class Source:
     streams: int = 0
     rests_until: float = 0.0
     failures: int = 0  # one after the other
+    refusals: int = 0  # because it served others
     gone: bool = False
 
 
@@ -92,7 +93,8 @@ class Pull:
             free = [s for s in ready if s.streams < STREAMS]
             if not free:
                 break
-            source = min(free, key=lambda s: (s.streams, s.failures))
+            # Of equals the one that was heard of last: fewer know of it.
+            source = min(reversed(free), key=lambda s: (s.streams, s.failures, s.refusals))
             source.streams += 1
             wanted -= 1
             out.append(source.node)
@@ -137,6 +139,7 @@ class Pull:
             source.gone = True
         elif how in (BUSY, LATER):
             source.rests_until = now + REST_S
+            source.refusals += how == BUSY
             self.add_sources(others)
         elif how == FAILED:
             source.failures += 1

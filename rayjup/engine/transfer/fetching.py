@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rayjup.engine.lane import secure
-from rayjup.engine.objects.mapping import map_file
+from rayjup.engine.objects.mapping import allocated
 from rayjup.engine.transfer import _state, wire
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _HOW = {wire.BUSY: _state.BUSY, wire.GONE: _state.GONE, wire.LATER: _state.LATER
 
 
 class Job:
-    """An object on its way to this node.
+    """An object on its way to this node; made in a thread, since allocating its file takes time.
 
     Parameters
     ----------
@@ -50,8 +50,7 @@ class Job:
         self.timer: Any = None
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, max(1, pull.size))
-            self.mapped: mmap.mmap | None = map_file(fd, max(1, pull.size), writable=True)
+            self.mapped: mmap.mmap | None = allocated(fd, max(1, pull.size))
         except OSError:
             os.unlink(path)
             raise

@@ -52,6 +52,8 @@ class Pulls:
         self._early: dict[str, list[tuple[Any, str]]] = {}  # who waits for those
         self._room: dict[int, tuple[str, str, int]] = {}  # requests for room
         self._numbers = 0
+        self._making = 0  # copies whose files are being allocated
+        self._made = 0
         self._places: dict[str, Endpoint] = {}
         self._located: dict[str, list[Job]] = {}  # jobs that wait to hear where a node is
         self.connections = Connections(lambda: self.gate)
@@ -65,7 +67,10 @@ class Pulls:
     def want(self, connection: Connection, path: str, size: int) -> None:
         """A process wants the object in the file ``path`` of a node of another host."""
         name = os.path.basename(path)
-        local = self._file_of(name) if wire.NAME.match(name) else None
+        if not wire.NAME.match(name):
+            connection.post(("pulled", path, LOST, f"{name!r} is not the name of an object"))
+            return
+        local = self._file_of(name)
         if local is not None:
             if name in self.copies:
                 self.copies[name] = self.copies.pop(name)  # the last used is the last to go
@@ -91,7 +96,7 @@ class Pulls:
             self._ask_for_room(entry, urgent=False)
 
     def _running(self) -> int:
-        return sum(not job.given_up for job in self.jobs.values())
+        return self._making + sum(not job.given_up for job in self.jobs.values())
 
     def _ask_for_room(self, entry: tuple[str, str, int], urgent: bool) -> None:
         self._numbers += 1
@@ -115,16 +120,38 @@ class Pulls:
             return
         pull = _state.Pull(size, time.monotonic(), self.patience_s)
         pull.add_sources([node_of(path)])
+        self._made += 1
+        part = f"{directory}/.{name}.{self._made}.part"
+        self._making += 1
+        threading.Thread(
+            target=self._make, args=(name, path, part, pull, granted), name="rayjup-room", daemon=True
+        ).start()
+
+    def _make(self, name: str, path: str, part: str, pull: _state.Pull, granted: int) -> None:
+        """Allocate the file of a copy, in a thread."""
         try:
-            job = Job(name, path, f"{directory}/.{name}.part", pull, granted)
+            made: Job | OSError = Job(name, path, part, pull, granted)
         except OSError as error:
-            if granted:
-                self.agent.room.freed(granted)
-            self._refuse(name, FULL, f"there is no room for a copy in {directory}: {error.strerror}")
+            made = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the node with it
+            self._loop.call_soon_threadsafe(self._on_made, name, granted, made)
+
+    def _on_made(self, name: str, granted: int, made: Job | OSError) -> None:
+        self._making -= 1
+        if isinstance(made, Job) and name in self._early and not self.closed:
+            self.jobs[name] = made
+            made.waiters = self._early.pop(name)
+            self._advance(made)
             return
-        self.jobs[name] = job
-        job.waiters = self._early.pop(name)
-        self._advance(job)
+        if granted:
+            self.agent.room.freed(granted)
+        if isinstance(made, Job):
+            made.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(made.path)
+            self._begin()
+        else:
+            self._refuse(name, FULL, f"this node has no room for a copy: {made.strerror}")
 
     def _refuse(self, name: str, why: str, text: str) -> None:
         for connection, path in self._early.pop(name, ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 from collections.abc import AsyncIterator
@@ -9,10 +10,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-try:
-    from orjson import dumps as _orjson_dumps
-except ImportError:
-    _orjson_dumps = None
+_orjson_dumps: Any = None
+if importlib.util.find_spec("orjson") is not None:
+    _orjson_dumps = importlib.import_module("orjson").dumps
 
 
 def to_json(value: Any) -> bytes:
@@ -43,6 +43,8 @@ def _numpy_encoders() -> dict[Any, Any]:
 
 def body_of(value: Any) -> tuple[bytes, bytes]:
     """The content and its type."""
+    if value is None:
+        return b"", b"text/plain; charset=utf-8"
     if isinstance(value, str):
         return value.encode(), b"text/plain; charset=utf-8"
     if isinstance(value, (bytes, bytearray, memoryview)):

@@ -91,9 +91,9 @@ class BatchQueue:
             if waiting.gone():
                 self.queue.popleft()
                 continue
-            if self.measure is not None and taken:
-                if self.measure([w.args[0] for w in (*taken, waiting)]) > self.max_size:
-                    break
+            measure = self.measure
+            if measure and taken and measure([w.args[0] for w in (*taken, waiting)]) > self.max_size:
+                break
             taken.append(self.queue.popleft())
         return taken
 

@@ -38,7 +38,8 @@ class Built:
                 payload = dumps((deployment._source, deployment._init_args, deployment._init_kwargs))
             except Exception as error:
                 raise TypeError(
-                    f"deployment {name!r} cannot be sent to its replicas: {error}. Make what cannot be pickled "
+                    f"deployment {name!r} cannot be sent to its replicas: {error}. Make what cannot be "
+                    "pickled "
                     "(connections, threads, open files) inside of its constructor."
                 ) from error
             # Without a version every deploy is a new one: what has not changed cannot be told for sure.

@@ -60,7 +60,7 @@ class UserObject:
         if found is None:
             if self.is_function and name == "__call__":
                 found = self.instance
-            elif name == "__call__" and not hasattr(type(self.instance), "__call__"):
+            elif name == "__call__" and not callable(self.instance):
                 return None
             else:
                 found = getattr(self.instance, name, None)
@@ -83,7 +83,9 @@ class UserObject:
             what = getattr(self.source, "__name__", "the deployment")
             if self.is_function:
                 raise AttributeError(f"{what} is a function: call it with handle.remote(), not by a method.")
-            there = sorted(n for n in dir(self.instance) if not n.startswith("_") and callable(getattr(self.instance, n)))
+            there = sorted(
+                n for n in dir(self.instance) if not n.startswith("_") and callable(getattr(self.instance, n))
+            )
             raise AttributeError(
                 f"Tried to call a method '{name}' that does not exist on {what}. "
                 f"Available methods: {', '.join(there) or '(none)'}."
@@ -109,7 +111,8 @@ class UserObject:
             value = await value
         if not is_stream(value):
             raise TypeError(
-                f"`handle.options(stream=True)` was used, but method '{name}' returned {type(value).__name__}: "
+                f"`handle.options(stream=True)` was used, but method '{name}' returned "
+                f"{type(value).__name__}: "
                 "it has to be a generator (use yield), or call it without stream=True."
             )
         async for item in items_of(value):

@@ -46,10 +46,10 @@ def pack_request(scope: dict[str, Any], body: bytes, more: bool, request_id: str
 
 
 def unpack_request(data: bytes) -> tuple[dict[str, Any], bytes, bool, str, str]:
-    """What :meth:`pack_request` packed: scope, beginning of the body, whether more comes, request id, prefix."""
-    kind, method, path, raw, query, headers, client, server, scheme, version, subs, root, body, more, id, prefix = (
-        marshal.loads(data)
-    )
+    """What :func:`pack_request` packed: scope, beginning of the body, whether more comes, id, prefix."""
+    values = marshal.loads(data)
+    kind, method, path, raw, query, headers, client, server, scheme, version, subs, root = values[:12]
+    body, more, id, prefix = values[12:]
     scope = {
         "type": kind,
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -164,9 +164,7 @@ class Exchanges:
         self.open: dict[int, Exchange] = {}
         self._next = 0
 
-    async def begin(
-        self, exchange: Exchange, run: Callable[[Exchange], Any]
-    ) -> bytes:
+    async def begin(self, exchange: Exchange, run: Callable[[Exchange], Any]) -> bytes:
         """Run the application; its answer, or the beginning of it, packed."""
         loop = asyncio.get_running_loop()
         task = exchange.task = loop.create_task(run(exchange))
@@ -261,7 +259,9 @@ async def read_body(receive: Any, most: int) -> tuple[bytes, bool]:
     return b"".join(pieces), more
 
 
-async def carry(actor: Any, reply: bytes, scope: dict[str, Any], receive: Any, send: Any, wait: Any, more: bool) -> int:
+async def carry(
+    actor: Any, reply: bytes, scope: dict[str, Any], receive: Any, send: Any, wait: Any, more: bool
+) -> int:
     """The side of the client: answer with what came back from :meth:`Exchanges.begin`; the status.
 
     Parameters
@@ -314,7 +314,7 @@ async def _send_on(actor: Any, number: int, receive: Any, wait: Any, http: bool)
         message = await receive()
         if http and message["type"] == "http.request":
             more = message.get("more_body", False)
-            data = [(message.get("body", b""), more)]
+            data: list[Any] = [(message.get("body", b""), more)]
         else:
             more = message["type"] not in ("http.disconnect", "websocket.disconnect")
             data = [_plain(message)]

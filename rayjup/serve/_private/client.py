@@ -34,7 +34,8 @@ def needed() -> Any:
     found = controller()
     if found is None:
         raise RayServeException(
-            "There is no Serve instance running on this cluster. Start one with serve.run(app) or serve.start()."
+            "There is no Serve instance running on this cluster. Start one with serve.run(app) or "
+            "serve.start()."
         )
     return found
 

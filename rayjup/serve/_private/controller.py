@@ -17,7 +17,7 @@ from typing import Any
 import rayjup
 from rayjup.experimental import internal_kv as kv
 from rayjup.serve._private import describing, placing
-from rayjup.serve._private.common import NAMESPACE, DeploymentID, ReplicaID, ReplicaState, random_id
+from rayjup.serve._private.common import DeploymentID, ReplicaID, ReplicaState, random_id
 from rayjup.serve._private.http_side import HttpSide
 from rayjup.serve._private.load import Load
 from rayjup.serve._private.packing import loads
@@ -28,7 +28,6 @@ from rayjup.serve._private.records import (
     Kill,
     Publish,
     Reconfigure,
-    Save,
     Start,
     Stop,
 )
@@ -137,11 +136,8 @@ class Controller:
             await self._change(min(left, 0.5))
 
     def _why_waiting(self, name: str) -> str:
-        return "; ".join(
-            f"{d.id.name}: {d.message or d.status.value}"
-            for d in self.state.deployments.values()
-            if d.id.app_name == name and d.status.value != "HEALTHY"
-        )
+        mine = [d for d in self.state.deployments.values() if d.id.app_name == name]
+        return "; ".join(f"{d.id.name}: {d.message}" for d in mine if d.message)
 
     async def delete(self, names: list[str], timeout_s: float = 60.0) -> None:
         """End applications, and wait for that."""
@@ -212,7 +208,7 @@ class Controller:
                     self._scale(now)
                     describing.publish_view(self)
                 await self.http.tend()
-            except Exception:  # the loop must go on; what went wrong is in the log
+            except Exception:  # noqa: BLE001 - the loop must go on; what went wrong is in the log
                 _log.exception("the controller's loop failed in one turn")
             await self._change(_BUSY_S if self._unsettled() else POLL_S)
 
@@ -278,7 +274,12 @@ class Controller:
         if record.gang:
             members = [r.id for r in deployment.replicas.values() if r.gang == record.gang]
             size = int(deployment.config["gang_scheduling_config"]["gang_size"])
-            gang = {"gang_id": record.gang, "rank": record.gang_rank, "world_size": size, "member_replica_ids": members}
+            gang = {
+                "gang_id": record.gang,
+                "rank": record.gang_rank,
+                "world_size": size,
+                "member_replica_ids": members,
+            }
         spec = {
             "app": deployment.id.app_name,
             "deployment": deployment.id.name,
@@ -387,9 +388,9 @@ class Controller:
     def _poll(self) -> None:
         for deployment in self.state.deployments.values():
             for record in deployment.replicas.values():
-                if record.id not in self.polling and record.id in self.actors:
-                    if record.state is not ReplicaState.STARTING:
-                        self.spawn(self._poll_one(deployment.id, record.id))
+                there = record.id not in self.polling and record.id in self.actors
+                if there and record.state is not ReplicaState.STARTING:
+                    self.spawn(self._poll_one(deployment.id, record.id))
 
     async def _poll_one(self, id: DeploymentID, replica: str) -> None:
         self.polling.add(replica)

@@ -104,7 +104,7 @@ class Direct:
                 value = await value
             if type(value) is str:
                 body, kind = value.encode(), _TEXT
-            elif isinstance(value, (Response, bytes)) or is_stream(value):
+            elif value is None or isinstance(value, (Response, bytes)) or is_stream(value):
                 status = await send_answer(value, scope, receive, send, [with_id])
                 return
             else:
@@ -120,7 +120,7 @@ class Direct:
             await send({"type": "http.response.body", "body": body})
         except asyncio.CancelledError:
             context.cancel_children()
-        except Exception as error:  # noqa: BLE001 - the user's code; its traceback goes to the log
+        except Exception as error:
             status = 500
             tell(context.request_id, error)
             if user.app is not None:

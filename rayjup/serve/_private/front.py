@@ -50,7 +50,8 @@ class Front:
     ) -> None:
         self.table = table
         self.log = log
-        self.local_app, self.local = local or ("", None)
+        self.local_app = local[0] if local else ""
+        self.local: Callable[..., Any] | None = local[1] if local else None
         self.timeout_s = timeout_s
         self.ongoing = 0
         self.version = 0
@@ -61,7 +62,9 @@ class Front:
 
     def on_table(self) -> None:
         """Routes have changed."""
-        found = [(a["prefix"].rstrip("/"), name) for name, a in self.table.apps.items() if a["prefix"] is not None]
+        found = [
+            (a["prefix"].rstrip("/"), name) for name, a in self.table.apps.items() if a["prefix"] is not None
+        ]
         self.version += 1
         self._prefixes = sorted(found, key=lambda item: -len(item[0]))
         self._paths = {}
@@ -144,7 +147,10 @@ class Front:
             if begun:
                 raise asyncio.CancelledError from None
             return await send_text(
-                send, 408, f"Request {request_id} timed out after {self.timeout_s}s.", [_id_header(request_id)]
+                send,
+                408,
+                f"Request {request_id} timed out after {self.timeout_s}s.",
+                [_id_header(request_id)],
             )
 
     async def forward(
@@ -159,7 +165,9 @@ class Front:
         again = _TRIES if not more and http and scope["method"] in _SAFE else 1
         while True:
             again -= 1
-            call = Call(router, lambda slot: slot.connect().http.remote(packed), False, request_id, model, session)
+            call = Call(
+                router, lambda slot: slot.connect().http.remote(packed), False, request_id, model, session
+            )
             try:
                 router.submit(call)
                 if not call.assigned:
@@ -199,7 +207,10 @@ class Front:
                 {
                     "type": "http.response.start",
                     "status": 200,
-                    "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
+                    "headers": [
+                        (b"content-type", b"application/json"),
+                        (b"content-length", b"%d" % len(body)),
+                    ],
                 }
             )
             await send({"type": "http.response.body", "body": body})

@@ -34,13 +34,15 @@ class HttpSide:
         self.location: str = options.get("location") or "HeadOnly"
         session = rayjup.get_runtime_context().get_temp_dir()
         self.directory = os.path.join(session, "serve")
-        self.logs_dir: str = (options.get("logging") or {}).get("logs_dir") or os.path.join(self.directory, "logs")
+        self.logs_dir: str = (options.get("logging") or {}).get("logs_dir") or os.path.join(
+            self.directory, "logs"
+        )
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         self.proxy: Any = None
         self.info: dict[str, Any] = {}
         self.polls: dict[str, dict[str, Any]] = {}
         self.listening: set[str] = set()
-        self.proxy_accepts = True
+        self.proxy_accepts: bool | None = None  # not known
         self.begun = False
         self.grpc_port = 0
         self._changed = True
@@ -95,8 +97,9 @@ class HttpSide:
             rayjup.kill(proxy)
             raise
         self.proxy = proxy
-        self.proxy_accepts = True
+        self.proxy_accepts = None
         self._changed = True
+        await self._arrange()  # before the first application is there, the proxy answers
 
     def actors(self) -> list[Any]:
         """Those that have to know where replicas are."""
@@ -114,7 +117,9 @@ class HttpSide:
         """The replicas that are to accept connections themselves."""
         if self.options.get("middlewares") or self.proxy is None:
             return set()
-        apps = [a for a in self.controller.state.apps.values() if a.route_prefix is not None and not a.deleting]
+        apps = [
+            a for a in self.controller.state.apps.values() if a.route_prefix is not None and not a.deleting
+        ]
         if len(apps) != 1:
             return set()
         deployment = self.controller.state.deployments.get(DeploymentID(apps[0].ingress, apps[0].name))
@@ -124,7 +129,11 @@ class HttpSide:
         if config.get("multiplexed") or config.get("request_router") or config.get("behind_proxy"):
             return set()
         host = self.info.get("host") or socket.gethostname()
-        return {r.id for r in deployment.running() if r.info.get("host") == host and r.id in self.controller.actors}
+        return {
+            r.id
+            for r in deployment.running()
+            if r.info.get("host") == host and r.id in self.controller.actors
+        }
 
     async def tend(self) -> None:
         """One turn: restart the proxy where it has died, ask how it is, and see who has to listen."""
@@ -152,7 +161,6 @@ class HttpSide:
         except GONE:
             self.proxy = None
             self.polls.clear()
-            self.proxy_accepts = False
         finally:
             self._polling = False
 
@@ -207,10 +215,8 @@ class HttpSide:
         """From the journal."""
         self.options, self.grpc, self.location = data["options"], data["grpc"], data["location"]
         self.info, self.begun = data["info"], data["begun"]
-        self.proxy_accepts = False  # whoever listened does so still; found out in the first turns
         try:
             self.proxy = rayjup.get_actor(PROXY, namespace=NAMESPACE)
-            self.proxy_accepts = True
         except ValueError:
             self.proxy = None  # started again with the first turn
 

@@ -1,4 +1,4 @@
-"""Applications of ASGI on deployments: what ``@serve.ingress`` notes, and how it comes to life in a replica."""
+"""Applications of ASGI on deployments: what ``@serve.ingress`` notes, and how it lives in a replica."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def application_of(instance: Any) -> ASGIApp:
 
 def bind_routes(app: Any, instance: Any) -> None:
     """Let routes whose functions are methods of the instance's class call them on the instance."""
-    methods = {}
+    methods: dict[Any, str] = {}
     for base in reversed(type(instance).__mro__):
         for name, member in vars(base).items():
             if inspect.isfunction(member):
                 methods[member] = name
     for route in _routes(app):
-        name = methods.get(getattr(route, "endpoint", None))
-        if name is None or not hasattr(route, "dependant"):
+        chosen = methods.get(getattr(route, "endpoint", None))
+        if chosen is None or not hasattr(route, "dependant"):
             continue
         arguments = route_arguments(route)
-        arguments["endpoint"] = getattr(instance, name)
+        arguments["endpoint"] = getattr(instance, chosen)
         provider = getattr(route, "dependency_overrides_provider", None)
         # In place: routers that include this one know the route as the object that it is.
         type(route).__init__(route, **arguments, dependency_overrides_provider=provider)

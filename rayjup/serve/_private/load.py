@@ -57,7 +57,7 @@ class Load:
         scaler = self.scalers.get(deployment.id)
         if scaler is None or deployment.deleting:
             return None
-        running = [r for r in deployment.running()]
+        running = deployment.running()
         mine = [polls[r.id] for r in running if r.id in polls]
         waits = sum(p["waiting"] for p in mine) + queued.get((deployment.id.app_name, deployment.id.name), 0)
         scaler.record(now, sum(p["ongoing"] for p in mine), waits)

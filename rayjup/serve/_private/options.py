@@ -65,18 +65,25 @@ def checked(given: dict[str, Any], what: str) -> dict[str, Any]:
         if name in found:
             check(name, found[name])
     if found.get("num_replicas", 1) == 0:
-        raise ValueError("num_replicas is expected to larger than 0: to stop a deployment, use serve.delete().")
+        raise ValueError(
+            "num_replicas is expected to larger than 0: to stop a deployment, use serve.delete()."
+        )
     if found.get("autoscaling_config") is not None:
         count = found.get("num_replicas")
         if count is not None and count != "auto":
             raise ValueError(
-                f'{what}: num_replicas={count!r} and autoscaling_config exclude each other: set num_replicas="auto", '
+                f"{what}: num_replicas={count!r} and autoscaling_config exclude each other: set "
+                'num_replicas="auto", '
                 "or leave one of them out."
             )
     if found.get("max_replicas_per_node") is not None and found.get("placement_group_bundles") is not None:
-        raise ValueError("Setting max_replicas_per_node is not allowed when placement_group_bundles is provided.")
+        raise ValueError(
+            "Setting max_replicas_per_node is not allowed when placement_group_bundles is provided."
+        )
     if found.get("placement_group_strategy") is not None and found.get("placement_group_bundles") is None:
-        raise ValueError("If placement_group_strategy is provided, placement_group_bundles must also be provided.")
+        raise ValueError(
+            "If placement_group_strategy is provided, placement_group_bundles must also be provided."
+        )
     return found
 
 
@@ -178,7 +185,9 @@ def for_controller(options: dict[str, Any], source: Any) -> dict[str, Any]:
     from rayjup.serve import config as models  # pydantic is needed only where something is deployed
 
     if config["backpressure_config"] is not None:
-        config["backpressure_config"] = _model(models.BackpressureConfig, config["backpressure_config"]).model_dump()
+        config["backpressure_config"] = _model(
+            models.BackpressureConfig, config["backpressure_config"]
+        ).model_dump()
     if config["gang_scheduling_config"] is not None:
         gang = _model(models.GangSchedulingConfig, config["gang_scheduling_config"])
         config["gang_scheduling_config"] = gang.model_dump(mode="json")
@@ -235,7 +244,11 @@ def _autoscaling(given: Any, auto: bool) -> dict[str, Any]:
     from rayjup.serve.config import AutoscalingConfig
 
     if auto:
-        values = given.model_dump(exclude_unset=True) if isinstance(given, AutoscalingConfig) else dict(given or {})
+        values = (
+            given.model_dump(exclude_unset=True)
+            if isinstance(given, AutoscalingConfig)
+            else dict(given or {})
+        )
         base = AutoscalingConfig.default().model_dump(exclude_unset=True)
         settings = AutoscalingConfig(**{**base, **values})
     else:
@@ -252,7 +265,9 @@ def _autoscaling(given: Any, auto: bool) -> dict[str, Any]:
         "downscale_to_zero_delay_s": settings.downscale_to_zero_delay_s,
         "upscaling_factor": settings.get_upscaling_factor(),
         "downscaling_factor": settings.get_downscaling_factor(),
-        "aggregation_function": str(getattr(settings.aggregation_function, "value", settings.aggregation_function)),
+        "aggregation_function": str(
+            getattr(settings.aggregation_function, "value", settings.aggregation_function)
+        ),
         "policy": policy,
         "shown": settings.model_dump(mode="json", exclude={"policy"}),
     }
@@ -261,4 +276,6 @@ def _autoscaling(given: Any, auto: bool) -> dict[str, Any]:
 def _is_multiplexed(source: Any) -> bool:
     if not isinstance(source, type):
         return False
-    return any(hasattr(member, "__serve_multiplexed__") for c in source.__mro__ for member in vars(c).values())
+    return any(
+        hasattr(member, "__serve_multiplexed__") for c in source.__mro__ for member in vars(c).values()
+    )

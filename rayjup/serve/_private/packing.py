@@ -37,7 +37,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return threading.Lock, ()
         if kind is _RLOCK:
             return threading.RLock, ()
-        names = {c.__name__ for c in kind.__mro__ if c.__module__.partition(".")[0] in ("fastapi", "starlette")}
+        names = {
+            c.__name__ for c in kind.__mro__ if c.__module__.partition(".")[0] in ("fastapi", "starlette")
+        }
         if not names.isdisjoint(_ROUTES):
             return _route, (kind, route_arguments(obj))
         if "State" in names:  # looks for its own dictionary in itself while it is unpickled
@@ -63,7 +65,7 @@ def _route(kind: type, arguments: dict[str, Any]) -> Any:
 
 
 def _empty(kind: type) -> Any:
-    return kind.__new__(kind)
+    return object.__new__(kind)
 
 
 def _set_state(state: Any, values: dict[str, Any]) -> None:

@@ -19,7 +19,15 @@ from rayjup.util.scheduling_strategies import (
 if TYPE_CHECKING:
     from rayjup.serve._private.records import Deployment
 
-_PASSED_ON = ("num_cpus", "num_gpus", "memory", "resources", "runtime_env", "accelerator_type", "label_selector")
+_PASSED_ON = (
+    "num_cpus",
+    "num_gpus",
+    "memory",
+    "resources",
+    "runtime_env",
+    "accelerator_type",
+    "label_selector",
+)
 _MANY = 1_000_000  # calls at once: what limits them is the replica's own account
 
 

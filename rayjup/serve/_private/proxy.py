@@ -93,7 +93,9 @@ class Proxy:
     async def poll(self) -> dict[str, Any]:
         """How it is going, for the controller."""
         return {
-            "queued": [((r.id.app_name, r.id.name), r.waiting()) for r in self.reporter.routers() if r.waiting()],
+            "queued": [
+                ((r.id.app_name, r.id.name), r.waiting()) for r in self.reporter.routers() if r.waiting()
+            ],
             "measures": self.measures.snapshot(),
             "connections": self.listener.busy() if self.listener is not None else 0,
         }

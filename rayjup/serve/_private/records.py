@@ -1,4 +1,4 @@
-"""What the controller knows: applications, deployments, replicas; and what it tells its surroundings to do."""
+"""What the controller knows: applications, deployments, replicas; and what it has to be done."""
 
 from __future__ import annotations
 

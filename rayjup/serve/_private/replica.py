@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 import rayjup
 from rayjup.serve import context as contexts
-from rayjup.serve._private import sockets
+from rayjup.serve._private import grpc_calls, sockets
 from rayjup.serve._private import table as tables
 from rayjup.serve._private.access import AccessLog
 from rayjup.serve._private.answers import send_answer, send_text
@@ -36,7 +36,6 @@ from rayjup.serve.context import RequestContext, _serve_request_context
 from rayjup.serve.exceptions import BackPressureError
 from rayjup.serve.gang import GangContext
 from rayjup.serve.multiplex import model_ids
-
 
 
 class Replica:
@@ -161,12 +160,14 @@ class Replica:
         if self.user is not None and self.ready.done():
             await self.user.check()
 
+    async def load(self) -> int:
+        """How many requests it has."""
+        return self.ongoing + len(self.waiting)
+
     async def poll(self) -> dict[str, Any]:
         """How it is going, for the controller."""
         stats = await self.user.record("record_autoscaling_stats") if self.user is not None else None
-        queued = {
-            (r.id.app_name, r.id.name): r.waiting() for r in self.reporter.routers() if r.waiting()
-        }
+        queued = {(r.id.app_name, r.id.name): r.waiting() for r in self.reporter.routers() if r.waiting()}
         return {
             "ongoing": self.ongoing,
             "waiting": len(self.waiting),
@@ -294,7 +295,9 @@ class Replica:
             self._leave()
 
     async def _packed_call(self, user: UserObject, method: str, args: Any, kwargs: Any) -> Any:
-        name, _, answer = method.split("\0")
+        name, request, answer = method.split("\0")
+        if request == "grpc":
+            return await grpc_calls.call(user.method(name), *args)
         args = tuple(map(Serializing.load, args))
         kwargs = {key: Serializing.load(value) for key, value in kwargs.items()}
         return Serializing.wrap(await user.call(name, args, kwargs), answer)
@@ -313,12 +316,15 @@ class Replica:
         assert self.user is not None
         failed = True
         answer = "cloudpickle"
+        items: Any = None
         if "\0" in method:
-            method, _, answer = method.split("\0")
+            method, request, answer = method.split("\0")
+            if request == "grpc":
+                items = grpc_calls.stream(self.user.method(method), *args)
             args = tuple(map(Serializing.load, args))
             kwargs = {key: Serializing.load(value) for key, value in kwargs.items()}
         try:
-            async for item in self.user.stream(method, args, kwargs):
+            async for item in items or self.user.stream(method, args, kwargs):
                 yield item if answer == "cloudpickle" else Serializing.wrap(item, answer)
             failed = False
         except asyncio.CancelledError:
@@ -406,7 +412,7 @@ class Replica:
         except asyncio.CancelledError:
             context.cancel_children()
             raise
-        except Exception as error:  # noqa: BLE001 - the user's code; its traceback goes to the log
+        except Exception as error:
             tell(request_id, error)
             if begun or user.app is not None:
                 raise

@@ -10,7 +10,27 @@ from rayjup.serve._private.measures import BOUNDS
 from rayjup.util.metrics import Counter, Gauge, Histogram
 
 PERIOD_S = 1.0
-_LATENCY_MS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 1000, 2000, 5000, 10000, 60000, 120000, 300000, 600000)
+_LATENCY_MS = (
+    1,
+    2,
+    5,
+    10,
+    20,
+    50,
+    100,
+    200,
+    300,
+    400,
+    500,
+    1000,
+    2000,
+    5000,
+    10000,
+    60000,
+    120000,
+    300000,
+    600000,
+)
 
 
 class Reporter:
@@ -59,7 +79,9 @@ class Reporter:
             if measures.requests != self._requests:
                 grown = measures.requests - self._requests
                 self._requests = measures.requests
-                self._counter("serve_deployment_request_counter", "Requests answered by a replica.", tags, grown)
+                self._counter(
+                    "serve_deployment_request_counter", "Requests answered by a replica.", tags, grown
+                )
                 self._latencies(measures.counts, tags)
             if measures.errors != self._errors:
                 grown, self._errors = measures.errors - self._errors, measures.errors
@@ -76,7 +98,9 @@ class Reporter:
             self._counter("serve_num_http_requests", "Requests over HTTP.", named, grown)
             if status >= 400:
                 failed = {"route": route, "method": method, "error_code": str(status)}
-                self._counter("serve_num_http_error_requests", "Requests answered with an error.", failed, grown)
+                self._counter(
+                    "serve_num_http_error_requests", "Requests answered with an error.", failed, grown
+                )
         for router in self.routers():
             tags = {"deployment": router.id.name, "application": router.id.app_name}
             self._metric(

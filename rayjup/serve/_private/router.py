@@ -267,7 +267,7 @@ class Router:
             call.go(slot)
 
     def force(self, call: Call) -> None:
-        """Send a call that waits at once, whatever limits say: who waits for it keeps places from getting free."""
+        """Send a call that waits at once, beyond limits: who waits for it keeps places from getting free."""
         with self.lock:
             if call.assigned or not self.open or call not in self.queue:
                 return

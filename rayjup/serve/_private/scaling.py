@@ -99,7 +99,11 @@ def wanted_by_load(ctx: AutoscalingContext) -> tuple[float, dict[str, Any]]:
     now damped by the up- or downscaling factor.
     """
     config = ctx.config
-    target = config["target_ongoing_requests"] if isinstance(config, dict) else config.get_target_ongoing_requests()
+    target = (
+        config["target_ongoing_requests"]
+        if isinstance(config, dict)
+        else config.get_target_ongoing_requests()
+    )
     running = len(ctx.running_replicas) or ctx.current_num_replicas
     load = ctx.total_num_requests
     if not running:
@@ -254,7 +258,8 @@ class Scaler:
             self.last_down = now
         reason = (
             f"{ran:.4g} requests running and {queued:.4g} waiting over "
-            f"{self.config['look_back_period_s']:g} s; {self.config['target_ongoing_requests']:g} per replica "
+            f"{self.config['look_back_period_s']:g} s; {self.config['target_ongoing_requests']:g} per "
+            "replica "
             f"wanted; between {self.config['min_replicas']} and {self.config['max_replicas']} replicas"
         )
         name = getattr(self.policy, "__name__", "load") if self.policy else "load"

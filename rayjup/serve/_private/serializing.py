@@ -19,7 +19,9 @@ class Serializing:
         """The two names; raises ValueError for one that is not known."""
         for way in (request, response):
             if way not in Serializing.WAYS:
-                raise ValueError(f"unknown serialization {way!r}: choose one of {', '.join(Serializing.WAYS)}.")
+                raise ValueError(
+                    f"unknown serialization {way!r}: choose one of {', '.join(Serializing.WAYS)}."
+                )
         return request, response
 
     @staticmethod
@@ -43,7 +45,9 @@ class Serializing:
         return pickle.loads(data)
 
     @staticmethod
-    def pack(args: tuple[Any, ...], kwargs: dict[str, Any], way: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def pack(
+        args: tuple[Any, ...], kwargs: dict[str, Any], way: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments of a call, packed one by one: refs and responses among them stay what they are."""
 
         def one(value: Any) -> Any:

@@ -77,7 +77,8 @@ class State:
                 if other.name != app and other.route_prefix == route_prefix and not other.deleting:
                     raise ValueError(
                         f"the route prefix {route_prefix!r} belongs to the application {other.name!r}: give "
-                        f"{app!r} another one (serve.run(…, route_prefix=…)), or serve.delete({other.name!r})."
+                        f"{app!r} another one (serve.run(…, route_prefix=…)), or "
+                        f"serve.delete({other.name!r})."
                     )
         self.apps[app] = App(app, route_prefix, ingress, now, details or {})
         actions: list[Action] = [Save(), Publish()]
@@ -159,11 +160,17 @@ class State:
             deployment.message = message
             deployment.trigger = _TRIGGER.REPLICA_STARTUP_FAILED
             limit = min(
-                deployment.config.get("max_constructor_retry_count", 20), FIRST_RETRIES * max(deployment.target, 1)
+                deployment.config.get("max_constructor_retry_count", 20),
+                FIRST_RETRIES * max(deployment.target, 1),
             )
             deployment.failed = deployment.failures >= limit and not deployment.served
             deployment.retry_at = now + min(0.1 * 2**deployment.failures, 30.0)
-        return [Kill(id, replica), Save(), *self._gang_fails(now, deployment, found), *self._reconcile(now, deployment)]
+        return [
+            Kill(id, replica),
+            Save(),
+            *self._gang_fails(now, deployment, found),
+            *self._reconcile(now, deployment),
+        ]
 
     def died(self, now: float, id: DeploymentID, replica: str, message: str) -> list[Action]:
         """The process of a replica has ended, wanted or not."""
@@ -179,7 +186,9 @@ class State:
             if deployment.status is _STATUS.HEALTHY:
                 deployment.status, deployment.trigger = _STATUS.UNHEALTHY, _TRIGGER.HEALTH_CHECK_FAILED
                 deployment.message = f"replica {replica} died: {message}"
-            if now - (found.ready or found.started) < 5.0:  # soon after its start: not as fast as possible again
+            if (
+                now - (found.ready or found.started) < 5.0
+            ):  # soon after its start: not as fast as possible again
                 deployment.failures += 1
                 deployment.retry_at = now + min(0.1 * 2**deployment.failures, 30.0)
             actions += self._gang_fails(now, deployment, found)
@@ -276,7 +285,9 @@ class State:
         actions += self._retire(deployment, [r for r in current if r.live], old)
         actions += self._grow(now, deployment)
         for replica in deployment.replicas.values():
-            behind = replica.serving and replica.code == deployment.code and replica.revision < deployment.revision
+            behind = (
+                replica.serving and replica.code == deployment.code and replica.revision < deployment.revision
+            )
             if behind and not replica.reconfiguring:
                 replica.reconfiguring = True
                 replica.state = ReplicaState.UPDATING
@@ -385,7 +396,8 @@ class State:
             Stop(
                 deployment.id,
                 replica.id,
-                config.get("graceful_shutdown_wait_loop_s", 2.0),
+                # Where the deployment ends there is nothing that late callers could be sent to.
+                0.0 if deployment.deleting else config.get("graceful_shutdown_wait_loop_s", 2.0),
                 config.get("graceful_shutdown_timeout_s", 20.0),
             ),
             Save(),
@@ -402,12 +414,20 @@ class State:
 
     def _gone(self, deployment: Deployment, replica: Replica, now: float, message: str) -> None:
         del deployment.replicas[replica.id]
-        entry = {"id": replica.id, "started": replica.started, "ended": now, "message": message, **replica.info}
+        entry = {
+            "id": replica.id,
+            "started": replica.started,
+            "ended": now,
+            "message": message,
+            **replica.info,
+        }
         deployment.dead = [*deployment.dead, entry][-KEPT_DEAD:]
 
     def _describe(self, deployment: Deployment) -> None:
         live = [r for r in deployment.replicas.values() if r.live]
-        done = [r for r in live if r.code == deployment.code and r.serving and r.revision >= deployment.revision]
+        done = [
+            r for r in live if r.code == deployment.code and r.serving and r.revision >= deployment.revision
+        ]
         if deployment.failed:
             deployment.status = _STATUS.DEPLOY_FAILED
         elif len(done) == len(live) == deployment.target:
@@ -437,13 +457,17 @@ class State:
         if _STATUS.DEPLOY_FAILED in statuses:
             app.status = "DEPLOY_FAILED"
             app.message = "; ".join(
-                f"deployment {d.id.name} failed: {d.message}" for d in wanted if d.status is _STATUS.DEPLOY_FAILED
+                f"deployment {d.id.name} failed: {d.message}"
+                for d in wanted
+                if d.status is _STATUS.DEPLOY_FAILED
             )
         elif _STATUS.UNHEALTHY in statuses:
             app.status = "UNHEALTHY"
             app.message = "; ".join(d.message for d in wanted if d.status is _STATUS.UNHEALTHY)
         elif _STATUS.UPDATING in statuses:
-            app.status = "RUNNING" if app.status == "RUNNING" and all(d.served for d in wanted) else "DEPLOYING"
+            app.status = (
+                "RUNNING" if app.status == "RUNNING" and all(d.served for d in wanted) else "DEPLOYING"
+            )
         else:
             app.status = "RUNNING"
 
@@ -454,5 +478,10 @@ def _gang_size(deployment: Deployment) -> int:
 
 def _soft(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that running replicas take over without a restart."""
-    names = ("max_ongoing_requests", "graceful_shutdown_timeout_s", "graceful_shutdown_wait_loop_s", "logging_config")
+    names = (
+        "max_ongoing_requests",
+        "graceful_shutdown_timeout_s",
+        "graceful_shutdown_wait_loop_s",
+        "logging_config",
+    )
     return {name: config.get(name) for name in names}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rayjup.base import keys
 from rayjup.base.exceptions import RaySystemError
 from rayjup.cluster import descriptors
 from rayjup.cluster.observer import Observer
@@ -60,8 +61,9 @@ class Source:
 
     def values(self, space: str, timeout: float) -> dict[str, bytes]:
         """What lies in one namespace of the cluster's table of keys and values."""
-        keys = self._ask("kv_keys", f"kv:{space}", b"", timeout=timeout)
-        found = {key.decode(): self._ask("kv_get", f"kv:{space}", key, timeout=timeout) for key in keys}
+        space = keys.of(space)
+        names = self._ask("kv_keys", space, b"", timeout=timeout)
+        found = {name.decode(): self._ask("kv_get", space, name, timeout=timeout) for name in names}
         return {key: value for key, value in found.items() if value is not None}
 
     def ask_nodes(

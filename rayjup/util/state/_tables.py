@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rayjup.base import keys
 from rayjup.util.state._join import Row, Tasks, ms
 from rayjup.util.state._options import MAX_LIMIT
 from rayjup.util.state._rows import DriverInfo, JobStatus, JobType, StateResource
@@ -173,7 +174,7 @@ def _nodes(source: Source, timeout: float) -> Table:
 def _jobs(source: Source, timeout: float) -> Table:
     """Submitted jobs, with what is known of their drivers, and drivers that connected themselves."""
     addresses = {row["node_id"]: row["node_ip"] for row in source.rows("nodes", timeout)}
-    submitted = {key: json.loads(value) for key, value in source.values("jobs", timeout).items()}
+    submitted = {key: json.loads(value) for key, value in source.values(keys.JOBS, timeout).items()}
     drivers: dict[str, Row] = {}
     rows = []
     for job in source.rows("jobs", timeout):

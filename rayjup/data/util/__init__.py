@@ -1,0 +1,1 @@
+"""Helpers for functions over batches: ``torch_inference``."""

@@ -1,0 +1,162 @@
+"""Tuning and training runs of the cluster, seen from any notebook, also after its kernel was restarted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rayjup.notebook import session
+from rayjup.notebook.table import Column, Table
+from rayjup.notebook.table_displays import LiveTables, TableDisplay
+from rayjup.observe import ClusterView, current
+
+_CONFIG_COLUMNS = 4
+_METRIC_COLUMNS = 3
+_WORKERS = [
+    Column("rank", "rank", kind="number"),
+    Column("host", "host"),
+    Column("pid", "pid", kind="number"),
+    Column("state", "state", kind="state"),
+]
+_METRICS = [
+    Column("metric", "metric"),
+    Column("last", "last", kind="number"),
+    Column("curve", "curve", kind="spark"),
+]
+
+
+def runs() -> TableDisplay:
+    """The runs of this cluster, as a table: those that go on, and the last ones that ended."""
+    rows = [
+        {
+            "name": row.get("name") or row["run_id"],
+            "kind": row["kind"],
+            "state": row["state"],
+            "what": _what(row),
+            "took": (row["ended"] or time.time()) - row["started"],
+        }
+        for row in _rows()
+    ]
+    columns = [
+        Column("name", "run"),
+        Column("kind", "kind"),
+        Column("state", "state", kind="state"),
+        Column("what", "so far"),
+        Column("took", "time", kind="seconds"),
+    ]
+    return TableDisplay(
+        Table(columns, rows, title="runs", empty="No run of Tune or Train in this cluster yet.")
+    )
+
+
+def find(name: str) -> dict[str, Any] | None:
+    """The newest run with this name or id; None when there is none."""
+    return next((row for row in reversed(_rows()) if name in (row.get("name"), row["run_id"])), None)
+
+
+def watch_run(name: str) -> LiveTables:
+    """A live display of a run: its trials, or its workers, metrics and checkpoints.
+
+    Parameters
+    ----------
+    name : str
+        Name or id of the run; of several the newest.
+
+    Raises
+    ------
+    KeyError
+        There is no such run in this cluster.
+    """
+    _, snapshot = session.watched()
+    found = find(name)
+    if found is None:
+        there = ", ".join(str(row.get("name") or row["run_id"]) for row in _rows()) or "none"
+        raise KeyError(f"there is no run {name!r} in this cluster (runs: {there})")
+    kind, run_id = found["kind"], found["run_id"]
+    view = _view()
+
+    def source(_: Mapping[str, Any]) -> list[Table]:
+        row = next((each for each in view.runs(kind) if each["run_id"] == run_id), found)
+        return tables(row)
+
+    return LiveTables(source, snapshot)
+
+
+def tables(row: Mapping[str, Any]) -> list[Table]:
+    """A run's row on the board as tables."""
+    title = f"{row.get('name') or row['run_id']}: {row['state']}, {_what(row)}"
+    if row["kind"] == "tune":
+        return [_trials(row, title)]
+    history = list(row.get("history") or [])
+    metrics = [
+        {
+            "metric": name,
+            "last": value,
+            "curve": [point[name] for point in history if _number(point.get(name))],
+        }
+        for name, value in (row.get("metrics") or {}).items()
+        if _number(value)
+    ]
+    return [
+        Table(_WORKERS, list(row.get("workers") or []), title=title, empty="Its workers have ended."),
+        Table(_METRICS, metrics, title="metrics", empty="Nothing was reported yet."),
+    ]
+
+
+def _trials(row: Mapping[str, Any], title: str) -> Table:
+    trials: Sequence[Mapping[str, Any]] = row.get("trials") or []
+    configs = list(dict.fromkeys(name for trial in trials for name in trial["config"]))[:_CONFIG_COLUMNS]
+    metric = row.get("metric")
+    names = list(dict.fromkeys(name for trial in trials for name in trial["metrics"]))
+    names.sort(key=lambda name: name != metric)
+    columns = [Column("trial", "trial"), Column("state", "state", kind="state")]
+    columns += [Column(f"config {name}", name) for name in configs]
+    columns += [Column(f"metric {name}", name, kind="number") for name in names[:_METRIC_COLUMNS]]
+    columns += [
+        Column("iteration", "iteration", kind="number"),
+        Column("seconds", "time", kind="seconds"),
+        Column("curve", str(metric or "curve"), kind="spark"),
+    ]
+    rows = [
+        {
+            "trial": trial["trial_id"],
+            "state": trial["status"].lower(),
+            **{f"config {name}": _shown(trial["config"].get(name)) for name in configs},
+            **{f"metric {name}": trial["metrics"].get(name) for name in names[:_METRIC_COLUMNS]},
+            "iteration": trial["iteration"],
+            "seconds": trial["seconds"],
+            "curve": trial["curve"],
+        }
+        for trial in trials
+    ]
+    sort = f"metric {metric}" if metric in names else None
+    return Table(
+        columns, rows, title=title, sort=sort, descending=row.get("mode") == "max", empty="No trial yet."
+    )
+
+
+def _rows() -> list[dict[str, Any]]:
+    return _view().runs()
+
+
+def _view() -> ClusterView:
+    view = current()
+    if view is None:
+        raise ConnectionError("this notebook is connected to no cluster: run %ray_init first")
+    return view
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    if row["kind"] == "tune":
+        counts = row.get("counts") or {}
+        return ", ".join(f"{count} {state.lower()}" for state, count in counts.items()) or "no trial yet"
+    return f"{row.get('iteration', 0)} reports, {len(row.get('workers') or [])} workers"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

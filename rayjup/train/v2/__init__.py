@@ -1,0 +1,1 @@
+"""The modules of Train's second generation, under their paths."""

@@ -1,0 +1,1 @@
+"""Public modules of Train's second generation."""

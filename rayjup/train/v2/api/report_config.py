@@ -1,0 +1,13 @@
+"""Arguments of ``report``."""
+
+from __future__ import annotations
+
+from rayjup.train.reporting import (
+    CheckpointConsistencyMode,
+    CheckpointUploadMode,
+)
+
+__all__ = [
+    "CheckpointConsistencyMode",
+    "CheckpointUploadMode",
+]

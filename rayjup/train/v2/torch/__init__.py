@@ -1,0 +1,1 @@
+"""PyTorch in Train's second generation."""

@@ -1,0 +1,1 @@
+"""Callbacks for libraries that train inside of trials (mirrors ``ray.tune.integration``); one file each."""

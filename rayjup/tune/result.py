@@ -1,0 +1,20 @@
+"""Names of metrics that are in every result (under Ray's path)."""
+
+from __future__ import annotations
+
+DEFAULT_METRIC = "_metric"
+DONE = "done"
+TRAINING_ITERATION = "training_iteration"
+TIME_TOTAL_S = "time_total_s"
+TIME_THIS_ITER_S = "time_this_iter_s"
+TIMESTEPS_TOTAL = "timesteps_total"
+TIMESTEPS_THIS_ITER = "timesteps_this_iter"
+EPISODES_TOTAL = "episodes_total"
+EPISODES_THIS_ITER = "episodes_this_iter"
+TRIAL_ID = "trial_id"
+EXPERIMENT_TAG = "experiment_tag"
+NODE_IP = "node_ip"
+HOSTNAME = "hostname"
+PID = "pid"
+SHOULD_CHECKPOINT = "should_checkpoint"
+CONFIG_PREFIX = "config"

@@ -1,0 +1,105 @@
+"""Serving: FastAPI on a deployment's class (annotations are evaluated here, as in a notebook)."""
+
+import socket
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+requests = pytest.importorskip("requests")
+pytest.importorskip("fastapi")
+
+
+@pytest.fixture(scope="module")
+def base(ray_cluster: ModuleType) -> Iterator[str]:
+    from ray import serve
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+
+
+def test_routes_are_methods(ray_cluster: ModuleType, base: str) -> None:
+    from fastapi import Depends, FastAPI
+    from pydantic import BaseModel
+    from ray import serve
+
+    app = FastAPI()
+
+    class Item(BaseModel):
+        name: str
+        price: float = 1.0
+
+    def factor(f: int = 2) -> int:
+        return f
+
+    @serve.deployment
+    @serve.ingress(app)
+    class Api:
+        def __init__(self, greeting: str) -> None:
+            self.greeting = greeting
+            self.count = 0
+
+        @app.get("/hello/{name}")
+        def hello(self, name: str) -> str:
+            self.count += 1
+            return f"{self.greeting} {name} {self.count}"
+
+        @app.post("/items")
+        async def items(self, item: Item, by: int = Depends(factor)) -> Item:
+            return Item(name=item.name, price=item.price * by)
+
+        def plain(self, x: int) -> int:
+            return x + 1
+
+    handle = serve.run(Api.bind("hi"), route_prefix="/api")
+    assert requests.get(base + "/api/hello/you", timeout=10).json() == "hi you 1"
+    assert requests.get(base + "/api/hello/you", timeout=10).json() == "hi you 2"
+    answer = requests.post(base + "/api/items?f=3", json={"name": "a", "price": 2}, timeout=10)
+    assert answer.json() == {"name": "a", "price": 6.0}
+    assert requests.post(base + "/api/items", json={}, timeout=10).status_code == 422
+    assert requests.get(base + "/api/docs", timeout=10).status_code == 200
+    assert "/hello/{name}" in requests.get(base + "/api/openapi.json", timeout=10).json()["paths"]
+    assert requests.get(base + "/api/none", timeout=10).status_code == 404
+    assert handle.plain.remote(1).result() == 2
+    serve.delete("default")
+
+
+def test_routers_and_websockets(ray_cluster: ModuleType, base: str) -> None:
+    client = pytest.importorskip("websockets.sync.client")
+    from fastapi import APIRouter, FastAPI, WebSocket
+    from ray import serve
+
+    app = FastAPI()
+    router = APIRouter(prefix="/sub")
+
+    @router.get("/plain")
+    def plain() -> str:
+        return "plain"
+
+    app.include_router(router)
+
+    @serve.deployment
+    @serve.ingress(app)
+    class Api:
+        @app.websocket("/echo")
+        async def echo(self, socket: WebSocket) -> None:
+            await socket.accept()
+            while True:
+                text = await socket.receive_text()
+                if text == "end":
+                    break
+                await socket.send_text(text.upper())
+            await socket.close()
+
+    serve.run(Api.bind())
+    assert requests.get(base + "/sub/plain", timeout=10).json() == "plain"
+    with client.connect(base.replace("http", "ws") + "/echo") as socket:
+        for text in ("a", "b"):
+            socket.send(text)
+            assert socket.recv(timeout=10) == text.upper()
+        socket.send("end")
+    serve.delete("default")
