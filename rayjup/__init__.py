@@ -58,6 +58,7 @@ _WHERE = {
     ),
 }
 _MODULES = {
+    "data",
     "exceptions",
     "actor",
     "runtime_context",
@@ -77,7 +78,6 @@ _MODULES = {
     "widgets",
     "workflow",
     "tune",
-    "air",
     "runs",
 }
 

@@ -124,12 +124,13 @@ class DataContext:
 
     ``DataContext.get_current()`` is that of this process; a dataset keeps a copy of what held when it was
     made.
-    What has an effect here: ``target_max_block_size``, ``target_min_block_size``, ``read_op_min_num_blocks``
-    (only where it is set), ``execution_options``, ``enable_progress_bars``, ``max_errored_blocks``,
-    ``retried_io_errors``, ``write_file_retry_on_errors``, ``actor_task_retry_on_errors``,
-    ``max_tasks_in_flight_per_actor``, ``autoscaling_config``, ``local_max_bytes``,
-    ``local_udf_max_bytes``. The
-    others are kept for programs that set them.
+    What has an effect here: ``target_max_block_size``, ``read_op_min_num_blocks`` (where it is set to
+    something else),
+    ``execution_options``, ``enable_progress_bars``, ``max_errored_blocks``,
+    ``max_tasks_in_flight_per_actor``,
+    ``autoscaling_config``, ``execution_no_progress_timeout_s``, ``custom_execution_callback_classes``,
+    ``checkpoint_config``, ``local_max_bytes``, ``local_udf_max_bytes``. The others are kept for programs
+    that set them.
     """
 
     target_max_block_size: int | None = 128 * _MIB

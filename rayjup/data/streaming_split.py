@@ -93,29 +93,32 @@ class _Coordinator:
     def __init__(self, dataset: Dataset, n: int, equal: bool) -> None:
         self._dataset, self._n, self._equal = dataset, n, equal
         self._epoch = -1
-        self._arrived: set[int] = set()
+        self._arrived: dict[int, str] = {}
+        self._current: dict[int, str] = {}
         self._bundles: Iterator[Bundle] | None = None
         self._sharing = Sharing(n, equal)
-        self._last_asked: dict[int, float] = {}
 
-    def start(self, consumer: int, epoch: int) -> int:
-        """A consumer wants an epoch; gives the number of the running one (it begins when all want it)."""
-        if epoch <= self._epoch:
+    def start(self, consumer: int, token: str) -> int:
+        """The epoch of an iteration that a consumer has begun; -1 until all others have begun one, too.
+
+        Parameters
+        ----------
+        token
+            Stands for the iteration: consumers may be started anew, and know nothing of epochs before.
+        """
+        if self._current.get(consumer) == token:
             return self._epoch
-        self._arrived.add(consumer)
-        if len(self._arrived) == self._n:
-            self._arrived.clear()
-            self._epoch += 1
-            close = getattr(self._bundles, "close", None)
-            if close is not None:
-                close()
-            self._bundles = self._dataset._bundles()
-            self._sharing = Sharing(self._n, self._equal)
+        self._arrived[consumer] = token
+        if len(self._arrived) < self._n:
+            return -1
+        self._current, self._arrived = self._arrived, {}
+        self._epoch += 1
+        close = getattr(self._bundles, "close", None)
+        if close is not None:
+            close()
+        self._bundles = self._dataset._bundles()
+        self._sharing = Sharing(self._n, self._equal)
         return self._epoch
-
-    def leave(self, consumer: int) -> None:
-        """A consumer does not want the epoch any more that it waits for."""
-        self._arrived.discard(consumer)
 
     def next(self, consumer: int, epoch: int) -> tuple[str, Any, int, int]:
         """The next piece of a consumer: ("rows", ref, start, end), or ("end", ...)."""
@@ -153,7 +156,6 @@ class SplitIterator(DataIterator):
     def __init__(self, coordinator: Any, consumer: int, n: int, context: DataContext) -> None:
         self._coordinator, self._consumer, self._n = coordinator, consumer, n
         self._context = context
-        self._epoch = -1
 
     def _blocks(self) -> Iterator[pa.Table]:
         import rayjup
@@ -172,13 +174,12 @@ class SplitIterator(DataIterator):
         """Wait until all consumers want the next epoch."""
         import rayjup
 
-        wanted = self._epoch + 1
+        token = uuid.uuid4().hex
         pause, warned = 0.001, time.monotonic() + 30
         while True:
-            running = rayjup.get(self._coordinator.start.remote(self._consumer, wanted))
-            if running >= wanted:
-                self._epoch = running
-                return running
+            epoch = rayjup.get(self._coordinator.start.remote(self._consumer, token))
+            if epoch >= 0:
+                return epoch
             if time.monotonic() > warned:
                 import logging
 

@@ -1,8 +1,7 @@
 """The session: through which ``report``, ``get_checkpoint`` and ``get_context`` find the run they belong to.
 
 Who runs a user's code makes a `RunSession` and runs the code inside of ``use(session)``. The code calls
-``train.report``,
-``tune.report`` or the older ``air.session.report``; all of them end in `report` here.
+``train.report``, ``tune.report`` or the older ``air.session.report``; all of them end in `report` here.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ class RunSession:
     """What user code finds of its run. Subclasses say what a report does.
 
     Attributes are what the contexts and the older ``session.get_…`` functions give; None where a kind of
-    run has
-    nothing of the sort.
+    run has nothing of the sort.
     """
 
     kind = "run"
@@ -112,8 +110,7 @@ def report(
     """What all spellings of ``report`` do: give metrics and a checkpoint to the run.
 
     Metrics come as one dictionary (today's spelling) or as keyword arguments (the older one). Outside of a
-    run,
-    where user code is tried out by hand, nothing is reported and one warning says so.
+    run, where user code is tried out by hand, nothing is reported and one warning says so.
     """
     values = as_metrics(metrics, named)
     session = current()

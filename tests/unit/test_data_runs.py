@@ -211,6 +211,9 @@ def test_pools_grow_and_shrink():
     assert resize(PoolState(4, 4, 8, 5, True), pool, 8, 1.75) == 0
     assert resize(PoolState(4, 1, 1, 0, False), pool, 8, 1.75) == -3
     assert resize(PoolState(4, 1, 1, 0, True), pool, 8, 1.75) == 0
+    fixed = ActorPoolStrategy(size=2)
+    assert resize(PoolState(0, 0, 0, 1, False), fixed, 8, 1.75) == 2
+    assert resize(PoolState(1, 1, 1, 0, False), fixed, 8, 1.75) == 0
 
 
 def test_slow_functions_are_handed_over():

@@ -93,6 +93,8 @@ def resize(
     """How many actors to add (positive) or to remove (negative)."""
     least = strategy.min_size
     most = min(strategy.max_size, max(least, cpus))
+    if not pool.inputs_open and not pool.waiting:
+        return pool.busy - pool.actors  # nothing is left for those that are idle
     if pool.actors < strategy.initial_size and pool.calls + pool.waiting:
         return int(strategy.initial_size - pool.actors)
     if pool.actors < least:
@@ -101,8 +103,6 @@ def resize(
     if pool.waiting and load >= up_at and pool.actors < most:
         step = min(int(most - pool.actors), pool.waiting)
         return min(step, max_step) if max_step else max(1, step)
-    if not pool.inputs_open and not pool.waiting and pool.actors > pool.busy:
-        return -(pool.actors - pool.busy)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import rayjup
 from rayjup.data.block.bundle import Bundle, compact
 from rayjup.data.block.metadata import BlockExecStats, BlockMetadata
+from rayjup.data.context import DataContext
 from rayjup.data.execution.nodes import Task
 from rayjup.data.physical.works import Work
 
@@ -23,7 +24,8 @@ def _work(key: str, holder: Sequence[Any]) -> Work:
     """The work, fetched and prepared once per process."""
     work = _known.get(key)
     if work is None:
-        work = rayjup.get(holder[0])
+        work, context = rayjup.get(holder[0])
+        DataContext._set_current(context)
         while len(_known) >= _KEPT:
             _known.pop(next(iter(_known)))
         _known[key] = work
@@ -66,7 +68,9 @@ class _Worker:
     """Keeps an instance of the user's class and runs works with it."""
 
     def __init__(self, holder: Sequence[Any]) -> None:
-        self._work: Work = rayjup.get(holder[0])
+        self._work: Work
+        self._work, context = rayjup.get(holder[0])
+        DataContext._set_current(context)
 
     def prepare(self) -> None:
         """Make the instance now; what it raises, ``execute`` raises again."""
@@ -136,7 +140,8 @@ class Call:
 class Backend:
     """Starts tasks and actors, on behalf of one run."""
 
-    def __init__(self, helper_cpus: float | None = None) -> None:
+    def __init__(self, context: DataContext, helper_cpus: float | None = None) -> None:
+        self.context = context
         self._refs: dict[int, tuple[str, Any, Work]] = {}
         self._options: dict[str, Any] = {}
         self.helper_cpus = helper_cpus
@@ -144,7 +149,7 @@ class Backend:
     def _holder(self, work: Work) -> tuple[str, list[Any]]:
         known = self._refs.get(id(work))
         if known is None:
-            known = self._refs[id(work)] = (uuid.uuid4().hex, rayjup.put(work), work)
+            known = self._refs[id(work)] = (uuid.uuid4().hex, rayjup.put((work, self.context)), work)
         return known[0], [known[1]]
 
     def start(self, task: Task, skip: int = 0) -> Call:

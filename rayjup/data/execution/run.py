@@ -178,7 +178,7 @@ class ClusterRun:
 
         runner = Runner(
             root,
-            Backend(helper),
+            Backend(self.context, helper),
             Limits(self.cpus, self.memory),
             self.context,
             options,

@@ -42,6 +42,8 @@ def runs_here(op: Op, context: DataContext, store_bytes: float | None = None) ->
         if isinstance(node, WithColumns) and (node.compute is not None or expression_classes(node)):
             return False
     size = source_bytes(op)
+    if context.max_errored_blocks and functions:
+        return False  # tasks are what may fail one by one
     if functions:
         return size is not None and size <= context.local_udf_max_bytes
     most = float(context.local_max_bytes)

@@ -136,11 +136,8 @@ class Controller:
             await self._change(min(left, 0.5))
 
     def _why_waiting(self, name: str) -> str:
-        return "; ".join(
-            f"{d.id.name}: {d.message or d.status.value}"
-            for d in self.state.deployments.values()
-            if d.id.app_name == name and d.status.value != "HEALTHY"
-        )
+        mine = [d for d in self.state.deployments.values() if d.id.app_name == name]
+        return "; ".join(f"{d.id.name}: {d.message}" for d in mine if d.message)
 
     async def delete(self, names: list[str], timeout_s: float = 60.0) -> None:
         """End applications, and wait for that."""

@@ -177,6 +177,17 @@ def test_streaming_split_over_processes():
         assert len(set(seen)) == 102
 
 
+def test_consumers_that_are_started_again_get_an_epoch_of_their_own():
+    parts = numbers(40, 4).streaming_split(2, equal=True)
+
+    @rayjup.remote(num_cpus=0.5)
+    def consume(part):
+        return sum(len(b["id"]) for b in part.iter_batches(batch_size=8))
+
+    for _ in range(3):
+        assert rayjup.get([consume.remote(p) for p in parts]) == [20, 20]
+
+
 def test_materialized_blocks_stay_in_the_store(on_cluster):
     done = numbers(10_000, 4).map_batches(lambda b: {"x": b["id"] * 2}).materialize()
     assert done.num_blocks() == 4

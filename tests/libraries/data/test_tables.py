@@ -20,6 +20,8 @@ from rayjup.data.datasource.iceberg import to_iceberg
 from rayjup.data.expressions import col
 from rayjup.data.util.torch_inference import TorchInference
 
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
 
 @pytest.fixture
 def rows() -> Any:
