@@ -78,8 +78,8 @@ _MODULES = {
     "widgets",
     "workflow",
     "tune",
-    "air",
     "runs",
+    "serve",
 }
 
 SCRIPT_MODE = 0

@@ -1,8 +1,8 @@
 """The vocabulary of Ray 2.0 to 2.6 (mirrors ``ray.air``): translation only.
 
 Everything lives elsewhere: settings, checkpoints and results in `rayjup.runs`. ``session`` and
-``Checkpoint`` of those days
-say once what they are called today. `execution` reserves resources for those who start actors themselves.
+``Checkpoint`` of those days say once what they are called today. `execution` reserves resources for those
+who start actors themselves.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Resources for those who start actors themselves (mirrors ``ray.air.execution``).
 
 A manager is asked for what is needed (`request_resources`); once that is there, `acquire_resources` gives
-it, and
-`annotate_remote_entities` makes tasks and actors run on it.
+it, and `annotate_remote_entities` makes tasks and actors run on it.
 """
 
 from __future__ import annotations
@@ -200,9 +199,9 @@ class PlacementGroupResourceManager(ResourceManager):
 
     def has_resources_ready(self, resource_request: ResourceRequest) -> bool:
         """See `ResourceManager`."""
-        if not any(request == resource_request for request, _ in self._ready):
-            if time.monotonic() - self._looked_at >= self._interval:
-                self.update_state()
+        is_there = any(request == resource_request for request, _ in self._ready)
+        if not is_there and time.monotonic() - self._looked_at >= self._interval:
+            self.update_state()
         return any(request == resource_request for request, _ in self._ready)
 
     def acquire_resources(self, resource_request: ResourceRequest) -> AcquiredResources | None:

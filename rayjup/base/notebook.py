@@ -21,4 +21,4 @@ on_connected: Callable[[Any], None] | None = None
 """Called with the ``Runtime`` of a connection that has just been made."""
 
 on_data_progress: Callable[[Any], None] | None = None
-"""Called now and then with the statistics of a dataset that runs on the cluster (``rayjup.data.stats.RunStats``)."""
+"""Called now and then with the ``rayjup.data.stats.RunStats`` of a dataset that runs on the cluster."""

@@ -29,6 +29,8 @@ class _Settings:
         for one in fields(self):  # type: ignore[arg-type]
             value = getattr(self, one.name)
             default = one.default_factory() if callable(one.default_factory) else one.default
+            if default is None and isinstance(value, _Settings) and value == type(value)():
+                continue
             if one.repr and not (value is default or value == default):
                 changed.append(f"{one.name}={value!r}")
         return f"{type(self).__name__}({', '.join(changed)})"

@@ -89,8 +89,8 @@ def yield_all(results: Iterator[Any], run: session.RunSession) -> Any:
 class FunctionThread:
     """A function that runs in a thread and hands over its reports one at a time.
 
-    ``next()`` lets it run to its next report (or its end) and gives that: ``("report", metrics, "
-                                                                              "checkpoint)``,
+    ``next()`` lets it run to its next report (or its end) and gives that: ``("report", metrics,
+    checkpoint)``,
     ``("end", returned)`` or ``("error", exception)``.
     """
 

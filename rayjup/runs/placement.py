@@ -17,8 +17,7 @@ class ResourceRequest:
     ----------
     bundles
         Dictionaries of resources. The first one, the head bundle, is for the actor that runs the trial and
-        may be
-        empty; the others are for what that starts.
+        may be empty; the others are for what that starts.
     strategy
         How bundles are spread over nodes: ``PACK``, ``SPREAD``, ``STRICT_PACK`` or ``STRICT_SPREAD``.
     """

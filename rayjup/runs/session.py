@@ -1,8 +1,7 @@
 """The session: through which ``report``, ``get_checkpoint`` and ``get_context`` find the run they belong to.
 
 Who runs a user's code makes a `RunSession` and runs the code inside of ``use(session)``. The code calls
-``train.report``,
-``tune.report`` or the older ``air.session.report``; all of them end in `report` here.
+``train.report``, ``tune.report`` or the older ``air.session.report``; all of them end in `report` here.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,7 @@ class RunSession:
     """What user code finds of its run. Subclasses say what a report does.
 
     Attributes are what the contexts and the older ``session.get_…`` functions give; None where a kind of
-    run has
-    nothing of the sort.
+    run has nothing of the sort.
     """
 
     kind = "run"
@@ -53,6 +51,10 @@ class RunSession:
     def get_checkpoint(self) -> Checkpoint | None:
         """The checkpoint that the run goes on from."""
         return None
+
+    def at_end(self, cleanup: Callable[[], Any]) -> None:
+        """Have something called when the run's code has ended (that of tracking services, for example)."""
+        self.__dict__.setdefault("cleanups", []).append(cleanup)
 
     def get_dataset_shard(self, dataset_name: str | None = None) -> Any:
         """This worker's share of a data set."""
@@ -97,6 +99,8 @@ def use(session: RunSession) -> Iterator[RunSession]:
     try:
         yield session
     finally:
+        for cleanup in session.__dict__.pop("cleanups", ()):
+            cleanup()
         with _lock:
             _of_process.remove(session)
         _current.reset(token)
@@ -112,8 +116,7 @@ def report(
     """What all spellings of ``report`` do: give metrics and a checkpoint to the run.
 
     Metrics come as one dictionary (today's spelling) or as keyword arguments (the older one). Outside of a
-    run,
-    where user code is tried out by hand, nothing is reported and one warning says so.
+    run, where user code is tried out by hand, nothing is reported and one warning says so.
     """
     values = as_metrics(metrics, named)
     session = current()

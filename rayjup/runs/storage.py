@@ -42,8 +42,7 @@ def resolve(
     """Turn a path or URI into a pyarrow filesystem and the path on it.
 
     ``file://`` and plain paths mean the local filesystem; URIs are given to pyarrow, and those that it does
-    not
-    know to fsspec (``memory://``, ``gcs://``, ``abfs://`` …).
+    not know to fsspec (``memory://``, ``gcs://``, ``abfs://`` …).
 
     Examples
     --------

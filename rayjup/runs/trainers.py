@@ -18,15 +18,12 @@ class TunableTrainer(Protocol):
     """A trainer that can be a trial.
 
     ``as_trainable()`` gives a function of the trial's config (or a `Trainable` class). It is called in the
-    driver,
-    and what it gives is pickled. The function gets what the search space gave, as nested as the user wrote
-    it, and
-    merges that into the trainer's own arguments (`merge_params` does). Inside,
-    `rayjup.runs.session.current` is the
-    trial's session: the trainer reports metrics and checkpoints to it.
+    driver, and what it gives is pickled. The function gets what the search space gave, as nested as the
+    user wrote it, and merges that into the trainer's own arguments (`merge_params` does). Inside,
+    `rayjup.runs.session.current` is the trial's session: the trainer reports metrics and checkpoints to it.
 
-    Optional attributes: ``run_config`` (used when the Tuner got none) and
-    ``trial_resources(config) -> PlacementGroupFactory`` (what one trial asks for).
+    Optional attributes: ``run_config`` (used when the Tuner got none) and ``trial_resources(config) ->
+    PlacementGroupFactory`` (what one trial asks for).
     """
 
     def as_trainable(self) -> Callable[[dict[str, Any]], Any] | type:

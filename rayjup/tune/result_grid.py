@@ -98,8 +98,8 @@ class ResultGrid:
         metric, mode
             What is compared, and ``"min"`` or ``"max"``; those of the TuneConfig by default.
         scope
-            Which value of each trial: ``"last"``, ``"avg"``, ``"last-5-avg"``, ``"last-10-avg"`` or "
-                                         "``"all"`` (its best).
+            Which value of each trial: ``"last"``, ``"avg"``, ``"last-5-avg"``, ``"last-10-avg"`` or
+            ``"all"`` (its best).
         filter_nan_and_inf
             Whether trials without a finite value are passed over.
         """

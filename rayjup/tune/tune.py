@@ -67,8 +67,8 @@ def run(
     """Try a trainable with many configurations (older API; see `Tuner`).
 
     Parameters are those of `Tuner`, `TuneConfig` and `RunConfig` together. ``resume`` goes on with the
-    experiment of the same
-    name: True, ``"AUTO"`` (if there is one), ``"AUTO+ERRORED"``, ``"AUTO+RESTART_ERRORED"``.
+    experiment of the same name: True, ``"AUTO"`` (if there is one), ``"AUTO+ERRORED"``,
+    ``"AUTO+RESTART_ERRORED"``.
 
     Examples
     --------

@@ -33,8 +33,7 @@ class TuneConfig:
         So long the experiment may take.
     reuse_actors
         True: class trainables are reset (``reset_config``) rather than made anew. False: every trial has a
-        process of
-        its own. None (default): processes are kept for many trials, trainables are not.
+        process of its own. None (default): processes are kept for many trials, trainables are not.
     trial_name_creator, trial_dirname_creator
         Functions of a trial that give its name, and that of its directory.
     chdir_to_trial_dir

@@ -46,7 +46,7 @@ class Tuner:
     ...     return {"score": config["a"] ** 2 + config["b"]}
     >>> tuner = tune.Tuner(
     ...     objective,
-    ...     param_space={"a": tune.grid_search([0.5, 1.0]), "b": tune.choice([1, 2])},
+    ...     param_space={"a": tune.grid_search([0.5, 1.0]), "b": tune.choice([1, 1])},
     ...     run_config=tune.RunConfig(storage_path=tempfile.mkdtemp(), verbose=0),
     ... )
     >>> results = tuner.fit()

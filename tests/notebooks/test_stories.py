@@ -38,6 +38,9 @@ def test_a_story_is_stored_without_outputs(name: str) -> None:
 
 
 def test_there_are_stories() -> None:
-    assert {"02_many_models.ipynb", "03_gpus_and_failures.ipynb", "04_data_to_inference.ipynb"} <= set(
-        STORIES
-    )
+    assert {
+        "02_many_models.ipynb",
+        "03_gpus_and_failures.ipynb",
+        "04_data_to_inference.ipynb",
+        "05_serving.ipynb",
+    } <= set(STORIES)

@@ -76,7 +76,6 @@ def test_no_file_is_called_utils():
         ROOT / "rayjup" / name
         for name in (
             "serve/utils.py",
-            "tune/trainable/util.py",
             "tune/utils/util.py",
             "util/helpers.py",
             "widgets/util.py",

@@ -1,9 +1,8 @@
 """Callbacks that write what trials report.
 
-`base` has the contract (`LoggerCallback`). `json_lines`, `csv_table` and `tensorboard` write into the trial's
-directory, laid out as Ray does it; `mlflow`, `wandb`, `comet` and `aim` are thin adapters over their
-services' own
-clients, imported when used.
+`base` has the contract (`LoggerCallback`). `json_lines`, `csv_table` and `tensorboard` write into the
+trial's directory, laid out as Ray does it; `mlflow`, `wandb`, `comet` and `aim` are thin adapters over
+their services' own clients, imported when used.
 """
 
 from __future__ import annotations

@@ -58,8 +58,7 @@ class FileLogger(LoggerCallback):
     """A logger of one file per trial.
 
     Lines gather and are appended together at the end of each turn of the driver, so that no number of
-    trials runs
-    out of open files.
+    trials runs out of open files.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,7 @@
 """``events.out.tfevents…``: what ``tensorboard --logdir ~/ray_results`` shows.
 
 The events are tensorboardX's; they are appended to the file directly, since its writer would cost a thread
-and an
-open file per trial.
+and an open file per trial.
 """
 
 from __future__ import annotations

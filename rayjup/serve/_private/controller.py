@@ -20,7 +20,6 @@ from rayjup.serve._private import describing, placing
 from rayjup.serve._private.common import DeploymentID, ReplicaID, ReplicaState, random_id
 from rayjup.serve._private.http_side import HttpSide
 from rayjup.serve._private.load import Load
-from rayjup.serve._private.packing import loads
 from rayjup.serve._private.records import (
     Action,
     Check,
@@ -75,7 +74,6 @@ class Controller:
         self.http = HttpSide(self, options)
         if journal is not None:
             self._recover(pickle.loads(journal))
-        self.sys_path: list[str] = []
         self.main = asyncio.get_event_loop().create_task(self._run())
 
     # -- what users ask for
@@ -136,11 +134,8 @@ class Controller:
             await self._change(min(left, 0.5))
 
     def _why_waiting(self, name: str) -> str:
-        return "; ".join(
-            f"{d.id.name}: {d.message or d.status.value}"
-            for d in self.state.deployments.values()
-            if d.id.app_name == name and d.status.value != "HEALTHY"
-        )
+        mine = [d for d in self.state.deployments.values() if d.id.app_name == name]
+        return "; ".join(f"{d.id.name}: {d.message}" for d in mine if d.message)
 
     async def delete(self, names: list[str], timeout_s: float = 60.0) -> None:
         """End applications, and wait for that."""
@@ -455,7 +450,6 @@ class Controller:
             "apps": self.state.apps,
             "deployments": self.state.deployments,
             "http": self.http.saved(),
-            "scalers": self.load.saved(),
         }
         kv._internal_kv_put(STATE_KEY, pickle.dumps(data, 5), namespace=SPACE)
 
@@ -490,10 +484,6 @@ class Controller:
     def where(self) -> str:
         """The machine this runs on."""
         return socket.gethostname()
-
-    def loaded(self, data: bytes) -> Any:
-        """What a driver has pickled."""
-        return loads(data)
 
 
 async def _value(ref: Any) -> Any:

@@ -42,14 +42,12 @@ class XGBoostTrainer(GBDTTrainer):
     ...     label_column="y",
     ...     num_boost_round=2,
     ...     datasets={"train": table},
-    ...     scaling_config=train.ScalingConfig(num_workers=2),
+    ...     scaling_config=train.ScalingConfig(num_workers=0),  # here; several elsewhere
     ...     run_config=train.RunConfig(storage_path=tempfile.mkdtemp()),
     ... )
     >>> sorted(trainer.fit().metrics)
     ['train-error']
     """
-
-    _framework = "xgboost"
 
     def __init__(
         self,

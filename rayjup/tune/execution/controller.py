@@ -1,15 +1,13 @@
 """The trial loop as a state machine: events in, effects out; no clock, no files, no processes.
 
 `TuneController` knows all trials and asks the search algorithm, the scheduler and the stopper. Who drives
-it (`loop`)
-tells it what happened (`started`, `reported`, `saved`, `ended`, `failed`, `lost`) and carries out what it
-puts into `effects`, a
-list of tuples:
+it (`loop`) tells it what happened (`started`, `reported`, `saved`, `ended`, `failed`, `lost`) and carries
+out what it puts into `effects`, a list of tuples:
 
-``("added", trial)``, ``("status", trial)``, ``("result", trial, result)``, ``("checkpoint", trial, "
-   "reported)``,
-``("complete", trial, result)``, ``("error", trial, final)``, ``("changed", trial)``: to be written down "
-   "and told to callbacks.
+``("added", trial)``, ``("status", trial)``, ``("result", trial, result)``, ``("checkpoint", trial,
+reported)``,
+``("complete", trial, result)``, ``("error", trial, final)``, ``("changed", trial)``: to be written down and
+told to callbacks.
 ``("go", trial)``, ``("save", trial)``, ``("stop", trial, save)``: to be sent to the trial's runner.
 ``("delete", checkpoint)``: to be removed from storage.
 """

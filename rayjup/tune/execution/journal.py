@@ -1,10 +1,9 @@
 """The journal of an experiment: one file to which everything is appended that is needed to go on.
 
 A batch of records is a header (length and checksum) and a pickle, written in one call, once per turn of the
-driver. Whatever
-moment the driver is killed at, the file is good up to the last whole batch; what comes after that is cut
-off when it is
-opened again. It is not synced to the disk: it has to survive the driver, not the machine.
+driver. Whatever moment the driver is killed at, the file is good up to the last whole batch; what comes
+after that is cut off when it is opened again. It is not synced to the disk: it has to survive the driver,
+not the machine.
 """
 
 from __future__ import annotations

@@ -181,8 +181,8 @@ def restore(
 ) -> None:
     """Bring a controller to where its experiment's journal ends, and let trials go on as asked.
 
-    Each of the three is ``"resume"`` (from the last checkpoint), ``"restart"`` (from the beginning) or "
-                           "``"skip"``.
+    Each of the three is ``"resume"`` (from the last checkpoint), ``"restart"`` (from the beginning) or
+    ``"skip"``.
     """
     replay = Replay(place, checkpoint_config, controller)
     trials = replay.read(os.path.join(place.experiment_local_path, journal.FILE))

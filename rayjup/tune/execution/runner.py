@@ -1,9 +1,9 @@
 """The actor that runs trials: many of them, one at a time.
 
-The driver calls `advance` again and again. Each call brings commands (``("run", spec)``, ``("go", id)``, "
-                                                                          "``("save", id)``,
-``("stop", id, save)``) and answers with what happened meanwhile. Trials that were sent ahead are given "
-   "back when the one
+The driver calls `advance` again and again. Each call brings commands (``("run", spec)``, ``("go", id)``,
+``("save", id)``,
+``("stop", id, save)``) and answers with what happened meanwhile. Trials that were sent ahead are given back
+when the one
 before them takes long, so that none waits behind it while another runner is free.
 """
 

@@ -42,8 +42,8 @@ class Experiment:
     Examples
     --------
     >>> from rayjup import tune
-    >>> tune.Experiment("squares", lambda config: {"y": config["x"] ** 2}, "
-                        "config={"x": tune.uniform(0, 1)}).name
+    >>> space = {"x": tune.uniform(0, 1)}
+    >>> tune.Experiment("squares", lambda config: {"y": config["x"] ** 2}, config=space).name
     'squares'
     """
 

@@ -1,7 +1,7 @@
 """Population based bandits: PBT whose new parameters come from a Gaussian process.
 
-After Parker-Holder et al., "Provably Efficient Online Hyperparameter Optimization with Population-Based "
-                            "Bandits".
+After Parker-Holder et al., "Provably Efficient Online Hyperparameter Optimization with Population-Based
+Bandits".
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def suggest(
     """Parameters whose improvement has the highest upper confidence bound, according to all changes so far.
 
     What is modelled is the change of the score per unit of time, as a function of time, score and
-    parameters; results that are
-    awaited count as observed at their predicted value, so that trials do not all go to the same place.
+    parameters; results that are awaited count as observed at their predicted value, so that trials do not
+    all go to the same place.
     """
     rng = np.random.default_rng(seed)
     low, high = np.array(bounds, dtype=float).T

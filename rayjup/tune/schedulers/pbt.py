@@ -56,8 +56,7 @@ class PopulationBasedTraining(FIFOScheduler):
         How long it is left alone at first.
     hyperparam_mutations
         What is changed and how: a list of values (the neighbour is taken), a domain or a function (drawn
-        anew, or multiplied by
-        one of ``perturbation_factors``), or a dictionary of such.
+        anew, or multiplied by one of ``perturbation_factors``), or a dictionary of such.
     quantile_fraction
         The share of the trials that is bad, and that is good; at most 0.5.
     resample_probability

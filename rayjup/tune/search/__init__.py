@@ -1,8 +1,8 @@
 """Who makes configurations (mirrors ``ray.tune.search``).
 
 `searcher` has the contract, `variants` and `sample` the search space, `generator` turns suggestions into
-trials. One file per
-library: `optuna`, `hyperopt`, `bayesopt`, `bohb`, `ax`, `hebo`, `nevergrad`, `zoopt`, imported when used.
+trials. One file per library: `optuna`, `hyperopt`, `bayesopt`, `bohb`, `ax`, `hebo`, `nevergrad`, `zoopt`,
+imported when used.
 """
 
 from __future__ import annotations

@@ -36,8 +36,7 @@ class OptunaSearch(Searcher):
     ----------
     space
         Optuna distributions by name, or a function of an Optuna trial that suggests values (and may return
-        constants). By
-        default, the Tuner's space.
+        constants). By default, the Tuner's space.
     metric, mode
         What is optimized; lists for several objectives.
     points_to_evaluate

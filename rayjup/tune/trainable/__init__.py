@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from rayjup.runs.function_trainable import FunctionTrainable, wrap_function
 from rayjup.runs.trainable import Trainable
-from rayjup.tune.trainable.util import with_parameters, with_resources
+from rayjup.tune.trainable.given import with_parameters, with_resources
 
 __all__ = ["FunctionTrainable", "Trainable", "with_parameters", "with_resources", "wrap_function"]

@@ -88,9 +88,8 @@ def with_resources(
     trainable
         A function, a `Trainable` class or a trainer.
     resources
-        ``{"cpu": 2, "gpu": 1}``, bundles (`PlacementGroupFactory`), a `ScalingConfig`, or a function of "
-           "the trial's config that
-        gives one of these.
+        ``{"cpu": 2, "gpu": 1}``, bundles (`PlacementGroupFactory`), a `ScalingConfig`, or a function of the
+        trial's config that gives one of these.
 
     Examples
     --------
