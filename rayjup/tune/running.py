@@ -55,6 +55,7 @@ class Plan:
     sync_config: SyncConfig | None = None
     verbose: Any = None
     progress_reporter: Any = None
+    spare: dict[str, float] | None = None
 
     def save(self, place: StorageContext) -> None:
         """Write it into the experiment's directory."""
@@ -225,6 +226,7 @@ def run_plan(
         state,
         max_concurrent=plan.max_concurrent or None,
         one_trial_per_process=_one_per_process(plan, experiment),
+        spare=plan.spare,
         sync=plan.sync_config,
         every_turn=reporting.turn,
     )
