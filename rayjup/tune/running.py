@@ -7,7 +7,7 @@ import os
 import pickle
 import posixpath
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import rayjup
@@ -64,6 +64,13 @@ class Plan:
         try:
             data = cloudpickle.dumps(self)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
+            if self.callbacks or self.progress_reporter:
+                warnings.warn(
+                    f"callbacks can't be written down ({error}); a restored experiment goes on without them",
+                    stacklevel=4,
+                )
+                replace(self, callbacks=None, progress_reporter=None).save(place)
+                return
             raise TuneError(
                 f"the experiment can't be written down, so it could not be restored: {error}. Something "
                 f"in its search "
