@@ -44,6 +44,7 @@ from rayjup.rllib.utils.metrics import (
     TRAINING_STEP_TIMER,
 )
 from rayjup.rllib.utils.metrics.metrics_logger import MetricsLogger
+from rayjup.runs import registry
 from rayjup.runs.board import Board
 from rayjup.runs.checkpoint import Checkpoint
 from rayjup.runs.placement import PlacementGroupFactory
@@ -78,6 +79,11 @@ class Algorithm(Checkpointable, Trainable):
     eval_env_runner_group: Any
     learner_group: Any
     local_replay_buffer: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the algorithm known to Tune by its name."""
+        super().__init_subclass__(**kwargs)
+        registry.register(registry.TRAINABLE, cls.__name__, cls)
 
     def __init__(
         self, config: Any = None, env: Any = None, logger_creator: Any = None, **kwargs: Any

@@ -19,16 +19,23 @@ class Corridor(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.cur_pos = 0.0
+        self.cur_pos, self.t = 0.0, 0
         return np.array([self.cur_pos], np.float32), {}
 
     def step(self, action):
+        self.t += 1
         if action == 0 and self.cur_pos > 0:
             self.cur_pos -= 1.0
         elif action == 1:
             self.cur_pos += 1.0
         done = self.cur_pos >= self.end_pos
-        return np.array([self.cur_pos], np.float32), 1.0 if done else -0.1, done, False, {}
+        return (
+            np.array([self.cur_pos], np.float32),
+            1.0 if done else -0.1,
+            done,
+            self.t >= 60 and not done,
+            {},
+        )
 
 
 class OldCorridor:

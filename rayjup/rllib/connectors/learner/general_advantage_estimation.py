@@ -54,6 +54,8 @@ class GeneralAdvantageEstimation(ConnectorV2):
     def _estimate(self, module: Any, columns: dict[str, Any], episodes: list[Any]) -> None:
         import torch
 
+        from rayjup.rllib.utils.torch_utils import convert_to_torch_tensor
+
         device = nested.first_leaf(columns[Columns.OBS]).device
         recurrent = module.is_stateful()
         with torch.no_grad():
@@ -68,7 +70,7 @@ class GeneralAdvantageEstimation(ConnectorV2):
                 observations = nested.concatenate(
                     [e.get_observations(slice(0, len(e) + 1)) for e in episodes]
                 )
-                tensors = nested.map_leaves(lambda leaf: torch.as_tensor(leaf).to(device), observations)
+                tensors = convert_to_torch_tensor(observations, device)
                 flat = module.compute_values({Columns.OBS: tensors}).cpu().numpy()
                 sizes = [len(e) + 1 for e in episodes]
                 rewards = [np.asarray(e.get_rewards(), np.float32) for e in episodes]

@@ -71,7 +71,7 @@ class TorchRLModule(nn.Module, RLModule):
         with torch.no_grad():
             for key, value in state.items():
                 if key in own:
-                    source = torch.as_tensor(np.asarray(value) if not torch.is_tensor(value) else value)
+                    source = torch.as_tensor(value if torch.is_tensor(value) else np.array(value))
                     if source.shape != own[key].shape:
                         raise ValueError(
                             f"{key} is {tuple(own[key].shape)} here and {tuple(source.shape)} in "

@@ -1,0 +1,1 @@
+"""Vectors of multi-agent environments."""
