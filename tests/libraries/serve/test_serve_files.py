@@ -150,7 +150,7 @@ def test_metrics_under_rays_names(base: str) -> None:
     def text() -> str:
         return rayjup.observe.metrics_text()
 
-    poll(lambda: 'ray_serve_num_http_requests{route="/",method="GET",status_code="200"}' in text(), 15)
+    poll(lambda: 'ray_serve_num_http_requests_total{route="/",method="GET",status_code="200"' in text(), 15)
     assert "ray_serve_deployment_request_counter" in text()
     assert "ray_serve_deployment_processing_latency_ms_bucket" in text()
 
