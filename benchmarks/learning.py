@@ -75,7 +75,7 @@ def main() -> None:
             lines.append(line)
             print(line, flush=True)
     if options.out:
-        head = f"# Learning\n\nOne process on {os.cpu_count()} cores, `training(tuned=True)`, PyTorch on one thread.\n\n"
+        head = f"# Learning\n\nOne process on {os.cpu_count()} cores, `training(tuned=True)`, one thread.\n\n"
         Path(options.out).write_text(head + "\n".join(lines) + "\n")
 
 

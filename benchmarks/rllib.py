@@ -35,8 +35,9 @@ def rllib_config(config):
         num_env_runners=0, num_envs_per_env_runner=ENVS, rollout_fragment_length=STEPS
     )
     config = config.training(
-        lr=LR, gamma=GAMMA, lambda_=LAMBDA, clip_param=CLIP, train_batch_size_per_learner=ROUND, minibatch_size=BATCH,
-        num_epochs=EPOCHS, use_kl_loss=False, vf_loss_coeff=0.5, vf_clip_param=1e6, grad_clip=0.5, entropy_coeff=0.0,
+        lr=LR, gamma=GAMMA, lambda_=LAMBDA, clip_param=CLIP, train_batch_size_per_learner=ROUND,
+        minibatch_size=BATCH, num_epochs=EPOCHS, use_kl_loss=False, vf_loss_coeff=0.5, vf_clip_param=1e6,
+        grad_clip=0.5, entropy_coeff=0.0,
     )  # fmt: skip
     return config.rl_module(
         model_config={"fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False}
@@ -94,7 +95,8 @@ def sb3(total: int) -> dict:
             return True
 
     model = PPO(
-        "MlpPolicy", make_vec_env("CartPole-v1", ENVS, seed=0), n_steps=STEPS, batch_size=BATCH, n_epochs=EPOCHS,
+        "MlpPolicy", make_vec_env("CartPole-v1", ENVS, seed=0), n_steps=STEPS, batch_size=BATCH,
+        n_epochs=EPOCHS,
         learning_rate=LR, gamma=GAMMA, gae_lambda=LAMBDA, clip_range=CLIP, ent_coef=0.0, vf_coef=0.5,
         max_grad_norm=0.5, seed=0, device="cpu",
     )  # fmt: skip
@@ -136,8 +138,8 @@ def main() -> None:
         print(lines[-1], flush=True)
     load = ", ".join(f"{value:.0f}" for value in os.getloadavg())
     head = (
-        f"# PPO on CartPole-v1\n\n{ENVS} environments x {STEPS} steps, minibatches of {BATCH}, {EPOCHS} epochs, two "
-        f"networks of 64 x 64, one process, one thread; {options.steps} steps on {os.cpu_count()} cores "
+        f"# PPO on CartPole-v1\n\n{ENVS} environments x {STEPS} steps, minibatches of {BATCH}, {EPOCHS} "
+        f"epochs, two networks of 64 x 64, one process, one thread; {options.steps} steps on {os.cpu_count()} cores "
         f"(load during the run: {load}).\n\n"
     )
     if options.out:
