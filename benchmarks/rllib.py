@@ -139,8 +139,8 @@ def main() -> None:
     load = ", ".join(f"{value:.0f}" for value in os.getloadavg())
     head = (
         f"# PPO on CartPole-v1\n\n{ENVS} environments x {STEPS} steps, minibatches of {BATCH}, {EPOCHS} "
-        f"epochs, two networks of 64 x 64, one process, one thread; {options.steps} steps on {os.cpu_count()} cores "
-        f"(load during the run: {load}).\n\n"
+        f"epochs, two networks of 64 x 64, one process, one thread; {options.steps} steps "
+        f"on {os.cpu_count()} cores (load: {load}).\n\n"
     )
     if options.out:
         Path(options.out).write_text(head + "\n".join(lines) + "\n")

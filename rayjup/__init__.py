@@ -79,6 +79,7 @@ _MODULES = {
     "workflow",
     "tune",
     "runs",
+    "serve",
 }
 
 SCRIPT_MODE = 0

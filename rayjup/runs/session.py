@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,10 @@ class RunSession:
     def get_checkpoint(self) -> Checkpoint | None:
         """The checkpoint that the run goes on from."""
         return None
+
+    def at_end(self, cleanup: Callable[[], Any]) -> None:
+        """Have something called when the run's code has ended (that of tracking services, for example)."""
+        self.__dict__.setdefault("cleanups", []).append(cleanup)
 
     def get_dataset_shard(self, dataset_name: str | None = None) -> Any:
         """This worker's share of a data set."""
@@ -95,6 +99,8 @@ def use(session: RunSession) -> Iterator[RunSession]:
     try:
         yield session
     finally:
+        for cleanup in session.__dict__.pop("cleanups", ()):
+            cleanup()
         with _lock:
             _of_process.remove(session)
         _current.reset(token)

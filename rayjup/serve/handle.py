@@ -12,7 +12,7 @@ from typing import Any
 import rayjup
 from rayjup.exceptions import GetTimeoutError, TaskCancelledError
 from rayjup.serve._private.awaiting import future_of, in_loop_thread, when_assigned
-from rayjup.serve._private.common import UNSET, DeploymentID, ReplicaID
+from rayjup.serve._private.common import UNSET, DeploymentID
 from rayjup.serve._private.router import Call, Router, Slot, router_of
 from rayjup.serve._private.serializing import Serializing
 from rayjup.serve.context import _serve_request_context, current_replica
@@ -598,8 +598,3 @@ def _in_ipython() -> bool:
     import sys
 
     return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
-
-
-def replica_id_of(handle: DeploymentHandle, slot: Slot) -> ReplicaID:
-    """The id of a replica behind a handle."""
-    return ReplicaID(slot.id, handle.deployment_id)

@@ -40,10 +40,6 @@ class TrainContext:
         """Name of the run."""
         return self._session.experiment_name or ""
 
-    def get_storage(self) -> Any:
-        """Where the run is kept."""
-        return self._session.storage
-
     def get_metadata(self) -> dict[str, Any]:
         """What the trainer was given as ``metadata`` (older API)."""
         return dict(self._session.metadata)

@@ -61,8 +61,6 @@ class DataParallelTrainer(BaseTrainer):
     {'rank': 0, 'lr': 0.1}
     """
 
-    _merged = ("train_loop_config", "scaling_config", "datasets")
-
     def __init__(
         self,
         train_loop_per_worker: Callable[..., Any],

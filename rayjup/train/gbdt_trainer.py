@@ -25,8 +25,6 @@ class GBDTTrainer(DataParallelTrainer):
     is learnt from.
     """
 
-    _framework = ""
-
     def __init__(
         self,
         train_loop_per_worker: Callable[..., Any] | None = None,

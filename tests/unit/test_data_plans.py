@@ -281,3 +281,12 @@ def test_samples():
     ds = rd.read_csv("example://iris.csv")
     assert ds.count() == 150
     assert ds.columns()[:2] == ["sepal.length", "sepal.width"]
+
+
+def test_dictionaries_only_where_values_repeat():
+    from rayjup.data.datasource.parquet_sink import repeating_columns
+
+    n = 200_000
+    table = pa.table({"id": np.arange(n), "k": np.arange(n) % 7, "s": [str(i % 3) for i in range(n)]})
+    assert repeating_columns(table) == ["k", "s"]
+    assert repeating_columns(pa.table({"l": [[1]]})) is None

@@ -277,6 +277,14 @@ def test_all_spellings_of_report_arrive():
     ]
 
 
+def test_what_belongs_to_a_run_ends_with_it():
+    ended = []
+    with session.use(Recording()) as mine:
+        mine.at_end(lambda: ended.append(session.current() is mine))
+        assert ended == []
+    assert ended == [True]
+
+
 def test_threads_of_the_user_find_the_session():
     mine = Recording()
     with session.use(mine):

@@ -232,7 +232,8 @@ class FileBasedDatasource(Datasource):
     # Reading, in the task.
 
     def _read_files(self, files: list[tuple[str, int | None]]) -> Iterator[pa.Table]:
-        if len(files) == 1 or (files[0][1] or 0) > _SMALL_FILE or self._NUM_THREADS_PER_TASK < 2:
+        near = type(self._filesystem).__name__ == "LocalFileSystem"  # threads only help to wait
+        if len(files) == 1 or (files[0][1] or 0) > _SMALL_FILE or self._NUM_THREADS_PER_TASK < 2 or near:
             blocks: Iterable[pa.Table] = (block for path, _ in files for block in self._read_file(path))
             return joined(blocks) if len(files) > 1 else iter(blocks)
         return joined(self._read_many([path for path, _ in files]))

@@ -14,6 +14,7 @@ from rayjup.data.datasource.file_based import FileBasedDatasource
 from rayjup.data.datasource.file_datasink import BlockBasedFileDatasink
 
 _STEP = 32 * 1024 * 1024
+_SMALL = 1 << 16
 
 
 class TextDatasource(FileBasedDatasource):
@@ -44,7 +45,16 @@ class TextDatasource(FileBasedDatasource):
         self._encoding = encoding
 
     def _read_stream(self, f: Any, path: str) -> Iterator[pa.Table]:
-        reader = io.TextIOWrapper(io.BufferedReader(_Raw(f)), encoding=self._encoding, newline="")
+        head = f.read(_SMALL)
+        if len(head) < _SMALL and not (more := f.read(_SMALL)):
+            lines = head.decode(self._encoding).split("\n")
+            if self._drop_empty_lines:
+                lines = [line for line in lines if line.strip()]
+            yield pa.table([pa.array(lines, pa.string())], names=["text"])
+            return
+        if len(head) < _SMALL:
+            head += more
+        reader = io.TextIOWrapper(io.BufferedReader(_Raw(f, head)), encoding=self._encoding, newline="")
         rest = ""
         while True:
             part = reader.read(_STEP)
@@ -61,14 +71,15 @@ class TextDatasource(FileBasedDatasource):
 class _Raw(io.RawIOBase):
     """A file of pyarrow as one of Python's, for decoding."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    def __init__(self, file: Any, head: bytes) -> None:
+        self._file, self._head = file, head
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
+        data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
+        data = data or self._file.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 

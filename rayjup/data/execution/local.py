@@ -184,7 +184,11 @@ class LocalRun:
 
     def _shuffle(self, op: Op) -> Tables:
         assert isinstance(op, RandomShuffle)
-        table = shuffling.shuffle(self.whole(op.inputs[0]), op.seed)
+        frame = lazy.query(op.inputs[0])
+        if frame is not None:
+            table = shuffling.shuffle_frame(frame.collect(), op.seed)
+        else:
+            table = shuffling.shuffle(self.whole(op.inputs[0]), op.seed)
         yield from shuffling.split_evenly(table, op.num_blocks) if op.num_blocks else [table]
 
     def _randomize(self, op: Op) -> Tables:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +25,20 @@ def gather(table: pa.Table, indices: np.ndarray) -> pa.Table:
 
 def shuffle(table: pa.Table, seed: int | None) -> pa.Table:
     """The rows in random order."""
-    rng = np.random.default_rng(seed)
-    order = np.arange(table.num_rows, dtype=np.uint32 if table.num_rows < 2**32 else np.uint64)
-    rng.shuffle(order)
-    return gather(table, order)
+    return gather(table, _order(table.num_rows, seed))
+
+
+def shuffle_frame(frame: Any, seed: int | None) -> pa.Table:
+    """The rows of a Polars frame in the same random order."""
+    import polars as pl
+
+    return frames.from_frame(frame.select(pl.all().gather(pl.Series(_order(frame.height, seed)))))
+
+
+def _order(rows: int, seed: int | None) -> np.ndarray:
+    order = np.arange(rows, dtype=np.uint32 if rows < 2**32 else np.uint64)
+    np.random.default_rng(seed).shuffle(order)
+    return order
 
 
 def scatter(table: pa.Table, part_of_row: np.ndarray, parts: int) -> list[pa.Table]:

@@ -205,6 +205,8 @@ def setup_mlflow(
         run_name=run_name or (run.trial_name if run is not None else None),
         tags=shown or None,
     )
+    if run is not None:
+        run.at_end(mlflow.end_run)
     if config:
         params = {key: str(value)[:_MAX_PARAM] for key, value in flatten(config).items()}
         mlflow.log_params(params)

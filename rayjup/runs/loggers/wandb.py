@@ -199,4 +199,7 @@ def setup_wandb(
         )
     options.update(kwargs)
     options.setdefault("project", os.environ.get("WANDB_PROJECT_NAME"))
-    return wandb.init(**{key: value for key, value in options.items() if value is not None})
+    made = wandb.init(**{key: value for key, value in options.items() if value is not None})
+    if run is not None:
+        run.at_end(made.finish)
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from typing import Any
 
@@ -100,8 +99,3 @@ def build(
 
     built.ingress = visit(app)
     return built
-
-
-def is_builder(target: Any) -> bool:
-    """Whether it is a function that makes an application from arguments."""
-    return inspect.isfunction(target)

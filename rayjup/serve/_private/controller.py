@@ -20,7 +20,6 @@ from rayjup.serve._private import describing, placing
 from rayjup.serve._private.common import DeploymentID, ReplicaID, ReplicaState, random_id
 from rayjup.serve._private.http_side import HttpSide
 from rayjup.serve._private.load import Load
-from rayjup.serve._private.packing import loads
 from rayjup.serve._private.records import (
     Action,
     Check,
@@ -75,7 +74,6 @@ class Controller:
         self.http = HttpSide(self, options)
         if journal is not None:
             self._recover(pickle.loads(journal))
-        self.sys_path: list[str] = []
         self.main = asyncio.get_event_loop().create_task(self._run())
 
     # -- what users ask for
@@ -452,7 +450,6 @@ class Controller:
             "apps": self.state.apps,
             "deployments": self.state.deployments,
             "http": self.http.saved(),
-            "scalers": self.load.saved(),
         }
         kv._internal_kv_put(STATE_KEY, pickle.dumps(data, 5), namespace=SPACE)
 
@@ -487,10 +484,6 @@ class Controller:
     def where(self) -> str:
         """The machine this runs on."""
         return socket.gethostname()
-
-    def loaded(self, data: bytes) -> Any:
-        """What a driver has pickled."""
-        return loads(data)
 
 
 async def _value(ref: Any) -> Any:

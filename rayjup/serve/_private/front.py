@@ -58,7 +58,12 @@ class Front:
         self._prefixes: list[tuple[str, str]] = []
         self._paths: dict[str, tuple[str, str] | None] = {}
         table.listen(self)
+        self.id = DeploymentID("", "")
         self.on_table()
+
+    def waiting(self) -> int:
+        """Requests that wait here: none, they do so at the routers."""
+        return 0
 
     def on_table(self) -> None:
         """Routes have changed."""

@@ -12,9 +12,10 @@ from rayjup.serve.grpc_util import gRPCInputStream
 
 def _arguments(function: Any, request: Any, context: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(request, list):  # what the caller has streamed
+        pieces = request
 
         async def again() -> Any:
-            for one in request:
+            for one in pieces:
                 yield one
 
         request = gRPCInputStream(again())

@@ -14,7 +14,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import rayjup
-from rayjup.serve._private import sockets
 from rayjup.serve._private.common import NAMESPACE, PROXY, DeploymentID
 from rayjup.serve._private.router import GONE
 
@@ -223,8 +222,3 @@ class HttpSide:
 
 async def _value(ref: Any) -> Any:
     return await ref
-
-
-def unused_directory(path: str) -> bool:
-    """Whether nobody shares a socket there any more."""
-    return sockets.fetch(path) is None

@@ -70,7 +70,3 @@ class Load:
     def forget(self, id: DeploymentID) -> None:
         """A deployment is gone."""
         self.scalers.pop(id, None)
-
-    def saved(self) -> dict[str, Any]:
-        """What the journal keeps: decisions, to explain the number of replicas."""
-        return {}

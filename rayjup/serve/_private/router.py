@@ -199,6 +199,7 @@ class Router:
                         problem = BackPressureError(len(self.queue), self.max_queued, **self.back)
                     else:
                         self.queue.append(call)
+                        self.table.watch()
                         return
                 else:
                     slot.ongoing += 1

@@ -14,11 +14,12 @@ from typing import Any
 
 import rayjup
 from rayjup.exceptions import RayError
-from rayjup.serve._private.common import CONTROLLER, NAMESPACE, DeploymentID
+from rayjup.serve._private.common import CONTROLLER, NAMESPACE, DeploymentID, random_id
 
 FRESH_S = 0.5  # no question within this time
 STALE_S = 2.0  # after that long a call waits for the answer
 _ANSWER_S = 5.0
+_WATCH_S = 0.1
 
 
 class Table:
@@ -30,6 +31,9 @@ class Table:
 
     def __init__(self) -> None:
         self.version = -1
+        self.epoch = ""  # which life of the controller it is from: versions count anew in each
+        self.caller = random_id(12)
+        self._watching = False
         self.deployments: dict[tuple[str, str], dict[str, Any]] = {}
         self.apps: dict[str, dict[str, Any]] = {}
         self.http: dict[str, Any] = {}
@@ -46,22 +50,15 @@ class Table:
     def take(self, data: dict[str, Any] | None) -> None:
         """What the controller says; None: nothing has changed."""
         with self._lock:
-            if data is None or (data["version"] <= self.version and data["epoch"] == self.deployments_epoch):
+            if data is None or (data["version"] <= self.version and data["epoch"] == self.epoch):
                 return
             self.version = data["version"]
-            self._epoch = data["epoch"]
+            self.epoch = data["epoch"]
             self.deployments = data["deployments"]
             self.apps = data["apps"]
             self.http = data["http"]
         for router in list(self._listeners):
             router.on_table()
-
-    _epoch = ""
-
-    @property
-    def deployments_epoch(self) -> str:
-        """Which life of the controller it is from: versions count anew in each."""
-        return self._epoch
 
     def refresh(self, wait: bool = False) -> None:
         """See to it that what is known is not old; ``wait`` for the answer in any case."""
@@ -88,7 +85,7 @@ class Table:
             controller = rayjup.get_actor(CONTROLLER, namespace=NAMESPACE)
         except ValueError:
             return None  # nothing is served here
-        ref = controller.table.remote(self.version, self._epoch)
+        ref = controller.table.remote(self.version, self.epoch)
         self._asking = ref
 
         def answered(ref: Any) -> None:
@@ -99,6 +96,32 @@ class Table:
         if not ref.add_waiter(answered):
             answered(ref)
         return ref
+
+    def watch(self) -> None:
+        """Calls wait here for a replica: tell the controller how many, and ask until they have one."""
+        if self.pushed:
+            return  # the controller asks us, and tells us
+        with self._lock:
+            if self._watching:
+                return
+            self._watching = True
+        threading.Thread(target=self._watch, name="rayjup-serve-waiting", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            queued = [((r.id.app_name, r.id.name), r.waiting()) for r in list(self._listeners)]
+            queued = [(key, count) for key, count in queued if count]
+            with self._lock:
+                if not queued or not rayjup.is_initialized():
+                    self._watching = False
+                    return
+            try:
+                controller = rayjup.get_actor(CONTROLLER, namespace=NAMESPACE)
+                ref = controller.table.remote(self.version, self.epoch, self.caller, queued)
+                self.take(rayjup.get(ref, timeout=_ANSWER_S))
+            except (ValueError, RayError):
+                pass  # it is being restarted
+            time.sleep(_WATCH_S)
 
     def entry(self, id: DeploymentID) -> dict[str, Any] | None:
         """What is known of a deployment."""

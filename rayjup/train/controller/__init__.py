@@ -2,6 +2,7 @@
 
 ============  ==================================================================
 `machine`     what happens next: a pure state machine
+`events`      what it is told and what it says
 `leader`      does what the machine says: starts groups, asks workers, takes in reports
 `group`       the workers: a placement group with one actor per rank
 `fitting`     whether the workers fit into the cluster, and what is missing

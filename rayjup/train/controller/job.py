@@ -51,6 +51,11 @@ class TrainJob:
         assert self.run_config.failure_config is not None
         return self.run_config.failure_config
 
+    @property
+    def log_level(self) -> str | None:
+        """How much is logged, if the user says so."""
+        return getattr(self.run_config.logging_config, "log_level", None)
+
     def policy(self) -> Policy:
         """The rules for the state machine."""
         failure = self.failure_config

@@ -59,6 +59,8 @@ class Leader:
         self._callbacks = job.callbacks()
         self._context = job.context()
         self._function = rayjup.put(job.function)
+        if job.log_level is not None:
+            log.setLevel(job.log_level)
         self._polls: dict[Any, int] = {}
         self._asked: list[tuple[int, int, CheckpointConsistencyMode]] = []
         self._requests: list[dict[str, Any]] = []
@@ -240,6 +242,7 @@ class Leader:
                 checkpoint=checkpoint,
                 shards=shards[worker.world_rank],
                 metadata=self.job.metadata,
+                log_level=self.job.log_level,
                 trial=about,
             )
             refs.append(
@@ -293,6 +296,8 @@ class Leader:
         checkpoint = action.checkpoint
         validate = bool(action.validation) and checkpoint is not None
         self._validations.check(validate)
+        if checkpoint is not None and self.job.metadata:
+            checkpoint.update_metadata(self.job.metadata)
         self.ledger.add(metrics, checkpoint, validating=validate)
         if validate:
             self._validations.start(checkpoint, action.validation)

@@ -74,6 +74,8 @@ class LocalLeader:
         _, _, metrics, checkpoint, complete, validation = event
         if not complete:
             return
+        if checkpoint is not None and self.job.metadata:
+            checkpoint.update_metadata(self.job.metadata)
         self.ledger.add(metrics, checkpoint, validating=bool(validation))
         if validation:
             self._validate(checkpoint, validation)

@@ -49,8 +49,6 @@ class LightGBMTrainer(GBDTTrainer):
     ['train-binary_logloss']
     """
 
-    _framework = "lightgbm"
-
     def __init__(
         self,
         train_loop_per_worker: Callable[..., Any] | None = None,

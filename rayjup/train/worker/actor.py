@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -70,6 +71,8 @@ class RayTrainWorker:
         around: Callable[[], contextlib.AbstractContextManager[Any]],
     ) -> None:
         """Start the training function in a thread of its own."""
+        if context.log_level is not None:
+            logging.getLogger("rayjup.train").setLevel(context.log_level)
         session = TrainSession(context, self._put)
         session.ask_reported = self._ask
         session.meet = self._meet

@@ -44,6 +44,7 @@ class WorkerContext:
     checkpoint: Checkpoint | None = None
     shards: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    log_level: str | None = None
     trial: dict[str, Any] = field(default_factory=dict)
     """Name, id, directory and resources of the Tune trial that the run is, if it is one."""
 

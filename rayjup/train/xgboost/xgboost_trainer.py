@@ -49,8 +49,6 @@ class XGBoostTrainer(GBDTTrainer):
     ['train-error']
     """
 
-    _framework = "xgboost"
-
     def __init__(
         self,
         train_loop_per_worker: Callable[..., Any] | None = None,

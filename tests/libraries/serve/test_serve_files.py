@@ -109,3 +109,60 @@ def test_command_line(base: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--name", "nobody"]) == 1
     assert main(["build", "served_app:app", "--app-dir", folder]) == 0
     assert "served_app:app" in capsys.readouterr().out
+
+
+def test_from_zero_replicas_and_back(base: str) -> None:
+    from rayjup import serve
+
+    @serve.deployment(
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_wait_loop_s=0.1,
+        autoscaling_config={
+            "min_replicas": 0,
+            "max_replicas": 2,
+            "downscale_delay_s": 0.3,
+            "look_back_period_s": 0.5,
+        },
+    )
+    class Rare:
+        def __call__(self, request: object = None) -> str:
+            return "here"
+
+    handle = serve.run(Rare.bind())
+    assert serve.status().applications["default"].deployments["Rare"].replica_states == {}
+    assert handle.remote().result(timeout_s=30) == "here"  # a driver's call waits for the first one
+    poll(lambda: serve.status().applications["default"].deployments["Rare"].replica_states == {}, 20)
+    assert httpx.get(base, timeout=30).text == "here"  # and so does a client of HTTP
+
+
+def test_metrics_under_rays_names(base: str) -> None:
+    import rayjup
+    from rayjup import serve
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0})
+    def hello(request: object) -> str:
+        return "hello"
+
+    serve.run(hello.bind())
+    for _ in range(3):
+        httpx.get(base)
+
+    def text() -> str:
+        return rayjup.observe.metrics_text()
+
+    poll(lambda: 'ray_serve_num_http_requests{route="/",method="GET",status_code="200"}' in text(), 15)
+    assert "ray_serve_deployment_request_counter" in text()
+    assert "ray_serve_deployment_processing_latency_ms_bucket" in text()
+
+
+def test_what_a_notebook_shows(base: str) -> None:
+    from rayjup import serve
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0})
+    def hello(request: object) -> str:
+        return "hello"
+
+    handle = serve.run(hello.bind())
+    shown = handle._repr_mimebundle_()
+    assert base + "/" in shown["text/html"]
+    assert "hello: HEALTHY, 1/1 replicas" in shown["text/plain"]

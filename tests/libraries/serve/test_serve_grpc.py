@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from types import ModuleType
@@ -28,39 +29,45 @@ def address(ray_cluster: ModuleType) -> Iterator[str]:
 
 
 def test_grpc(ray_cluster: ModuleType, address: str) -> None:
+    import echo_service
+
     from rayjup import serve
 
     @serve.deployment(ray_actor_options={"num_cpus": 0})
     class Echo:
-        async def Upper(self, text: str, grpc_context: Any) -> str:
-            grpc_context.set_trailing_metadata([("seen", text)])
-            return text.upper()
+        async def Upper(self, message: dict[str, str], grpc_context: Any) -> dict[str, str]:
+            grpc_context.set_trailing_metadata([("seen", message["text"])])
+            return {"text": message["text"].upper()}
 
-        def Letters(self, text: str) -> Any:
-            yield from text
+        def Letters(self, message: dict[str, str]) -> Any:
+            yield from ({"text": letter} for letter in message["text"])
 
-        async def Join(self, texts: Any) -> str:
-            return "+".join([text async for text in texts])
+        async def Join(self, messages: Any) -> dict[str, str]:
+            texts = []
+            async for message in messages:
+                texts.append(message["text"])
+            return {"text": "+".join(texts)}
 
-        def Fail(self, text: str, grpc_context: Any) -> str:
+        def Fail(self, message: dict[str, str], grpc_context: Any) -> None:
             grpc_context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
             grpc_context.set_details("not that")
-            raise ValueError(text)
+            raise ValueError(message)
 
     serve.run(Echo.bind(), route_prefix=None)
-    pair = {"request_serializer": str.encode, "response_deserializer": bytes.decode}
+    pair = {"request_serializer": echo_service.pack, "response_deserializer": json.loads}
+    x = {"text": "x"}
     with grpc.insecure_channel(address) as channel:
-        answer, call = channel.unary_unary("/test.Echo/Upper", **pair).with_call("abc", timeout=20)
-        assert answer == "ABC"
+        answer, call = channel.unary_unary("/test.Echo/Upper", **pair).with_call({"text": "abc"}, timeout=20)
+        assert answer == {"text": "ABC"}
         assert ("seen", "abc") in [(k, v) for k, v in call.trailing_metadata()]
-        assert list(channel.unary_stream("/test.Echo/Letters", **pair)("xyz", timeout=20)) == ["x", "y", "z"]
-        assert channel.stream_unary("/test.Echo/Join", **pair)(iter(["a", "b"]), timeout=20) == "a+b"
+        letters = channel.unary_stream("/test.Echo/Letters", **pair)({"text": "xyz"}, timeout=20)
+        assert [letter["text"] for letter in letters] == ["x", "y", "z"]
+        assert channel.stream_unary("/test.Echo/Join", **pair)(iter([x, x]), timeout=20) == {"text": "x+x"}
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary("/test.Echo/Fail", **pair)("x", timeout=20)
+            channel.unary_unary("/test.Echo/Fail", **pair)(x, timeout=20)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert caught.value.details() == "not that"
+        elsewhere = (("application", "no"),)
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary("/test.Echo/Upper", **pair)(
-                "x", timeout=20, metadata=(("application", "no"),)
-            )
+            channel.unary_unary("/test.Echo/Upper", **pair)(x, timeout=20, metadata=elsewhere)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -227,7 +227,8 @@ def test_ranks_sizes_and_names(ray_cluster: ModuleType, tmp_path: Path) -> None:
                 "node": context.get_node_rank(),
                 "name": context.get_experiment_name(),
                 "metadata": context.get_metadata(),
-            }
+            },
+            checkpoint=train.Checkpoint.from_dict({}) if context.get_world_rank() == 0 else None,
         )
 
     result = run(function, tmp_path, name="called", metadata={"a": 1}).fit()
@@ -238,6 +239,7 @@ def test_ranks_sizes_and_names(ray_cluster: ModuleType, tmp_path: Path) -> None:
         "name": "called",
         "metadata": {"a": 1},
     }
+    assert result.checkpoint.get_metadata() == {"a": 1}
 
 
 def test_data_sets_are_divided_or_given_whole(ray_cluster: ModuleType, tmp_path: Path) -> None:

@@ -235,13 +235,17 @@ def test_bundles_are_reserved_for_what_a_trial_starts(fit):
     assert [result.metrics["same"] for result in grid] == [True, True], grid.errors
 
 
-def test_what_a_trial_prints_is_kept(fit):
+def test_what_a_trial_prints_and_writes_is_kept(fit):
     def train(config):
         print("hello from the trial")
+        Path("artifact.txt").write_text("mine")
         return {"x": 1}
 
     (result,) = fit(train, run={"log_to_file": True})
     assert "hello from the trial" in Path(result.path, "stdout").read_text()
+    assert Path(result.path, "artifact.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match="'min' or 'max'"):
+        tune.TuneConfig(metric="x", mode="largest")
 
 
 def test_wrong_trainables_and_spaces_are_refused_before_anything_runs(ray_cluster, tmp_path):
