@@ -36,7 +36,7 @@ from rayjup.serve._private.state import State
 SPACE = "serve"
 STATE_KEY = "state"
 VIEW_KEY = "view"
-POLL_S = 0.3
+POLL_S = 0.5
 _BUSY_S = 0.05
 _NO_ROOM_S = 1.0
 _log = logging.getLogger("rayjup.serve")

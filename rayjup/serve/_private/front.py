@@ -17,7 +17,7 @@ from rayjup.serve._private.answers import send_text, to_json
 from rayjup.serve._private.awaiting import future_of, when_assigned
 from rayjup.serve._private.channel import BODY_AT_ONCE, carry, pack_request, read_body
 from rayjup.serve._private.common import DeploymentID
-from rayjup.serve._private.router import GONE, Call, router_of
+from rayjup.serve._private.router import GONE, Call, Router, router_of
 from rayjup.serve._private.table import Table
 from rayjup.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from rayjup.serve.handle import new_request_id
@@ -57,6 +57,7 @@ class Front:
         self.version = 0
         self._prefixes: list[tuple[str, str]] = []
         self._paths: dict[str, tuple[str, str] | None] = {}
+        self._routers: dict[str, Router] = {}
         table.listen(self)
         self.id = DeploymentID("", "")
         self.on_table()
@@ -73,6 +74,7 @@ class Front:
         self.version += 1
         self._prefixes = sorted(found, key=lambda item: -len(item[0]))
         self._paths = {}
+        self._routers = {}
         self.timeout_s = self.table.http.get("request_timeout_s") or None
 
     def match(self, path: str) -> tuple[str, str] | None:
@@ -166,7 +168,9 @@ class Front:
         body, more = await read_body(receive, BODY_AT_ONCE) if http else (b"", False)
         packed = pack_request(scope, body, more, request_id, prefix)
         model, session = _wishes(scope)
-        router = router_of(DeploymentID(self.table.apps[app]["ingress"], app))
+        router = self._routers.get(app)
+        if router is None:
+            router = self._routers[app] = router_of(DeploymentID(self.table.apps[app]["ingress"], app))
         again = _TRIES if not more and http and scope["method"] in _SAFE else 1
         while True:
             again -= 1

@@ -30,7 +30,7 @@ from rayjup.serve._private.listener import Listener, new_loop
 from rayjup.serve._private.measures import Measures
 from rayjup.serve._private.packing import loads
 from rayjup.serve._private.reporting import Reporter
-from rayjup.serve._private.router import router_of
+from rayjup.serve._private.router import Router, router_of
 from rayjup.serve._private.serializing import Serializing
 from rayjup.serve.context import RequestContext, _serve_request_context
 from rayjup.serve.exceptions import BackPressureError
@@ -67,6 +67,7 @@ class Replica:
         self.sharing: sockets.Sharing | None = None
         self.ready = asyncio.get_event_loop().create_future()
         self.draining = False
+        self.router: Router | None = None
         log = self.config.get("logging_config") or {}
         on = log.get("enable_access_log", True)
         directory = log.get("logs_dir") or spec.get("logs_dir")
@@ -381,7 +382,9 @@ class Replica:
 
     def _others(self) -> bool:
         """Whether another replica may have a place free."""
-        router = router_of(self.id.deployment_id)
+        if self.router is None:
+            self.router = router_of(self.id.deployment_id)
+        router = self.router
         mine = self.id.unique_id
         return any(slot.id != mine and slot.ongoing < slot.limit for slot in router.open)
 

@@ -147,12 +147,17 @@ def test_metrics_under_rays_names(base: str) -> None:
     for _ in range(3):
         httpx.get(base)
 
-    def text() -> str:
-        return rayjup.observe.metrics_text()
+    wanted = (
+        'ray_serve_num_http_requests_total{route="/",method="GET",status_code="200"',
+        "ray_serve_deployment_request_counter",
+        "ray_serve_deployment_processing_latency_ms_bucket",
+    )
 
-    poll(lambda: 'ray_serve_num_http_requests{route="/",method="GET",status_code="200"}' in text(), 15)
-    assert "ray_serve_deployment_request_counter" in text()
-    assert "ray_serve_deployment_processing_latency_ms_bucket" in text()
+    def complete() -> bool:
+        text = rayjup.observe.metrics_text()
+        return all(name in text for name in wanted)
+
+    poll(complete, 20)
 
 
 def test_what_a_notebook_shows(base: str) -> None:
