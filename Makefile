@@ -95,6 +95,9 @@ bench-peers: $(VENV)/.demo $(VENV)-ray/.made  ## the same benchmark on Ray and o
 conformance-ray: $(VENV)-ray/.made  ## the conformance tests against Ray itself
 	RAYJUP_CONFORMANCE_ENGINE=ray $(VENV)-ray/bin/python -m pytest tests/conformance -W default
 
+learning: $(VENV)/.test  ## do the algorithms learn? long runs over several seeds
+	$(BIN)/python benchmarks/learning.py --out benchmarks/results/learning.md
+
 # CHAOS_SECONDS and CHAOS_SEED say how long and which.
 chaos: $(VENV)/.test  ## kill processes at random for ten minutes; counts wrong answers, hangs, leaks
 	PYTHONPATH=tests $(BIN)/python -m chaos.run benchmarks/results/chaos.md

@@ -2,8 +2,8 @@
 
     python benchmarks/learning.py --out benchmarks/results/learning.md [--only PPO] [--seeds 5]
 
-Every line is a run of its own: the mean of the newest 100 training episodes, or (where it says so) of 10 episodes played
-without exploring, must reach the threshold.
+Every line is a run of its own: the mean of the newest 100 training episodes, or (where it says so) of 10
+episodes played without exploring, must reach the threshold.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
             lines.append(line)
             print(line, flush=True)
     if options.out:
-        head = f"# Learning\n\nOne process on {os.cpu_count()} cores, `training(tuned=True)`, PyTorch on one thread.\n\n"
+        head = f"# Learning\n\nOne process on {os.cpu_count()} cores, `training(tuned=True)`, one thread.\n\n"
         Path(options.out).write_text(head + "\n".join(lines) + "\n")
 
 

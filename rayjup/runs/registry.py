@@ -5,6 +5,7 @@ A registry belongs to a process. Who starts processes that need it sends it alon
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -32,8 +33,14 @@ def find(kind: str, name: str) -> Any:
         raise KeyError(f"{name!r} is not registered as {kind}; known are {known}") from None
 
 
+# Who brings further names along: imported when a name is looked for that nobody knows.
+_PROVIDERS = {TRAINABLE: "rayjup.rllib.algorithms.registry"}
+
+
 def contains(kind: str, name: str) -> bool:
     """Whether the name is known."""
+    if (kind, name) not in _names and kind in _PROVIDERS:
+        importlib.import_module(_PROVIDERS[kind]).provide(name)
     return (kind, name) in _names
 
 

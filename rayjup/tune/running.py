@@ -7,7 +7,7 @@ import os
 import pickle
 import posixpath
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import rayjup
@@ -55,6 +55,7 @@ class Plan:
     sync_config: SyncConfig | None = None
     verbose: Any = None
     progress_reporter: Any = None
+    spare: dict[str, float] | None = None
 
     def save(self, place: StorageContext) -> None:
         """Write it into the experiment's directory."""
@@ -63,6 +64,13 @@ class Plan:
         try:
             data = cloudpickle.dumps(self)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
+            if self.callbacks or self.progress_reporter:
+                warnings.warn(
+                    f"callbacks can't be written down ({error}); a restored experiment goes on without them",
+                    stacklevel=4,
+                )
+                replace(self, callbacks=None, progress_reporter=None).save(place)
+                return
             raise TuneError(
                 f"the experiment can't be written down, so it could not be restored: {error}. Something "
                 f"in its search "
@@ -225,6 +233,7 @@ def run_plan(
         state,
         max_concurrent=plan.max_concurrent or None,
         one_trial_per_process=_one_per_process(plan, experiment),
+        spare=plan.spare,
         sync=plan.sync_config,
         every_turn=reporting.turn,
     )

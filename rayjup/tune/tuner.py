@@ -71,6 +71,8 @@ class Tuner:
         if tune_config is not None and not isinstance(tune_config, TuneConfig):
             raise TypeError(f"tune_config must be a tune.TuneConfig, not {tune_config!r}")
         self._trainable, self._name, self._resources, found = unwrap(trainable)
+        # Data sets are read by tasks of their own: trials must not take all CPUs from them.
+        self._spare = {"CPU": 1.0} if getattr(trainable, "datasets", None) else None
         self._param_space = _as_space(param_space)
         self._tune_config = tune_config or TuneConfig()
         self._run_config = copy.copy(run_config or found or RunConfig())
@@ -219,6 +221,7 @@ class Tuner:
             sync_config=run.sync_config,
             verbose=run.verbose,
             progress_reporter=run.progress_reporter,
+            spare=self._spare,
         )
 
     def __repr__(self) -> str:

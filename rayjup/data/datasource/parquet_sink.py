@@ -15,12 +15,12 @@ from rayjup.data.datasource.datasink import Datasink, TaskContext
 from rayjup.data.datasource.parquet_files import resolve
 from rayjup.data.datasource.savemode import SaveMode
 
-
 _LOOK = 100_000
 
 
 def repeating_columns(table: pa.Table) -> list[str] | None:
-    """Columns whose values repeat, so that a dictionary of them is worth while; None where that cannot be said.
+    """Columns whose values repeat, so that a dictionary of them is worth while; None where that cannot be
+    said.
 
     Trying a dictionary for the others doubles the time of writing.
     """

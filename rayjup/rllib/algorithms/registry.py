@@ -30,10 +30,7 @@ def get_trainer_class(alg: str, return_config: bool = False) -> Any:
     return get_algorithm_class(alg, return_config)
 
 
-def register() -> None:
-    """Make the algorithms known to Tune by their names."""
-    from rayjup.runs import registry
-
-    for name in ALGORITHMS:
-        if not registry.contains(registry.TRAINABLE, name):
-            registry.register(registry.TRAINABLE, name, get_algorithm_class(name))
+def provide(name: str) -> None:
+    """Load the algorithm of that name, if there is one; it then makes itself known to Tune."""
+    if name in ALGORITHMS:
+        get_algorithm_class(name)

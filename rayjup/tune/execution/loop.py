@@ -65,6 +65,7 @@ class TuneLoop:
         *,
         max_concurrent: int | None = None,
         one_trial_per_process: bool = False,
+        spare: dict[str, float] | None = None,
         sync: SyncConfig | None = None,
         every_turn: Callable[[bool], None] = lambda done: None,
     ) -> None:
@@ -74,7 +75,7 @@ class TuneLoop:
         self._callbacks = callbacks
         self._recorder = Recorder(journal, place)
         self._state = state
-        self._pool = RunnerPool(setup, max_concurrent)
+        self._pool = RunnerPool(setup, max_concurrent, spare)
         self._one_per_process = one_trial_per_process
         self._sync = sync or SyncConfig()
         self._synced_at = time.monotonic()

@@ -48,10 +48,16 @@ class RunnerPool:
         What every runner is told.
     max_runners
         No more than so many, None for as many as the cluster has room for.
+    spare
+        What is left to tasks that trials start outside of what they asked for, unless that leaves no room
+        at all.
     """
 
-    def __init__(self, setup: RunnerSetup, max_runners: int | None) -> None:
+    def __init__(
+        self, setup: RunnerSetup, max_runners: int | None, spare: dict[str, float] | None = None
+    ) -> None:
         self._setup = rayjup.put(setup)
+        self._spare = spare or {}
         self._max = max_runners
         self.slots: list[Slot] = []
         self.totals: dict[str, float] = {}
@@ -80,7 +86,8 @@ class RunnerPool:
         totals = self.refresh()
         for name, amount in resources.required_resources.items():
             used = sum(slot.resources.required_resources.get(name, 0.0) for slot in self.slots)
-            if used + amount > totals.get(name, 0.0) + 1e-6:
+            spare = self._spare.get(name, 0.0) if self.slots else 0.0
+            if used + amount + spare > totals.get(name, 0.0) + 1e-6:
                 return False
         if not resources.required_resources:
             return len(self.slots) < max(1, int(totals.get("CPU", 1)) * 4)
@@ -108,7 +115,8 @@ class RunnerPool:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
                 placement_group=group,
                 placement_group_bundle_index=0 if head else -1,
-                placement_group_capture_child_tasks=True,
+                # What is to run outside of the trial's bundles (reading data) must not be drawn into them.
+                placement_group_capture_child_tasks=not self._spare,
             )
         options["num_cpus"] = head.pop("CPU", 0)
         if gpus := head.pop("GPU", 0):

@@ -93,7 +93,7 @@ def test_xgboost_starter(ray_cluster: ModuleType, tmp_path: Path) -> None:
     tuner = Tuner(
         trainer,
         param_space={"params": {"max_depth": tune.grid_search([1, 4])}},
-        tune_config=TuneConfig(metric="train-logloss", mode="min"),
+        tune_config=TuneConfig(metric="train-logloss", mode="min", max_concurrent_trials=1),
         run_config=RunConfig(storage_path=str(tmp_path), name="tuned", verbose=0),
     )
     results = tuner.fit()

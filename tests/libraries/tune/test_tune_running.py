@@ -306,3 +306,15 @@ def test_results_show_themselves(fit):
     bundle = grid._repr_mimebundle_()
     assert "2 trials" in bundle["text/html"] and "<td>1.5</td>" in bundle["text/html"]
     assert "TERMINATED" in bundle["text/plain"] and "ResultGrid" in repr(grid)
+
+
+def test_what_can_not_be_written_down_is_said(fit):
+    class Locked(tune.Callback):
+        def __init__(self):
+            self.lock = threading.Lock()
+
+    with pytest.warns(UserWarning, match="goes on without them"):
+        grid = fit(lambda config: {"y": 1}, run={"callbacks": [Locked()]})
+    assert grid.num_terminated == 1
+    with pytest.raises(tune.TuneError, match="can't be written down"):
+        fit(lambda config: {"y": 1}, {"x": threading.Lock()}, name="locked")

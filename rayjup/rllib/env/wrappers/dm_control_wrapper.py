@@ -41,7 +41,8 @@ class DMCEnv(DMEnv):
 
     def __init__(
         self, domain_name: str, task_name: str, task_kwargs: dict | None = None,
-        visualize_reward: bool = False, from_pixels: bool = False, height: int = 64, width: int = 64, camera_id: int = 0, frame_skip: int = 2,
+        visualize_reward: bool = False,
+        from_pixels: bool = False, height: int = 64, width: int = 64, camera_id: int = 0, frame_skip: int = 2,
         environment_kwargs: dict | None = None, channels_first: bool = True, preprocess: bool = True,
     ) -> None:  # fmt: skip
         try:
