@@ -85,6 +85,7 @@ class EnvRunnerGroup:
         self._ids: list[int] = []
         self._actors: dict[int, Any] = {}
         self._next = 1
+        self._share = 1.0
         self._failed_since: dict[int, float] = {}
         self._consecutive = 0
         self._requests: list[tuple[Any, int, str | None]] = []  # asynchronous ones: (ref, runner, tag)
@@ -139,7 +140,16 @@ class EnvRunnerGroup:
         return sum(tag is None or t == tag for _, _, t in self._requests)
 
     def add_workers(self, num_workers: int, validate: bool = False) -> None:
-        """More actors."""
+        """More actors; where the cluster has fewer CPUs than they ask for, they share what there is."""
+        import rayjup
+
+        if not rayjup.is_initialized():
+            rayjup.init()
+        wanted = (len(self._ids) + num_workers) * self.config.num_cpus_per_env_runner
+        there = rayjup.cluster_resources().get("CPU", 0.0)
+        if wanted > there and self._share == 1.0:
+            self._share = 0.0
+            _log.warning("%g CPUs for env runners, but the cluster has %g: they share them.", wanted, there)
         new = []
         for _ in range(num_workers):
             self._ids.append(self._next)
@@ -160,7 +170,7 @@ class EnvRunnerGroup:
         config = self.config
         environ = config.extra_python_environs_for_worker
         options: dict[str, Any] = {
-            "num_cpus": config.num_cpus_per_env_runner,
+            "num_cpus": config.num_cpus_per_env_runner * self._share,
             "num_gpus": config.num_gpus_per_env_runner or None,
             "resources": config.custom_resources_per_env_runner or None,
             "runtime_env": {"env_vars": {k: str(v) for k, v in environ.items()}} if environ else None,
