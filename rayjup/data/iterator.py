@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from rayjup.data.block import convert
-from rayjup.data.physical.batching import batches, shuffled
+from rayjup.data.physical.batching import batches, numpy_batches, shuffled
 
 if TYPE_CHECKING:
     from rayjup.data.context import DataContext
@@ -113,15 +113,15 @@ class DataIterator(abc.ABC):
 
         def made() -> Iterator[Any]:
             tables = self._blocks()
+            as_arrays = batch_format in ("default", "numpy")
+            if as_arrays and local_shuffle_buffer_size is None:
+                found: Iterator[Any] = numpy_batches(tables, batch_size, drop_last)
+                yield from found if collate_fn is None else map(collate_fn, found)
+                return
             if local_shuffle_buffer_size is not None:
                 parts = shuffled(tables, batch_size, local_shuffle_buffer_size, local_shuffle_seed, drop_last)
             else:
                 parts = batches(tables, batch_size, drop_last)
-            if batch_format in ("default", "numpy") and collate_fn is None:
-                for table in parts:
-                    names = table.column_names
-                    yield {n: convert.column_to_numpy(table.column(i)) for i, n in enumerate(names)}
-                return
             for table in parts:
                 batch = convert.to_batch(table, batch_format)
                 yield batch if collate_fn is None else collate_fn(batch)

@@ -100,6 +100,7 @@ def test_csv_large_file_goes_on_when_a_type_turns_out_too_narrow(
     from rayjup.data.datasource import csv as module
 
     monkeypatch.setattr(module, "_WHOLE", 1000)
+    monkeypatch.setattr(module, "_FIRST", 500)
     monkeypatch.setattr(module, "_STEP", 1 << 16)
     from pyarrow import csv
 
@@ -163,6 +164,7 @@ def test_a_character_cut_in_two_is_put_together(tmp_path: Path, monkeypatch: pyt
     from rayjup.data.datasource import plain_files
 
     monkeypatch.setattr(plain_files, "_STEP", 3)
+    monkeypatch.setattr(plain_files, "_FIRST", 3)
     (tmp_path / "a.txt").write_text("üüüü\nüü\n")
     assert read(TextDatasource(str(tmp_path / "a.txt"))).to_pydict() == {"text": ["üüüü", "üü"]}
 

@@ -22,7 +22,7 @@ from rayjup.data.expressions import col
 from rayjup.data.logical.base import walk
 from rayjup.data.logical.rules import optimize
 from rayjup.data.logical.sources import Read
-from rayjup.data.physical.batching import batches, shuffled
+from rayjup.data.physical.batching import batches, numpy_batches, shuffled
 from rayjup.data.physical.placement import runs_here
 from rayjup.data.streaming_split import Sharing
 
@@ -212,6 +212,10 @@ def test_batches_cross_blocks():
     parts = [pa.table({"x": range(a, b)}) for a, b in ((0, 3), (3, 3), (3, 10))]
     assert [t["x"].to_pylist() for t in batches(iter(parts), 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert [t.num_rows for t in batches(iter(parts), 4, drop_last=True)] == [4, 4]
+    assert [b["x"].tolist() for b in numpy_batches(iter(parts), 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [b["x"].tolist() for b in numpy_batches(iter(parts), 2, True)] == [
+        [i, i + 1] for i in range(0, 10, 2)
+    ]
     mixed = [v for t in shuffled(iter(parts), 2, 4, seed=0) for v in t["x"].to_pylist()]
     assert sorted(mixed) == list(range(10)) != mixed
 

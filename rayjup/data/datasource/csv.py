@@ -14,6 +14,7 @@ from rayjup.data.datasource.file_datasink import BlockBasedFileDatasink
 # A file up to this size is read whole, so that the types of columns are found from all of it.
 _WHOLE = 256 * 1024 * 1024
 _STEP = 32 * 1024 * 1024
+_FIRST = 256 * 1024
 
 
 class CSVDatasource(FileBasedDatasource):
@@ -45,12 +46,16 @@ class CSVDatasource(FileBasedDatasource):
         from pyarrow import csv
 
         read_options, rest = self._options(csv)
-        head = f.read(_WHOLE + 1)
+        head = f.read(_FIRST)
+        if len(head) == _FIRST:  # asking for much costs time even where there is little
+            head += f.read(max(0, _WHOLE + 1 - _FIRST))
         if not head.strip():
             yield pa.table({})
             return
         if len(head) <= _WHOLE:
             read_options.block_size = max(read_options.block_size or 0, 4 * 1024 * 1024)
+            if len(head) < _FIRST:
+                read_options.use_threads = False  # waking them takes longer than the work
             yield csv.read_csv(pa.BufferReader(head), read_options=read_options, **rest)
             return
         yield from self._in_steps(csv, path, read_options, rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import random
 from collections import deque
@@ -216,6 +217,8 @@ class FileBasedDatasource(Datasource):
             random.Random(config.get_seed(self._executions)).shuffle(files)
             self._executions += 1
         tasks = []
+        reader = copy.copy(self)
+        reader._files = []  # a task is told its files; the others need not travel with it
         for group in _grouped(files, parallelism):
             sizes = [size for _, size in group]
             known = None if None in sizes else int(sum(s or 0 for s in sizes) * self._ENCODING_RATIO)
@@ -225,7 +228,7 @@ class FileBasedDatasource(Datasource):
                 exec_stats=None,
                 input_files=tuple(path for path, _ in group),
             )
-            read = functools.partial(self._read_files, group)
+            read = functools.partial(reader._read_files, group)
             tasks.append(ReadTask(read, metadata, self._schema, per_task_row_limit))
         return tasks
 

@@ -14,6 +14,7 @@ from rayjup.data.datasource.file_based import FileBasedDatasource
 from rayjup.data.datasource.file_datasink import BlockBasedFileDatasink
 
 _STEP = 32 * 1024 * 1024
+_FIRST = 256 * 1024
 _SMALL = 1 << 16
 
 
@@ -54,18 +55,40 @@ class TextDatasource(FileBasedDatasource):
             return
         if len(head) < _SMALL:
             head += more
+        head = f.read(_FIRST)
+        if len(head) < _FIRST:
+            yield self._block(head.decode(self._encoding).split("\n"), last=True)
+            return
+        f = _Joined(head, f)
         reader = io.TextIOWrapper(io.BufferedReader(_Raw(f, head)), encoding=self._encoding, newline="")
         rest = ""
         while True:
             part = reader.read(_STEP)
             lines = (rest + part).split("\n")
             rest = lines.pop() if part else ""
-            if self._drop_empty_lines:
-                lines = [line for line in lines if line.strip()]
-            if lines or not part:
-                yield pa.table({"text": pa.array(lines, pa.string())})
+            yield self._block(lines, last=not part)
             if not part:
                 return
+
+    def _block(self, lines: list[str], last: bool) -> pa.Table:
+        if self._drop_empty_lines:
+            lines = [line for line in lines if line.strip()]
+        elif last and lines and not lines[-1]:
+            lines = lines[:-1]  # the end of the last line begins no other
+        return pa.table({"text": pa.array(lines, pa.string())})
+
+
+class _Joined:
+    """A file whose beginning has been read already."""
+
+    def __init__(self, head: bytes, file: Any) -> None:
+        self._head, self._file = head, file
+
+    def read(self, size: int) -> bytes:
+        if self._head:
+            part, self._head = self._head[:size], self._head[size:]
+            return part
+        return self._file.read(size)
 
 
 class _Raw(io.RawIOBase):

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from rayjup.data.block.convert import column_to_numpy
 from rayjup.data.block.unify import concat
 from rayjup.data.kernels.shuffling import gather
+
+_AT_ONCE = 1 << 16
 
 
 def batches(blocks: Iterator[pa.Table], size: int | None, drop_last: bool = False) -> Iterator[pa.Table]:
@@ -48,6 +51,51 @@ def batches(blocks: Iterator[pa.Table], size: int | None, drop_last: bool = Fals
             rows = rest.num_rows
     if waiting and not drop_last:
         yield merged(waiting)
+
+
+def numpy_batches(
+    blocks: Iterator[pa.Table], size: int | None, drop_last: bool = False
+) -> Iterator[dict[str, np.ndarray]]:
+    """The same as dicts of arrays: columns are converted for many batches at once, and batches are views
+    of them."""
+    if size is None:
+        for block in blocks:
+            if block.num_rows:
+                yield arrays(block)
+        return
+    step = max(size, _AT_ONCE // size * size)
+    waiting: deque[pa.Table] = deque()
+    rows = 0
+    for block in blocks:
+        if not block.num_rows:
+            continue
+        start = 0
+        if waiting:
+            start = size - rows
+            waiting.append(block.slice(0, start))
+            rows += min(start, block.num_rows)
+            if rows < size:
+                continue
+            yield arrays(merged(waiting))
+            waiting.clear()
+            rows = 0
+        end = start + (block.num_rows - start) // size * size
+        for low in range(start, end, step):
+            count = min(step, end - low)
+            part = arrays(block.slice(low, count))
+            for at in range(0, count, size):
+                yield {name: array[at : at + size] for name, array in part.items()}
+        if end < block.num_rows:
+            rest = block.slice(end)
+            waiting.append(rest)
+            rows = rest.num_rows
+    if waiting and not drop_last:
+        yield arrays(merged(waiting))
+
+
+def arrays(table: pa.Table) -> dict[str, np.ndarray]:
+    """The columns as arrays."""
+    return {name: column_to_numpy(table.column(i)) for i, name in enumerate(table.column_names)}
 
 
 def merged(parts: deque[pa.Table]) -> pa.Table:

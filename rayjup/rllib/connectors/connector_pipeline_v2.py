@@ -15,12 +15,11 @@ class ConnectorPipelineV2(ConnectorV2):
     Examples
     --------
     >>> from rayjup.rllib.connectors.connector_pipeline_v2 import ConnectorPipelineV2
-    >>> from rayjup.rllib.connectors.env_to_module import AddObservationsFromEpisodesToBatch,
-    BatchIndividualItems
-    >>> pipeline = ConnectorPipelineV2(connectors=[AddObservationsFromEpisodesToBatch()])
-    >>> pipeline.append(BatchIndividualItems())
+    >>> from rayjup.rllib.connectors.env_to_module import BatchIndividualItems, NumpyToTensor
+    >>> pipeline = ConnectorPipelineV2(connectors=[BatchIndividualItems()])
+    >>> pipeline.append(NumpyToTensor())
     >>> pipeline
-    ConnectorPipelineV2(AddObservationsFromEpisodesToBatch, BatchIndividualItems)
+    ConnectorPipelineV2(BatchIndividualItems, NumpyToTensor)
     """
 
     def __init__(

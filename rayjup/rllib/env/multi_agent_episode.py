@@ -36,8 +36,8 @@ class MultiAgentEpisode:
     >>> episode = MultiAgentEpisode()
     >>> episode.add_env_reset(observations={"a": 0.0})
     >>> episode.add_env_step({"b": 1.0}, {"a": 1}, {"a": 0.5}, terminateds={"__all__": False}, truncateds={})
-    >>> episode.add_env_step({"a": 2.0}, {"b": 0}, {"a": 1.0, "b": 2.0}, terminateds={"__all__": True},
-    truncateds={})
+    >>> ends = {"__all__": True}
+    >>> episode.add_env_step({"a": 2.0}, {"b": 0}, {"a": 1.0, "b": 2.0}, terminateds=ends, truncateds={})
     >>> episode.get_return(), episode.agent_episodes["a"].get_rewards(), len(episode)
     (3.5, [1.5], 2)
     """

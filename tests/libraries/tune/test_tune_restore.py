@@ -17,7 +17,7 @@ from types import ModuleType
 
 import pytest
 
-SEEDS = int(os.environ.get("RAYJUP_RESTORE_SEEDS", "4"))
+SEEDS = int(os.environ.get("RAYJUP_RESTORE_SEEDS", "3"))
 TRIALS = 24
 
 PROGRAM = f"""

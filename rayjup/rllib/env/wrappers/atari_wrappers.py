@@ -155,7 +155,8 @@ class NormalizedImageEnv(gym.ObservationWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.observation_space = gym.spaces.Box(-1.0, 1.0, self.observation_space.shape, np.float32)
+        below: Any = self.env.observation_space
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, below.shape, np.float32)
 
     def observation(self, observation: Any) -> Any:
         """x / 128 - 1."""

@@ -31,10 +31,11 @@ class EpisodeReplayBuffer(Checkpointable):
     >>> from rayjup.rllib.env.single_agent_episode import SingleAgentEpisode
     >>> from rayjup.rllib.utils.replay_buffers import EpisodeReplayBuffer
     >>> buffer = EpisodeReplayBuffer(capacity=100, seed=0)
-    >>> buffer.add(SingleAgentEpisode(
-    ...     observations=[0.0, 1.0, 2.0], actions=[0, 1], rewards=[1.0, 1.0], terminated=True,
-    len_lookback_buffer=0
-    ... ))
+    >>> episode = SingleAgentEpisode()
+    >>> episode.add_env_reset(0.0)
+    >>> episode.add_env_step(1.0, action=0, reward=1.0)
+    >>> episode.add_env_step(2.0, action=1, reward=1.0, terminated=True)
+    >>> buffer.add(episode)
     >>> batch = buffer.sample(4, n_step=2, gamma=0.5)
     >>> buffer.get_num_timesteps(), batch["obs"].shape, sorted(set(batch["rewards"].tolist()))
     (2, (4,), [1.0, 1.5])
