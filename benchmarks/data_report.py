@@ -47,10 +47,12 @@ def main() -> None:
     machine = ours["machine"]
     text = (
         "# Datasets\n\n"
-        f"{ours['date']}, {machine['cpus']} CPUs, Python {machine['python']}. Shortest of the repeats, on a running "
-        "cluster; made by `benchmarks/data.py` and `benchmarks/data_report.py`. Peers ran beside rayjup, in the same "
-        "minutes. The machine was shared with other work: the load was about 5 for rayjup and its peers, and about 10 "
-        "for Ray, so take the factors against Ray for half of what they say.\n\n" + table(ray, ours) + "\n"
+        f"{ours['date']}, {machine['cpus']} CPUs, Python {machine['python']}. Shortest of the repeats, on a "
+        "running cluster; made by `benchmarks/data.py` and `benchmarks/data_report.py`. Peers ran beside "
+        "rayjup, in the same minutes. The machine was shared: the load was about 5 for rayjup and its "
+        "peers, and about 10 for Ray, so take the factors against Ray for half of what they say.\n\n"
+        + table(ray, ours)
+        + "\n"
     )
     if options.out:
         options.out.write_text(text, encoding="utf-8")

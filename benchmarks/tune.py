@@ -38,6 +38,8 @@ def run(python: str, engine: str, program: str) -> dict[str, float] | None:
 def seconds(found: dict[str, float] | None, name: str = "seconds") -> str:
     if found is None:
         return f"not within {LIMIT_S} s"
+    if not found:
+        return "not run"
     value = found[name]
     return f"{value:.3f} s" if value < 1 else f"{value:.1f} s"
 
@@ -52,7 +54,7 @@ def main() -> None:
     lines = []
 
     reports = run(mine, "rayjup", "reports")
-    ray_reports = run(arguments.ray_python, "ray", "reports") if arguments.ray_python else None
+    ray_reports = run(arguments.ray_python, "ray", "reports") if arguments.ray_python else {}
     optuna_reports = run(mine, "optuna", "reports")
     ratio = ""
     if reports and ray_reports:
@@ -66,7 +68,7 @@ def main() -> None:
     if many:
         lines.append(("… memory of the driver per trial", f"{many['kb_per_trial']:.1f} KB", "", "", ""))
     rate = run(mine, "rayjup", "rate")
-    ray_rate = run(arguments.ray_python, "ray", "rate") if arguments.ray_python else None
+    ray_rate = run(arguments.ray_python, "ray", "rate") if arguments.ray_python else {}
     over = f"{(rate['seconds'] / 2.0 - 1) * 100:.0f} % over" if rate else ""
     lines.append(("2 trials, 1 000 reports each at 500/s (2 s)", seconds(rate), seconds(ray_rate), "", over))
     search = run(mine, "rayjup", "search")

@@ -128,17 +128,16 @@ class DataParallelTrainer(BaseTrainer):
         return self._finished(Leader(job).run())
 
     def _compute_data_early(self) -> None:
-        """In a trial without a bundle for data sets, compute these while the workers' bundles are
-        still free."""
-        run = session.require("a trial")
-        workers = self.scaling_config.max_workers
-        reserved = run.trial_resources
-        if not workers or not isinstance(reserved, PlacementGroupFactory):
+        """In a trial whose tasks run in its own bundles, compute data sets before the workers fill these."""
+        import rayjup
+
+        if not self.scaling_config.max_workers or not rayjup.is_initialized():
             return
-        if len(reserved.bundles) - (not reserved.head_bundle_is_empty) <= workers:
-            for name, data in self.datasets.items():
-                if hasattr(data, "streaming_split") and hasattr(data, "materialize"):
-                    self.datasets[name] = data.materialize()
+        if not rayjup.get_runtime_context().should_capture_child_tasks_in_placement_group:
+            return
+        for name, data in self.datasets.items():
+            if hasattr(data, "streaming_split") and hasattr(data, "materialize"):
+                self.datasets[name] = data.materialize()
 
     def _job(self) -> TrainJob:
         function, config = self._training_function()
@@ -185,18 +184,7 @@ class DataParallelTrainer(BaseTrainer):
         scaling = self._with(config).scaling_config
         if scaling.max_workers == 0:
             return PlacementGroupFactory([{**(scaling._worker_resources or {"CPU": 1.0})}])
-        found = scaling.as_placement_group_factory()
-        if not any(hasattr(data, "streaming_split") for data in self.datasets.values()):
-            return found
-        # What the trial starts runs in its bundles, and the workers fill theirs: data sets need one of
-        # their own.
-        import rayjup
-
-        needed = found.required_resources.get("CPU", 0.0) + 1
-        if rayjup.is_initialized() and rayjup.cluster_resources().get("CPU", 0.0) < needed:
-            return found  # too small for that: the data is then computed before the workers start
-        head: list[dict[str, float]] = [{}] if found.head_bundle_is_empty else []
-        return PlacementGroupFactory([*head, *found.bundles, {"CPU": 1}], strategy=found.strategy)
+        return scaling.as_placement_group_factory()
 
     def _with(self, config: Mapping[str, Any]) -> DataParallelTrainer:
         """This trainer with a trial's settings on top of its own."""

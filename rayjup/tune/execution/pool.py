@@ -64,6 +64,14 @@ class RunnerPool:
         self._totals_at = 0.0
         self._class = rayjup.remote(Runner)
 
+    def _spare_fits(self, resources: PlacementGroupFactory) -> bool:
+        """Whether one trial leaves what is to be spared."""
+        needed = resources.required_resources
+        return bool(self._spare) and all(
+            self.totals.get(name, 0.0) + 1e-6 >= needed.get(name, 0.0) + amount
+            for name, amount in self._spare.items()
+        )
+
     def refresh(self) -> dict[str, float]:
         """What the cluster has (asked once a second)."""
         now = time.monotonic()
@@ -115,8 +123,9 @@ class RunnerPool:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
                 placement_group=group,
                 placement_group_bundle_index=0 if head else -1,
-                # What is to run outside of the trial's bundles (reading data) must not be drawn into them.
-                placement_group_capture_child_tasks=not self._spare,
+                # What is to run outside of the trial's bundles (reading data) must not be drawn into them,
+                # unless there is nothing outside of them.
+                placement_group_capture_child_tasks=not self._spare_fits(resources),
             )
         options["num_cpus"] = head.pop("CPU", 0)
         if gpus := head.pop("GPU", 0):
