@@ -39,7 +39,8 @@ def html(dataset: Dataset) -> str:
     schema = dataset._schema or dataset.schema(False)
     facts = []
     if dataset._cache is not None:
-        facts.append(f"{len(dataset._cache)} blocks")
+        count = len(dataset._cache)
+        facts.append(f"{count} block{'s' if count != 1 else ''}")
         facts.append(f"{sum(b.nbytes for b in dataset._cache):,} bytes")
     rows = estimate.row_count(dataset._op) if dataset._cache is not None else None
     if rows is not None:
