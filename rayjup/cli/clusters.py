@@ -94,9 +94,11 @@ def start(
     }
     if address is not None:
         node = manager.add_node(descriptors.which(address), name=name, **offer)
-        click.echo(f"Node {node.name} ({node.node_id[:12]}) has joined; it ends with its cluster.")
+        text = f"Node {node.name} ({node.node_id[:12]}) has joined; it ends with its cluster."
         if block:
-            _wait_while(node.is_alive, lambda: manager.remove_node(node))
+            _wait_while(node.is_alive, lambda: manager.remove_node(node), text)
+        else:
+            click.echo(text)
         return
     cluster = manager.start(name, started_by="cli", linger_s=idle_stop, **offer)
     try:
@@ -105,7 +107,7 @@ def start(
         manager.stop(cluster)
         raise
     where = f" Its REST server: {server.url}" if server is not None else ""
-    click.echo(
+    text = (
         f"Cluster {cluster.name} runs ({cluster.cluster_id}).{where}\n\n"
         f"  from Python:    import rayjup; rayjup.init({cluster.name!r})\n"
         f"  in a notebook:  %ray_init --address {cluster.name}\n"
@@ -114,7 +116,9 @@ def start(
         f"  to stop it:     rayjup stop {cluster.name}"
     )
     if block:
-        _wait_while(cluster.is_alive, lambda: manager.stop(cluster))
+        _wait_while(cluster.is_alive, lambda: manager.stop(cluster), text)
+    else:
+        click.echo(text)
 
 
 @click.command("stop")
@@ -241,14 +245,15 @@ def _bytes(value: float) -> str:
     return f"{value:.2f} GiB"
 
 
-def _wait_while(running: Any, end: Any) -> None:
-    """Stay until it has ended; an interrupt or a termination ends it."""
+def _wait_while(running: Any, end: Any, text: str) -> None:
+    """Say so, and stay until it has ended; from then on an interrupt or a termination ends it."""
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupted)
     try:
+        click.echo(text)
         while running():
             time.sleep(0.5)
     except KeyboardInterrupt:
