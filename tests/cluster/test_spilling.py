@@ -32,7 +32,7 @@ def ray_cluster(spill_base):
 @pytest.fixture(autouse=True)
 def nothing_stays(ray, spill_base):
     yield
-    poll(lambda: not on_disk(spill_base), 5.0)
+    poll(lambda: not on_disk(spill_base), 20.0)
     used = stored()[0]
     assert used <= 50 * MB
 
@@ -144,7 +144,7 @@ def test_objects_of_dead_processes_leave_the_disk(ray, spill_base):
     assert ray.get(hoarder.hoard.remote(), timeout=T) == sum(range(12))
     assert on_disk(spill_base)
     ray.kill(hoarder)
-    poll(lambda: not on_disk(spill_base), 5.0)
+    poll(lambda: not on_disk(spill_base), 20.0)
 
 
 def test_refs_inside_objects_are_found_on_disk(ray):

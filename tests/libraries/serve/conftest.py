@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 pytest.importorskip("uvicorn")
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="module")
