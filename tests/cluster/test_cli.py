@@ -17,6 +17,9 @@ import rayjup
 from rayjup.cli.app import program
 from rayjup.cluster import descriptors, manager
 
+# They share a cluster, which forks when it likes; what is left is looked for at the end of the file.
+pytestmark = pytest.mark.leaks("the cluster of this file")
+
 
 def run(*arguments: str, ok: bool = True) -> Result:
     result = CliRunner().invoke(program, list(arguments), prog_name="rayjup")

@@ -27,6 +27,9 @@ RAY_PROGRAM = (
     "import ray; ray.init(); print('sum', sum(ray.get([ray.remote(abs).remote(-i) for i in range(5)])))"
 )
 
+# They share a cluster, which forks when it likes; what is left is looked for at the end of the file.
+pytestmark = pytest.mark.leaks("the cluster of this file")
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Descriptor]:
