@@ -103,11 +103,19 @@ def start(
     cluster = manager.start(name, started_by="cli", linger_s=idle_stop, **offer)
     try:
         server = dashboards.start(cluster, dashboard_port, dashboard_host) if include_dashboard else None
+        text = _started(cluster, server)
+        if block:
+            _wait_while(cluster.is_alive, lambda: manager.stop(cluster), text)
     except BaseException:  # an interrupt, too: what was started only in part is not left
         manager.stop(cluster)
         raise
+    if not block:
+        click.echo(text)
+
+
+def _started(cluster: descriptors.Descriptor, server: dashboards.Server | None) -> str:
     where = f" Its REST server: {server.url}" if server is not None else ""
-    text = (
+    return (
         f"Cluster {cluster.name} runs ({cluster.cluster_id}).{where}\n\n"
         f"  from Python:    import rayjup; rayjup.init({cluster.name!r})\n"
         f"  in a notebook:  %ray_init --address {cluster.name}\n"
@@ -115,10 +123,6 @@ def start(
         f"  to look at it:  rayjup status --address {cluster.name}\n"
         f"  to stop it:     rayjup stop {cluster.name}"
     )
-    if block:
-        _wait_while(cluster.is_alive, lambda: manager.stop(cluster), text)
-    else:
-        click.echo(text)
 
 
 @click.command("stop")

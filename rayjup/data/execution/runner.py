@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from rayjup.data.exceptions import ExecutionTimeoutError
 from rayjup.data.execution.nodes import Node, Task, TaskNode
 from rayjup.data.execution.policy import Limits, choose
 from rayjup.data.execution.pool import ActorPool
+
+_log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -159,6 +162,9 @@ class Runner:
                 if self._errors_left == 0:
                     raise
                 self._errors_left -= 1
+                _log.warning(
+                    "the blocks of a task of %s are left out: it failed", task.node.name, exc_info=True
+                )
                 bundles, ended, failed = [], True, True
             for bundle in bundles:
                 self._count(task.node, bundle)
