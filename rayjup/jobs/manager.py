@@ -148,7 +148,9 @@ class JobManager:
         try:
             actor = rayjup.get_actor(name_of(submission_id), NAMESPACE)
         except ValueError:
-            return False
+            if _ended(submission_id):
+                return False
+            raise
         if info.status is JobStatus.PENDING:
             info.status, info.message = JobStatus.STOPPED, "The job was stopped before it had started."
             info.end_time = int(time.time() * 1000)
@@ -158,7 +160,9 @@ class JobManager:
         try:
             return bool(await actor.stop.remote())
         except RayActorError:
-            return False
+            if _ended(submission_id):
+                return False
+            raise
 
     def delete(self, submission_id: str) -> bool:
         """Forget a job that has ended, and its log."""

@@ -413,7 +413,8 @@ def test_nodes():
 
 
 def test_jobs():
-    (job,) = state().list_jobs(detail=True)
+    # Starting the dashboard may have taken a driver, which is gone a moment later.
+    (job,) = poll(lambda: state().list_jobs(detail=True), lambda jobs: len(jobs) == 1)
     assert job.job_id == ray.get_runtime_context().get_job_id()
     assert job.type == "DRIVER"
     assert job.status == "RUNNING"
@@ -436,8 +437,10 @@ def test_workers():
     assert worker.is_alive is True
     assert worker.worker_type == "WORKER"
     assert worker.node_id == ray.get_runtime_context().get_node_id()
-    drivers = state().list_workers(filters=[("worker_type", "=", "DRIVER")])
-    assert [d.pid for d in drivers] == [os.getpid()]
+    poll(
+        lambda: state().list_workers(filters=[("worker_type", "=", "DRIVER")]),
+        lambda drivers: [d.pid for d in drivers] == [os.getpid()],
+    )
 
 
 def test_a_worker_that_has_died():
