@@ -50,7 +50,9 @@ def test_a_killed_runner_comes_back_and_the_others_go_on(ray_cluster):
     pids = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
     os.kill(pids[0], signal.SIGKILL)
     result = algo.train()
-    assert result["fault_tolerance"] == {"num_healthy_workers": 2, "num_remote_worker_restarts": 1}
+    assert result["fault_tolerance"] == {
+        "num_healthy_workers": 2, "num_remote_worker_restarts": 1, "num_env_runners_dropped_lifetime": 0
+    }  # fmt: skip
     again = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
     assert pids[1] in again and pids[0] not in again
     algo.stop()
