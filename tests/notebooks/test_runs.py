@@ -113,3 +113,36 @@ def test_filter_the_trials_and_stop_some(kernel: Kernel, cluster: str, tmp_path:
     assert wrong.ename == "KeyError" and "the run shows no trial 'nobody' (trials: " in wrong.evalue
     kernel.ok("shown.stop(first); until(lambda: trials() == {first: 'TERMINATED', second: 'RUNNING'})")
     kernel.ok("shown.stop(); thread.join(30); assert results[0].num_terminated == 2, results")
+
+
+FITS = """
+import time
+from rayjup import train, tune
+from rayjup.train.data_parallel_trainer import DataParallelTrainer
+
+def learn(config):
+    for step in range(4):
+        time.sleep(0.25)
+        train.report({"error": 1 / (step + 1)})
+
+def objective(config):
+    for step in range(4):
+        time.sleep(0.25)
+        tune.report({"loss": config["x"] / (step + 1)})
+"""
+
+
+def test_one_display_is_enough(kernel: Kernel, cluster: str, tmp_path: object) -> None:
+    kernel.ok(f"%ray_init --address {cluster} --no-display")
+    kernel.ok(FITS)
+    run = f"name='NAME', storage_path={str(tmp_path)!r}"
+    ran = kernel.ok(
+        "DataParallelTrainer(learn, scaling_config=train.ScalingConfig(num_workers=1), "
+        f"run_config=train.RunConfig({run.replace('NAME', 'net')})).fit(); None"
+    )
+    assert ["net: " in shown["data"]["text/plain"] for shown in ran.displays] == [True], ran.displays
+    ran = kernel.ok(
+        "tune.Tuner(objective, param_space={'x': tune.grid_search([1, 2])}, "
+        f"run_config=tune.RunConfig({run.replace('NAME', 'sweep')})).fit(); None"
+    )
+    assert len(ran.displays) == 1 and "calls" not in ran.displays[0]["data"]["text/plain"], ran.displays
