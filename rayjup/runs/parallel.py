@@ -12,7 +12,7 @@ _HEIGHT, _TOP, _BOTTOM = 210, 34, 22
 _STEP, _SIDE = 130, 70
 _LONGEST = 16  # letters of a name or value
 _CHOICES = 12  # more different texts than this on one axis cannot be told apart
-_GOOD, _BAD = (31, 119, 180), (200, 200, 200)
+_FAINTEST = 0.12  # of a line: the worst trial, on any background
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def parallel_coordinates(
         heights = [axis.height(config.get(axis.name)) for axis in axes[:-1]] + [axes[-1].height(value)]
         points = " ".join(f"{_x(i):.0f},{_y(h):.1f}" for i, h in enumerate(heights) if h is not None)
         share = rank / (len(shown) - 1)
-        color = ",".join(str(round(b + (g - b) * share)) for g, b in zip(_GOOD, _BAD, strict=True))
+        opacity = _FAINTEST + (1 - _FAINTEST) * share**1.5
         title = html.escape(", ".join(f"{name}={_cut(v)}" for name, v in config.items()) + f": {value:.6g}")
         lines.append(
-            f'<polyline points="{points}" fill="none" stroke="rgb({color})" '
+            f'<polyline points="{points}" fill="none" stroke="#1f77b4" stroke-opacity="{opacity:.2f}" '
             f'stroke-width="{2 if rank == len(shown) - 1 else 1}"><title>{title}</title></polyline>'
         )
     scales = "".join(_drawn(axis, _x(i)) for i, axis in enumerate(axes))
@@ -124,7 +124,7 @@ def _drawn(axis: _Axis, x: float) -> str:
         f'<text x="{x:.0f}" y="14" text-anchor="middle" fill="currentColor" font-weight="bold">{name}</text>',
     ]
     for height, text in axis.ends():
-        at = _y(height) + (13 if height == 0 and not axis.choices else -4)
+        at = _y(height) + (13 if height == 0 else -4)
         parts.append(
             f'<text x="{x + 4:.0f}" y="{at:.0f}" fill="currentColor">{html.escape(_cut(text))}</text>'
         )

@@ -34,11 +34,11 @@ def test_the_best_is_drawn_last_and_strongest() -> None:
     trials = [({"x": i}, float(i)) for i in range(4)]
     for mode, best in (("min", 0), ("max", 3)):
         drawn = re.findall(
-            r'stroke="rgb\((.*?)\)" stroke-width="(\d)"><title>x=(\d)',
+            r'stroke-opacity="(.*?)" stroke-width="(\d)"><title>x=(\d)',
             parallel_coordinates(trials, "y", mode),
         )
-        assert drawn[-1] == ("31,119,180", "2", str(best))
-        assert drawn[0][:2] == ("200,200,200", "1")
+        assert drawn[-1] == ("1.00", "2", str(best))
+        assert drawn[0][:2] == ("0.12", "1")
 
 
 def test_what_says_nothing_is_left_out() -> None:
