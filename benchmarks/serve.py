@@ -60,7 +60,7 @@ class Server:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
+    parser.add_argument("--seconds", type=int, default=2, help="of each turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the long run")
     parser.add_argument("--ray-python")
@@ -217,7 +217,7 @@ def running(one: Server, extra: list[str]) -> Iterator[bool]:
                 break
         if up:
             one.family = [psutil.Process(server.pid), *orphans(home)]
-            turn(one, 8, 0.5)  # warm
+            turn(one, 8, 1)  # warm
         else:
             print(f"{one.title}: did not start", flush=True)
         yield up
@@ -230,11 +230,11 @@ def running(one: Server, extra: list[str]) -> Iterator[bool]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def turn(one: Server, connections: int, seconds: float) -> Turn:
+def turn(one: Server, connections: int, seconds: int) -> Turn:
     """Ask a server for some seconds."""
     before = cpu(one.family)
     output = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}", "--latency", f"http://127.0.0.1:{one.port}/"],
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", f"http://127.0.0.1:{one.port}/"],
         capture_output=True,
         text=True,
         check=True,
@@ -251,9 +251,11 @@ def turn(one: Server, connections: int, seconds: float) -> Turn:
 
 
 def milliseconds(shown: str) -> float:
-    """A duration as wrk shows it."""
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", shown).groups()  # type: ignore[union-attr]
-    return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
+    """A duration as wrk shows it; infinite where nothing was answered."""
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", shown)
+    if found is None:
+        return float("inf")
+    return float(found[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[found[2]]
 
 
 def orphans(home: str) -> list[psutil.Process]:

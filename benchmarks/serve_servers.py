@@ -322,8 +322,8 @@ def long(requests: int) -> None:
         async def pid(self) -> int:
             return os.getpid()
 
-    def ask(seconds: float) -> int:
-        command = ["wrk", "-t1", "-c32", f"-d{seconds:g}", f"http://127.0.0.1:{port}/"]
+    def ask(seconds: int) -> int:
+        command = ["wrk", "-t1", "-c32", f"-d{seconds}", f"http://127.0.0.1:{port}/"]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return int(output.split(" requests in")[0].rsplit(None, 1)[-1])
 
