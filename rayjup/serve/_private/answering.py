@@ -125,6 +125,8 @@ async def _respond(
         raise
     except Exception as error:
         tell(request_id, error)
+        if tracing.tracer is not None:
+            tracing.fail(error)
         if reply.begun or user.app is not None:
             raise
         if isinstance(error, BackPressureError):

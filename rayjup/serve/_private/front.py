@@ -140,9 +140,11 @@ class Front:
         with tracing.span(f"proxy_http_request {method} {prefix or '/'}", came, **told) as carrier:
             headers = [pair for pair in scope["headers"] if pair[0] not in names]
             headers += [(k.encode(), v.encode("latin-1")) for k, v in carrier.items()]
-            await self._run({**scope, "headers": headers}, receive, send, what)
+            status = await self._run({**scope, "headers": headers}, receive, send, what)
+            if status >= 500:
+                tracing.fail(f"answered with {status}")
 
-    async def _run(self, scope: dict[str, Any], receive: Any, send: Any, what: tuple[Any, ...]) -> None:
+    async def _run(self, scope: dict[str, Any], receive: Any, send: Any, what: tuple[Any, ...]) -> int:
         app, prefix, request_id, path, started = what
         self.ongoing += 1
         status = 499  # the client's going away, should nothing else come
@@ -156,6 +158,7 @@ class Front:
         finally:
             self.ongoing -= 1
             self._note(scope, prefix or "/", path, status, started, request_id, app)
+        return status
 
     async def _answer(
         self, scope: dict[str, Any], receive: Any, send: Any, app: str, prefix: str, request_id: str

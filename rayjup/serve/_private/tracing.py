@@ -82,6 +82,16 @@ def span(name: str, parent: dict[str, str] | None, **attributes: str) -> Iterato
         yield carrier
 
 
+def fail(error: BaseException | str) -> None:
+    """The present span's block has failed with this, and answers it itself."""
+    from opentelemetry.trace import Status, StatusCode, get_current_span
+
+    present = get_current_span()
+    if isinstance(error, BaseException):
+        present.record_exception(error)
+    present.set_status(Status(StatusCode.ERROR, str(error)))
+
+
 def end() -> None:
     """Hand over what has not been exported yet."""
     if tracer is not None:
