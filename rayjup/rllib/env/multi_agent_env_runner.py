@@ -74,7 +74,7 @@ class MultiAgentEnvRunner(EnvRunner, Checkpointable):
         self.env = self.envs[0]
         if self._seed is not None:
             for env in self.envs:
-                for agent in getattr(env, "possible_agents", None) or getattr(env, "agents", ()):
+                for agent in env.possible_agents or env.agents:
                     env.get_action_space(agent).seed(int(self._rng.integers(2**31)))
         if not isinstance(getattr(self.env, "unwrapped", self.env), MultiAgentEnv):
             raise EnvError(

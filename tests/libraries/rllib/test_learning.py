@@ -191,9 +191,10 @@ def test_asynchronous_algorithms_learn_the_corridor(kind):
 def test_actors_and_critics_find_the_target(kind):
     config = kind().environment(Target).debugging(seed=0).evaluation(evaluation_duration=50)
     config.training(
-        tuned=True, num_steps_sampled_before_learning_starts=200, train_batch_size_per_learner=64,
-        model={"fcnet_hiddens": [32, 32]},
+        tuned=True, num_steps_sampled_before_learning_starts=100, train_batch_size_per_learner=64,
+        model={"fcnet_hiddens": [32, 32]}, actor_lr=5e-3, critic_lr=5e-3, alpha_lr=1e-2, initial_alpha=0.1,
     )  # fmt: skip
+    config.reporting(min_sample_timesteps_per_iteration=400)
     algo = config.build_algo()
     algo.train()
     # Chance has -0.4 on average, the best constant -0.08.
