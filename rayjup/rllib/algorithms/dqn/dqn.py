@@ -69,6 +69,7 @@ class DQNConfig(OffPolicyConfig):
     TUNED = {
         "num_envs_per_env_runner": 8,
         "rollout_fragment_length": 4,
+        "gamma": 0.98,
         "training_intensity": 32.0,
         "train_batch_size_per_learner": 64,
         "lr": [[0, 1e-3], [20_000, 2e-4], [50_000, 5e-5]],
