@@ -308,6 +308,7 @@ class Controller:
             actor = await self.placing.make_replica(id, spec, deployment)
             self.actors[record.id] = actor
             waiting.cancel()
+            self.state.constructing(deployment.id, record.id)
             began = time.monotonic()
             info = await actor.start.remote(payload, self._table())
         except Exception as error:  # noqa: BLE001 - the user's constructor; told to whoever deploys
