@@ -31,6 +31,8 @@ await inBrowser(options, async lab => {
   for (let index = 0; index < count; index++) {
     promised.push(promises(await cells.nth(index).locator('.cm-line').first().innerText()));
     await lab.runActiveCell();
+    const prompt = cells.nth(index).locator('.jp-InputPrompt');
+    await lab.expectSoon(`cell ${index} has run`, async () => /\[\d+\]/.test(await prompt.innerText()));
     await lab.kernelIsIdle();
   }
   await everyCellShows(lab, promised, 'alive');

@@ -1,4 +1,4 @@
-"""Tuning and training runs of the cluster, seen from any notebook, also after its kernel was restarted."""
+"""Runs of Tune, Train and RLlib, seen from any notebook, also after its kernel was restarted."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ _WORKERS = [
     Column("host", "host"),
     Column("pid", "pid", kind="number"),
     Column("state", "state", kind="state"),
+]
+_LOSSES = [
+    Column("module", "module"),
+    Column("loss", "loss"),
+    Column("last", "last", kind="number"),
+    Column("curve", "curve", kind="spark"),
 ]
 _METRICS = [
     Column("metric", "metric"),
@@ -48,7 +54,7 @@ def runs() -> TableDisplay:
         Column("took", "time", kind="seconds"),
     ]
     return TableDisplay(
-        Table(columns, rows, title="runs", empty="No run of Tune or Train in this cluster yet.")
+        Table(columns, rows, title="runs", empty="No run of Tune, Train or RLlib in this cluster yet.")
     )
 
 
@@ -171,6 +177,8 @@ def tables(row: Mapping[str, Any]) -> list[Table]:
     title = f"{row.get('name') or row['run_id']}: {row['state']}, {_what(row)}"
     if row["kind"] == "tune":
         return [_trials(row, title)]
+    if row["kind"] == "rllib":
+        return _learning(row, title)
     history = list(row.get("history") or [])
     metrics = [
         {
@@ -185,6 +193,41 @@ def tables(row: Mapping[str, Any]) -> list[Table]:
         Table(_WORKERS, list(row.get("workers") or []), title=title, empty="Its workers have ended."),
         Table(_METRICS, metrics, title="metrics", empty="Nothing was reported yet."),
     ]
+
+
+def _learning(row: Mapping[str, Any], title: str) -> list[Table]:
+    curve = [mean for _, mean in row.get("curve") or []]
+    facts = [
+        {"metric": "return, mean", "last": row.get("return_mean"), "curve": curve},
+        {"metric": "steps per s", "last": row.get("steps_per_s"), "curve": row.get("rates") or []},
+    ]
+    losses = [
+        {"module": module, "loss": name, "last": values[-1], "curve": values}
+        for module, named in (row.get("losses") or {}).items()
+        for name, values in named.items()
+        if values
+    ]
+    return [
+        Table(_METRICS, facts, title=title),
+        Table(_LOSSES, losses, title="losses", empty="Nothing was learnt yet."),
+    ]
+
+
+def stop_run(name: str) -> None:
+    """Ask a run of Train or RLlib to stop. `Algorithm.train` then ends its iteration with ``done`` in the
+    result; calling it again goes on.
+
+    Parameters
+    ----------
+    name : str
+        Name or id of the run; of several the newest.
+    """
+    found = find(name)
+    if found is None:
+        raise KeyError(f"there is no run {name!r} in this cluster")
+    if found["kind"] == "tune":
+        raise ValueError(f"{name!r} is a run of Tune: it is stopped by interrupting its cell.")
+    _view().ask_run(found["kind"], found["run_id"], {"action": "stop"})
 
 
 def _trials(row: Mapping[str, Any], title: str) -> Table:
@@ -236,6 +279,8 @@ def _what(row: Mapping[str, Any]) -> str:
         so_far = ", ".join(f"{count} {state.lower()}" for state, count in counts.items()) or "no trial yet"
         best = row.get("best")
         return f"{so_far}, best {best['value']:.6g} in {best['trial_id']}" if best else so_far
+    if row["kind"] == "rllib":
+        return f"iteration {row.get('iteration', 0)}, {row.get('steps', 0)} steps"
     return f"{row.get('iteration', 0)} reports, {len(row.get('workers') or [])} workers"
 
 
