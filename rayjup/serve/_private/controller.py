@@ -131,6 +131,7 @@ class Controller:
             if app.status in ("RUNNING", "DEPLOY_FAILED", "UNHEALTHY") and self.http.settled():
                 ids = [i for i in self.errors if i.app_name == name]
                 error = self.errors[ids[0]] if ids and app.status != "RUNNING" else None
+                describing.publish_view(self, at_once=True)  # a display comes next
                 return {"status": app.status, "message": app.message, "error": error}
             left = deadline - time.monotonic()
             why = self._why_waiting(name)
