@@ -197,12 +197,12 @@ class Served:
         if not self.begun and not more and self._start is not None:
             block, close = block_of(self._start, len(body), self.scope["method"])
             self.begun = True
-            self._answer(self._start["status"], block, body, close)
+            self._answer(int(self._start["status"]), block, body, close)
             return
         pieces: list[Any] = []
         if not self.begun and self._start is not None:
             headers = [(bytes(k), bytes(v)) for k, v in self._start.get("headers", ())]
-            pieces.append((self._start["status"], headers, None))
+            pieces.append((int(self._start["status"]), headers, None))
         self.complete = not more
         pieces.append((body, more))
         await self._pieces(pieces)
@@ -284,8 +284,10 @@ def block_of(start: dict[str, Any], size: int, method: str) -> tuple[bytes, bool
     Raises
     ------
     RuntimeError
-        A header has characters that would not stay in its line.
+        A header has characters that would not stay in its line, or there is no such status.
     """
+    if not 100 <= start["status"] <= 599:
+        raise RuntimeError(f"{start['status']} is no status of HTTP")
     lines: list[bytes] = []
     length, close = size, False
     for name, value in start.get("headers", ()):
