@@ -228,7 +228,15 @@ class Health(StateHandler):
 class Index(StateHandler):
     """``GET /``: what this is."""
 
+    def prepare(self) -> None:
+        """A browser that shows no token is told how to."""
+        if self.allowed() or "text/html" not in self.request.headers.get("Accept", ""):
+            super().prepare()
+
     async def get(self) -> None:
+        if "text/html" in self.request.headers.get("Accept", ""):
+            self.redirect("pages/overview")
+            return
         snapshot = await asyncio.to_thread(self.view.snapshot)
         self.finish(json.dumps({"cluster": snapshot["name"], "api": "/api/v0/", "jobs": "/api/jobs/"}))
 
