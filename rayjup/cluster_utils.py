@@ -7,14 +7,17 @@ of shared memory, so that losing a node can be tried out.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import time
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
 from rayjup.cluster import manager
 from rayjup.cluster.descriptors import Descriptor, process_start_time
 from rayjup.cluster.manager import NodeInfo
+from rayjup.cluster.scaling.settings import ScalingSettings, node_types
 from rayjup.core import api
 from rayjup.core import session as sessions
 from rayjup.core.system_config import settings_of
@@ -303,9 +306,36 @@ def _first_node(descriptor: Descriptor) -> NodeInfo:
 
 
 class AutoscalingCluster:
-    """Not available: a rayjup cluster on one machine has no cloud that nodes could come from.
+    """A cluster on this machine that grows and shrinks with what is asked of it, for tests.
 
-    Making one raises ``RuntimeError``.
+    Its nodes are processes that offer what their type says, whether the machine has it or not.
+
+    Parameters
+    ----------
+    head_resources
+        What the head's node offers, such as ``{"CPU": 0}``.
+    worker_node_types
+        As in Ray's cluster files: by name, ``resources``, ``min_workers``, ``max_workers``, ``labels``.
+    autoscaler_v2
+        Taken for compatibility: there is one autoscaler.
+    config_kwargs
+        ``idle_timeout_minutes`` (5), ``upscaling_speed`` (1), ``max_workers``.
+
+    Examples
+    --------
+    >>> import rayjup as ray
+    >>> from rayjup.cluster_utils import AutoscalingCluster
+    >>> big = {"resources": {"CPU": 2, "big": 1}, "node_config": {}, "min_workers": 0, "max_workers": 1}
+    >>> cluster = AutoscalingCluster(head_resources={"CPU": 0}, worker_node_types={"big": big})
+    >>> cluster.start()
+    >>> context = ray.init("auto")
+    >>> @ray.remote(resources={"big": 1})
+    ... def where():
+    ...     return ray.get_runtime_context().get_node_labels()["ray.io/node-group"]
+    >>> ray.get(where.remote())
+    'big'
+    >>> ray.shutdown()
+    >>> cluster.shutdown()
     """
 
     def __init__(
@@ -315,22 +345,73 @@ class AutoscalingCluster:
         autoscaler_v2: bool = False,
         **config_kwargs: Any,
     ) -> None:
-        self._explain()
+        unknown = sorted(set(config_kwargs) - _SCALING)
+        if unknown:
+            raise TypeError(f"AutoscalingCluster takes {', '.join(sorted(_SCALING))}, not {unknown[0]!r}.")
+        self._head = dict(head_resources)
+        types = node_types(worker_node_types)
+        most = sum(kind.max_workers for kind in types)
+        self._settings = ScalingSettings(
+            types,
+            int(config_kwargs.get("max_workers", most)),
+            60.0 * float(config_kwargs.get("idle_timeout_minutes", 5)),
+            float(config_kwargs.get("upscaling_speed", 1.0)),
+        )
+        self._descriptor: Descriptor | None = None
+
+    @property
+    def address(self) -> str | None:
+        """What ``init(address=…)`` takes; None while it is not started. Not in Ray."""
+        return self._descriptor.address if self._descriptor is not None else None
 
     def start(self, _system_config: Any = None, override_env: dict[str, str] | None = None) -> None:
-        """Raises RuntimeError."""
-        self._explain()
+        """Start the head and the nodes there are at least; drivers may connect when this returns.
+
+        Parameters
+        ----------
+        _system_config
+            Settings, as of ``init``.
+        override_env
+            Environment variables of the cluster's processes.
+        """
+        if self._descriptor is not None:
+            raise RuntimeError("this AutoscalingCluster runs already: call shutdown() before start().")
+        head = dict(self._head)
+        with _environment(override_env or {}):
+            self._descriptor = manager.start(
+                num_cpus=head.pop("CPU", 0),
+                num_gpus=head.pop("GPU", 0),
+                memory=head.pop("memory", None),
+                object_store_memory=head.pop("object_store_memory", _STORE),
+                resources=head,
+                settings=settings_of({"_system_config": _system_config}),
+                owner_pid=os.getpid(),
+                autoscaling=self._settings,
+                launcher={"launcher": "local", "object_store_memory": _STORE},
+            )
+        atexit.register(self.shutdown)
 
     def shutdown(self) -> None:
-        """Raises RuntimeError."""
-        self._explain()
+        """End all nodes; does nothing the second time."""
+        atexit.unregister(self.shutdown)
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            manager.stop(descriptor)
+            descriptor.remove()  # of a head that did not end by itself
 
-    @staticmethod
-    def _explain() -> NoReturn:
-        raise RuntimeError(
-            "AutoscalingCluster imitates Ray's autoscaler, which rayjup does not have: nodes are Dask "
-            "workers, and "
-            "Dask scales them. Use rayjup.cluster_utils.Cluster and add_node()/remove_node() in tests, "
-            "or join a "
-            "Dask cluster with cluster.adapt(minimum=…, maximum=…) by init(address='tcp://…')."
-        )
+
+_SCALING = {"idle_timeout_minutes", "upscaling_speed", "max_workers"}
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from rayjup.cli.output import address_option, echo_record, format_option, table
-from rayjup.cluster import dashboards, descriptors, manager
+from rayjup.cluster import cluster_file, dashboards, descriptors, manager, network
 from rayjup.observe import ClusterView
 
 
@@ -37,8 +37,18 @@ class JsonObject(click.ParamType):
 @click.command("start")
 @click.option("--head", is_flag=True, help="Start a cluster: a head and one node.")
 @click.option(
-    "--address", default=None, help="Add a node on this machine to the cluster with this name or id."
+    "--address",
+    default=None,
+    help="Add a node on this machine to a cluster: its name or id, or HOST:PORT of another machine.",
 )
+@click.option(
+    "--port", type=int, default=None, help="Let other machines in, on this port (--head); with TLS."
+)
+@click.option(
+    "--node-ip-address", default=None, help="Of this machine, as other machines of the cluster see it."
+)
+@click.option("--credentials", default=None, help="The file that lets machines in; made where it is missing.")
+@click.option("--autoscaling-config", default=None, help="A cluster file: which nodes to start when needed.")
 @click.option("--name", default=None, help="Name of the cluster (--head) or of the node.")
 @click.option("--num-cpus", type=float, default=None, help="CPUs the node offers; found out by default.")
 @click.option("--num-gpus", type=float, default=None, help="GPUs the node offers; found out by default.")
@@ -60,6 +70,10 @@ class JsonObject(click.ParamType):
 def start(
     head: bool,
     address: str | None,
+    port: int | None,
+    node_ip_address: str | None,
+    credentials: str | None,
+    autoscaling_config: str | None,
     name: str | None,
     num_cpus: float | None,
     num_gpus: float | None,
@@ -93,13 +107,24 @@ def start(
         "settings": settings or None,
     }
     if address is not None:
-        node = manager.add_node(descriptors.which(address), name=name, **offer)
+        for option, given in (("--port", port), ("--autoscaling-config", autoscaling_config)):
+            if given is not None:
+                raise click.UsageError(f"{option} is for --head: a node has none of its own.")
+        node = _add_node(address, name, node_ip_address, credentials, offer)
         text = f"Node {node.name} ({node.node_id[:12]}) has joined; it ends with its cluster."
         if block:
             _wait_while(node.is_alive, lambda: manager.remove_node(node), text)
         else:
             click.echo(text)
         return
+    if autoscaling_config is not None:
+        wanted = cluster_file.read(autoscaling_config)
+        offer |= {"autoscaling": wanted.scaling, "launcher": wanted.launcher}
+        if wanted.launcher["launcher"] != "local" and port is None:
+            port = network.DEFAULT_PORT
+    elif credentials is not None and port is None and node_ip_address is None:
+        raise click.UsageError("--credentials are for clusters of several machines: add --port.")
+    offer |= {"ip": node_ip_address, "port": port, "credentials_file": credentials}
     cluster = manager.start(name, started_by="cli", linger_s=idle_stop, **offer)
     try:
         server = dashboards.start(cluster, dashboard_port, dashboard_host) if include_dashboard else None
@@ -113,8 +138,30 @@ def start(
         click.echo(text)
 
 
+def _add_node(
+    address: str, name: str | None, ip: str | None, credentials: str | None, offer: dict[str, Any]
+) -> manager.NodeInfo:
+    try:
+        here = descriptors.which(address)
+    except ConnectionError:
+        if ":" not in address:
+            raise
+    else:
+        if here.started_by != "node":
+            return manager.add_node(here, name=name, **offer)
+        credentials = credentials or here.credentials  # the cluster has a node on this machine already
+        address = here.network or address
+    return manager.join(address, credentials_file=credentials, ip=ip, name=name, **offer)
+
+
 def _started(cluster: descriptors.Descriptor, server: dashboards.Server | None) -> str:
     where = f" Its REST server: {server.url}" if server is not None else ""
+    if cluster.network is not None:
+        where += (
+            f"\n\nTo add another machine, copy {cluster.credentials} to it (whoever has this file can run\n"
+            "programs in the cluster), and there:\n"
+            f"  rayjup start --address {cluster.network} --credentials FILE"
+        )
     return (
         f"Cluster {cluster.name} runs ({cluster.cluster_id}).{where}\n\n"
         f"  from Python:    import rayjup; rayjup.init({cluster.name!r})\n"
@@ -228,6 +275,15 @@ def status_text(snapshot: Mapping[str, Any]) -> str:
     lines += ["", "Waiting for resources"]
     demand = snapshot.get("demand") or []
     lines += [f"  {_demand(row)}" for row in demand] or ["  nothing"]
+    scaling = snapshot.get("scaling")
+    if scaling:
+        lines += ["", f"Autoscaling (at most {scaling['max_workers']} worker nodes)"]
+        for row in scaling["types"]:
+            lines.append(
+                f"  {row['type']}: {row['up']} up ({row['idle']} idle), {row['starting']} starting, "
+                f"of {row['min_workers']} to {row['max_workers']}"
+            )
+        lines += [f"  {line}" for line in scaling["lines"]]
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -24,9 +25,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rayjup._version import __version__
-from rayjup.cluster.descriptors import Descriptor, process_start_time
+from rayjup.cluster.descriptors import Descriptor, process_start_time, read, runtime_dir
 from rayjup.cluster.leftovers import note_up, remove_session_if_last, tidy_after_node
-from rayjup.cluster.supervisor import Follower, Supervisor, start_template
+from rayjup.cluster.network import joined
+from rayjup.cluster.supervisor import FarFollower, Follower, Supervisor, start_template
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.zygotes import spawn_zygote
 
@@ -73,7 +75,8 @@ def main() -> None:
     if one_node:
         os.mkdir(config["node_dir"], mode=0o700)
         Path(config["node_dir"], "owner").write_text(str(os.getpid()), encoding="utf-8")
-        _run_and_exit(_run_node(config, Follower(config), zygote, plugins, quiet, report_fd))
+        heads = FarFollower(config) if "far" in config else Follower(config)
+        _run_and_exit(_run_node(config, heads, zygote, plugins, quiet, report_fd))
     assert zygote is not None
     config["supervisor"] = [os.getpid(), process_start_time(os.getpid())]
     config["created"] = time.time()
@@ -125,8 +128,14 @@ async def _run_head(
         f"{session}/journal.db",
         config.get("token"),
     )
+    place = config.get("network")
     scheduler = quiet.QuietScheduler(
-        host=f"unix://{session}/head.sock", protocol="unix", dashboard=False, idle_timeout=None
+        host=f"unix://{session}/head.sock",
+        protocol="unix",
+        dashboard=False,
+        idle_timeout=None,
+        also=f"tls://{joined(place['ip'], place['port'])}" if place else None,
+        security=_security(place["credentials"]) if place else None,
     )
     async with scheduler:
         await plugin.start(scheduler)
@@ -156,7 +165,10 @@ async def _run_head(
             linger_s=config["linger_s"],
             python=".".join(map(str, sys.version_info[:3])),
             rayjup=__version__,
-            extra=dict(zip(("node_pid", "node_start_time"), config["supervisor"], strict=True)),
+            extra={
+                **dict(zip(("node_pid", "node_start_time"), config["supervisor"], strict=True)),
+                **_reached(config),
+            },
         )
         try:
             await _serve(head, descriptor, config, report_fd, stop)
@@ -165,6 +177,33 @@ async def _run_head(
             watch.cancel()
             await _end_all(head)
     shutil.rmtree(session, ignore_errors=True)
+
+
+def _reached(config: dict[str, Any]) -> dict[str, Any]:
+    """For the descriptor: how other machines reach the cluster."""
+    place = config.get("network")
+    if place is None:
+        return {}
+    port = place["port"]
+    address = joined(place["ip"], port)
+    own = [f"localhost:{port}", f"127.0.0.1:{port}", f"{socket.gethostname()}:{port}"]
+    return {
+        "addresses": list(dict.fromkeys([address, f"tls://{address}", *own])),
+        "credentials": place["credentials"],
+    }
+
+
+def _security(credentials: str) -> Any:
+    """Dask's form of a cluster's credentials."""
+    from distributed.security import Security  # imported by now
+
+    roles = {
+        f"tls_{role}_{kind}": credentials for role in ("scheduler", "worker", "client") for kind in _KINDS
+    }
+    return Security(tls_ca_file=credentials, require_encryption=True, **roles)
+
+
+_KINDS = ("cert", "key")
 
 
 async def _first_node(plugin: Any, stop: asyncio.Event, timeout_s: float) -> bool:
@@ -289,7 +328,7 @@ def _end_when_unused(head: Any, linger_s: float | None, stop: asyncio.Event) -> 
 
 async def _run_node(
     config: dict[str, Any],
-    heads: Supervisor | Follower,
+    heads: Supervisor | Follower | FarFollower,
     zygote: Any,
     plugins: Any,
     quiet: Any,
@@ -317,6 +356,7 @@ async def _run_node(
         },
         survives=True,
         settings=config.get("settings"),
+        network=_listens_at(config),
     )
     lives = itertools.count()
     try:
@@ -331,12 +371,20 @@ async def _run_node(
             await plugin.agent.close()
         if not first:
             shutil.rmtree(node_dir, ignore_errors=True)
-        told = hasattr(plugin, "agent") and plugin.agent.told_to_end
+        if "far" in config:
+            _forget(config)
+        told = "far" in config or (hasattr(plugin, "agent") and plugin.agent.told_to_end)
         if not told and await _head_is_gone(heads.head, 0.0 if stop.is_set() else 2.0):
             remove_session_if_last(session, config["cluster_id"])
 
 
-async def _next_head(heads: Supervisor | Follower, stop: asyncio.Event) -> bool:
+def _listens_at(config: dict[str, Any]) -> tuple[str, str] | None:
+    """Where a node listens for nodes of other machines, and its credentials."""
+    place = config.get("far") or config.get("network")
+    return (f"tls://{joined(place['ip'], 0)}", place["credentials"]) if place else None
+
+
+async def _next_head(heads: Supervisor | Follower | FarFollower, stop: asyncio.Event) -> bool:
     """Wait for another head; False when there will be none, or the node is to end."""
     coming = asyncio.ensure_future(heads.again())
     stopped = asyncio.ensure_future(stop.wait())
@@ -359,10 +407,14 @@ async def _until_head_ends(
 ) -> None:
     """Be a worker of the head there is, until that ends or the node is to end."""
     node_dir = config["node_dir"]
+    far = config.get("far")
+    if far is not None:
+        place = {"host": far["ip"], "protocol": "tls", "security": _security(far["credentials"])}
+    else:
+        place = {"host": f"unix://{node_dir}/node-{life}.sock", "protocol": "unix"}
     worker = quiet.QuietWorker(
-        f"unix://{config['session_dir']}/head.sock",
-        host=f"unix://{node_dir}/node-{life}.sock",
-        protocol="unix",
+        far["address"] if far is not None else f"unix://{config['session_dir']}/head.sock",
+        **place,
         name=os.path.basename(node_dir),
         nthreads=1,
         memory_limit=0,
@@ -385,9 +437,11 @@ async def _until_head_ends(
             stop.set()  # before anybody listened
         waiting = [asyncio.ensure_future(worker.finished()), head_ended, stopped]
         if report_fd is not None:
-            joined = asyncio.ensure_future(plugin.agent.joined.wait())
-            await asyncio.wait([*waiting, joined], return_when=asyncio.FIRST_COMPLETED)
-            if joined.done():
+            come = asyncio.ensure_future(plugin.agent.joined.wait())
+            await asyncio.wait([*waiting, come], return_when=asyncio.FIRST_COMPLETED)
+            if come.done():
+                if far is not None:
+                    await _enter(config, plugin, worker)
                 _report_node(plugin.agent, report_fd)
             os.close(report_fd)
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -395,6 +449,42 @@ async def _until_head_ends(
         for task in (starting, head_ended, stopped):
             task.cancel()
         await worker.close()
+
+
+async def _enter(config: dict[str, Any], plugin: Any, worker: Any) -> None:
+    """Let drivers on this machine find the cluster, unless they know it by another node already."""
+    cluster = (await worker.scheduler.rayjup_info())["cluster"]
+    config["cluster_id"] = cluster["cluster_id"]
+    pid = os.getpid()
+    address = config["far"]["address"]
+    descriptor = Descriptor(
+        cluster_id=cluster["cluster_id"],
+        name=cluster["name"],
+        address=address,
+        session_dir=config["session_dir"],
+        agent_socket=plugin.agent.agent_path,
+        head_pid=pid,  # of what ends here with the cluster
+        head_start_time=process_start_time(pid),
+        created=time.time(),
+        started_by="node",
+        python=".".join(map(str, sys.version_info[:3])),
+        rayjup=__version__,
+        extra={
+            "addresses": [address.partition("://")[2], address],
+            "credentials": config["far"]["credentials"],
+        },
+    )
+    known = read(descriptor.path)
+    if known is None or not known.is_alive():
+        descriptor.write()
+
+
+def _forget(config: dict[str, Any]) -> None:
+    """A node of a cluster on another machine has ended."""
+    mine = read(runtime_dir() / f"{config['cluster_id']}.json") if config["cluster_id"] else None
+    if mine is not None and mine.session_dir == config["session_dir"]:
+        mine.remove()
+    shutil.rmtree(config["session_dir"], ignore_errors=True)
 
 
 def _resources(config: dict[str, Any], plugins: Any) -> dict[str, float]:

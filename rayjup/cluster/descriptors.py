@@ -49,7 +49,21 @@ class Descriptor:
     @property
     def names(self) -> tuple[str, ...]:
         """By what it may be meant."""
-        return (self.name, self.cluster_id, self.address, self.agent_socket, self.session_dir)
+        return (
+            *(self.name, self.cluster_id, self.address, self.agent_socket, self.session_dir),
+            *self.extra.get("addresses", ()),
+        )
+
+    @property
+    def network(self) -> str | None:
+        """Host and port by which other machines reach the cluster; None: they don't."""
+        addresses = self.extra.get("addresses")
+        return addresses[0] if addresses else None
+
+    @property
+    def credentials(self) -> str | None:
+        """The file that lets other machines in; None where there are none."""
+        return self.extra.get("credentials")
 
     def is_alive(self) -> bool:
         """True while the head runs, or the node that starts another one (a recycled pid does not count)."""

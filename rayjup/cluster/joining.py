@@ -13,6 +13,7 @@ import sys
 import time
 from typing import Any
 
+from rayjup.cluster import credentials
 from rayjup.cluster.descriptors import Descriptor, process_start_time
 
 _TIMEOUT_S = 30.0
@@ -21,17 +22,24 @@ _TIMEOUT_S = 30.0
 def join(address: str, timeout_s: float = _TIMEOUT_S) -> Descriptor:
     """Turn the Dask cluster at ``address`` into a rayjup cluster, or find the one it is already.
 
+    Without a scheme it is ``tls://`` where RAYJUP_CREDENTIALS names credentials, else ``tcp://``.
+
     Raises
     ------
     ConnectionError
         No scheduler answers there, it or a worker runs another version of Python or has no
         rayjup, or none of its workers runs on this machine.
     """
+    mine = credentials.given()
+    if "://" not in address:
+        address = f"{'tls' if mine else 'tcp'}://{address}"
+    tls = credentials.for_dask(mine) if mine and address.startswith("tls://") else {}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "rayjup.cluster.join_helper", address, str(timeout_s)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            env={**os.environ, **tls},
             timeout=timeout_s + 15.0,
             check=False,
         )

@@ -11,17 +11,20 @@ import shutil
 import signal
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
 from rayjup.base.paths import session_root
-from rayjup.cluster import descriptors
+from rayjup.cluster import credentials, descriptors, network
 from rayjup.cluster.descriptors import Descriptor
 from rayjup.cluster.launch import launch, reap
 from rayjup.cluster.leftovers import remove_stores_of
-from rayjup.cluster.nodes import NodeInfo, add_node, remove_node
+from rayjup.cluster.nodes import NodeInfo, add_node, join, remove_node
+from rayjup.cluster.scaling import monitor as scaling
+from rayjup.cluster.scaling.settings import ScalingSettings, alike
 
-__all__ = ["NodeInfo", "add_node", "reap", "remove_node", "start", "stop", "stop_all"]
+__all__ = ["NodeInfo", "add_node", "join", "reap", "remove_node", "start", "stop", "stop_all"]
 
 _KILLED_S = 5.0  # longest wait for the end of a process that was killed
 
@@ -42,6 +45,12 @@ def start(
     owner_pid: int | None = None,
     settings: dict[str, Any] | None = None,
     host: str | None = None,
+    autoscaling: ScalingSettings | None = None,
+    adaptive: tuple[int, int] | None = None,
+    launcher: Mapping[str, Any] | None = None,
+    ip: str | None = None,
+    port: int | None = None,
+    credentials_file: str | None = None,
     timeout_s: float = 30.0,
 ) -> Descriptor:
     """Start a local cluster (a head and one node) and wait until it is usable.
@@ -65,6 +74,17 @@ def start(
     host
         Declares the first node to be on a host of its own: it shares neither sockets nor memory with
         nodes of other hosts, and speaks with them by TCP on loopback.
+    autoscaling
+        What the cluster may grow to; None: it keeps the nodes it is given.
+    adaptive
+        The same for nodes on this machine that are all as the first one: how many at least and at most.
+    launcher
+        Where its nodes are had, see :func:`rayjup.cluster.launchers.make`; None: on this machine.
+    ip, port
+        Where the cluster listens for other machines, with TLS; None for both: it does not. One alone: the
+        other is found out (port 6379, if that is free).
+    credentials_file
+        What lets other machines in; made where it is missing. None: a new file in the session's directory.
 
     Returns
     -------
@@ -75,6 +95,16 @@ def start(
     RaySystemError
         When it did not come up within ``timeout_s`` seconds; nothing is left running then.
     """
+    if adaptive is not None:
+        offer = {
+            "CPU": float(len(os.sched_getaffinity(0)) if num_cpus is None else num_cpus),
+            **(resources or {}),
+        }
+        if num_gpus:
+            offer["GPU"] = float(num_gpus)
+        if object_store_memory is not None:
+            offer["object_store_memory"] = float(object_store_memory)
+        autoscaling = alike(adaptive, offer, labels or {})
     cluster_id = f"rj-{uuid.uuid4().hex[:8]}"
     config: dict[str, Any] = {
         "cluster_id": cluster_id,
@@ -97,12 +127,28 @@ def start(
         "host": host,
     }
     os.makedirs(config["session_dir"], mode=0o700)
+    if ip is not None or port is not None:
+        try:
+            ip = ip or network.own_ip()
+            place = {"ip": ip, "port": network.free_port(ip, port)}
+            path = credentials.make(credentials_file or f"{config['session_dir']}/credentials.pem")
+            config["network"] = {**place, "credentials": path}
+        except RaySystemError:
+            shutil.rmtree(config["session_dir"], ignore_errors=True)
+            raise
     log = f"{config['session_dir']}/logs/cluster.log"
     try:
-        return Descriptor(**launch(config, f"the cluster {config['name']}", log, timeout_s))
+        cluster = Descriptor(**launch(config, f"the cluster {config['name']}", log, timeout_s))
     except RaySystemError:
         shutil.rmtree(config["session_dir"], ignore_errors=True)
         raise
+    if autoscaling is not None:
+        try:
+            scaling.start(cluster, autoscaling, launcher or {})
+        except BaseException:
+            stop(cluster)
+            raise
+    return cluster
 
 
 def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
@@ -114,11 +160,14 @@ def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
     descriptor = descriptors.find(cluster) if isinstance(cluster, str) else cluster
     if descriptor is None or not descriptor.is_alive():
         return False
+    if descriptor.started_by == "node":  # of a cluster on another machine: only our node ends
+        return _end_node(descriptor, timeout_s)
     if descriptor.started_by == "dask":  # somebody else's Dask cluster, that drivers of ours joined
         descriptor.remove()
         return False
     node = (int(descriptor.extra["node_pid"]), float(descriptor.extra["node_start_time"]))
     deadline = time.monotonic() + timeout_s
+    monitor = scaling.running(descriptor.session_dir)
 
     processes = {node, (descriptor.head_pid, descriptor.head_start_time)}
 
@@ -152,7 +201,18 @@ def stop(cluster: Descriptor | str, timeout_s: float = 10.0) -> bool:
         shutil.rmtree(descriptor.session_dir, ignore_errors=True)
         remove_stores_of(node[0])
     descriptor.remove()  # a head that took over just now may have written it once more
+    if monitor is not None:
+        scaling.wait_end(monitor)
     return True
+
+
+def _end_node(descriptor: Descriptor, timeout_s: float) -> bool:
+    pid, started = descriptor.head_pid, descriptor.head_start_time
+    ended = remove_node(NodeInfo("", descriptor.name, pid, started, "", ""), timeout_s=timeout_s)
+    descriptor.remove()
+    shutil.rmtree(descriptor.session_dir, ignore_errors=True)  # where it had to be killed
+    remove_stores_of(pid)
+    return ended
 
 
 def _signal(process: tuple[int, float], number: int) -> bool:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
-from rayjup.cluster import descriptors
+from rayjup.base.paths import session_root
+from rayjup.cluster import credentials, descriptors, network
 from rayjup.cluster.descriptors import Descriptor, process_start_time
 from rayjup.cluster.launch import launch, reap
 
@@ -86,7 +88,7 @@ def add_node(
         )
     key = uuid.uuid4().hex[:8]
     name = name or f"node-{key}"
-    config = {
+    config: dict[str, Any] = {
         "role": "node",
         "cluster_id": descriptor.cluster_id,
         "session_dir": descriptor.session_dir,
@@ -104,11 +106,98 @@ def add_node(
         "settings": settings,
         "host": host,
     }
+    if descriptor.network is not None:
+        where = network.split(descriptor.network)
+        config["network"] = {"ip": where[0], "port": where[1], "credentials": descriptor.credentials}
     try:
         return NodeInfo(**launch(config, f"the node {name}", str(config["log"]), timeout_s))
     except RaySystemError:
         shutil.rmtree(str(config["node_dir"]), ignore_errors=True)
         raise
+
+
+def join(
+    address: str,
+    *,
+    credentials_file: str | None = None,
+    ip: str | None = None,
+    name: str | None = None,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
+    object_store_memory: int | None = None,
+    memory: int | None = None,
+    settings: dict[str, Any] | None = None,
+    timeout_s: float = 30.0,
+) -> NodeInfo:
+    """Make this machine a node of a cluster on another one, and wait until the cluster has it.
+
+    It ends with the cluster, or when the cluster cannot be reached for half a minute.
+
+    Parameters
+    ----------
+    address
+        ``host:port`` of the cluster, as ``rayjup start --head --port …`` prints it.
+    credentials_file
+        What lets this machine in; None: what RAYJUP_CREDENTIALS names.
+    ip
+        The address of this machine for the others; None: the one by which it reaches the cluster.
+    name, num_cpus, num_gpus, resources, labels, object_store_memory, memory, settings
+        As of :func:`add_node`; here GPUs are found out, too.
+
+    Raises
+    ------
+    RaySystemError
+        There are no credentials, nobody answers at the address, or the cluster does not take this machine.
+    """
+    host, port = network.split(address)
+    mine = credentials.given(credentials_file)
+    if mine is None:
+        raise RaySystemError(
+            f"the cluster at {address} lets nobody in without credentials: copy its file to this machine "
+            f"(mode 0600) and name it with --credentials or {credentials.VARIABLE}."
+        )
+    _reachable(host, port, address)
+    key = uuid.uuid4().hex[:8]
+    session = f"{session_root()}/n-{key}"
+    os.makedirs(f"{session}/logs", mode=0o700)
+    name = name or f"{socket.gethostname()}-{key[:4]}"
+    config = {
+        "role": "node",
+        "far": {
+            "address": f"tls://{network.joined(host, port)}",
+            "ip": ip or network.own_ip(host),
+            "credentials": mine,
+        },
+        "cluster_id": "",
+        "session_dir": session,
+        "node_dir": f"{session}/n-{key}",
+        "log": f"{session}/logs/node-{key}.log",
+        "node_name": name,
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "resources": resources,
+        "labels": labels,
+        "object_store_memory": object_store_memory,
+        "memory": memory,
+        "settings": settings,
+    }
+    try:
+        return NodeInfo(**launch(config, f"the node {name}", str(config["log"]), timeout_s))
+    except BaseException:
+        shutil.rmtree(session, ignore_errors=True)
+        raise
+
+
+def _reachable(host: str, port: int, address: str) -> None:
+    try:
+        socket.create_connection((host, port), 10.0).close()
+    except OSError as error:
+        raise RaySystemError(
+            f"nobody answers at {address} ({error.strerror or error}): check address and port, and that "
+            "no firewall is between."
+        ) from error
 
 
 def remove_node(node: NodeInfo, *, graceful: bool = True, timeout_s: float = 10.0) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from rayjup.cluster.descriptors import note_head, process_start_time
+from rayjup.cluster.network import split
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +216,37 @@ class Follower:
                 except OSError:
                     pass  # not yet
             await asyncio.sleep(0.02)
+        return False
+
+    async def end(self) -> None:
+        """The node ends: that is all."""
+
+
+class FarFollower:
+    """In nodes on other machines: waits until the head can be reached again.
+
+    Parameters
+    ----------
+    config
+        Of the node; ``far`` says where the cluster is.
+    """
+
+    head: list[Any] = [0, 0.0]  # no process of this machine
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._place = split(config["far"]["address"])
+
+    async def again(self) -> bool:
+        """Wait until a head listens; False when none does for long."""
+        deadline = time.monotonic() + _WAIT_S
+        while time.monotonic() < deadline:
+            try:
+                _, writer = await asyncio.wait_for(asyncio.open_connection(*self._place), 2.0)
+            except (OSError, asyncio.TimeoutError):
+                await asyncio.sleep(0.1)
+                continue
+            writer.close()
+            return True
         return False
 
     async def end(self) -> None:

@@ -91,7 +91,8 @@ def init(
     **kwargs
         ``_object_spilling_directory``: where the new cluster puts objects for which there is no memory.
         ``_plasma_directory``: where it keeps them otherwise. ``_system_config``: a dict of settings,
-        see :mod:`rayjup.core.system_config`.
+        see :mod:`rayjup.core.system_config`. ``adaptive=(least, most)``: the new cluster has as many nodes
+        on this machine as it needs, each as large as the first one (not in Ray).
 
     Returns
     -------
@@ -114,6 +115,7 @@ def init(
     >>> ray.is_initialized()
     True
     """
+    adaptive = kwargs.pop("adaptive", None)
     private = {name: value for name, value in kwargs.items() if name.startswith("_")}
     unknown = sorted(set(kwargs) - set(private) - _LATER)
     if unknown:
@@ -164,6 +166,7 @@ def init(
                 ("resources", resources),
                 ("object_store_memory", object_store_memory),
                 ("labels", labels),
+                ("adaptive", adaptive),
             )
             if value is not None
         ]
@@ -182,6 +185,7 @@ def init(
             labels=checks.node_labels("labels", labels or {}),
             settings=settings,
             linger_s=0.0,
+            adaptive=adaptive,
         )
     else:
         assert given is not None
@@ -272,10 +276,10 @@ def _find(address: str) -> Any:
     if found is not None:
         return found
     for descriptor in descriptors.list_clusters():
-        if descriptor.address == address:
+        if address in descriptor.names:
             return descriptor
     if "://" in address or _is_host_port(address):
-        return joining.join(address if "://" in address else f"tcp://{address}")
+        return joining.join(address)
     known = ", ".join(d.name for d in descriptors.list_clusters()) or "none"
     raise ConnectionError(
         f"there is no running cluster named {address!r} (running: {known}). Give a name or id from that "

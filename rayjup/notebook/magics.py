@@ -35,7 +35,11 @@ class RayMagics(Magics):
         default=None,
         help="seconds a started cluster lives on without a driver (default 20; inf: until stopped)",
     )
-    @argument("--adaptive", metavar="MIN:MAX", help="least and most number of nodes (not possible yet)")
+    @argument(
+        "--adaptive",
+        metavar="MIN:MAX",
+        help="least and most number of nodes of a new cluster, which has as many as it needs",
+    )
     @argument("--namespace", help="namespace of named actors")
     @argument("--runtime-env", help="JSON, a JSON file or the name of a dict of this notebook")
     @argument(

@@ -80,7 +80,8 @@ def ray_init(
     profile : str, optional
         Take what is not given here from the profile of this name (see `rayjup.notebook.profiles`).
     adaptive : (int, int), optional
-        Least and most number of nodes. Clusters don't change their size yet: raises.
+        Least and most number of nodes: a cluster that is started has as many as it needs. They run on this
+        machine, and each is as large as the first one.
     as_ray : bool
         Have ``import ray`` mean rayjup from now on, here and in tasks.
     **init_options
@@ -115,14 +116,9 @@ def ray_init(
         name,
         linger_s,
         init_options,
+        adaptive,
     )
     options.check()
-    if adaptive is not None:
-        raise NotImplementedError(
-            f"adaptive={adaptive[0]}:{adaptive[1]} was asked for, but clusters of rayjup keep the nodes "
-            "they have for now: leave it out, and give num_cpus for a cluster of a certain size"
-        )
-
     began = time.monotonic()
     connection = _present_connection()
     if as_ray:
@@ -153,6 +149,7 @@ class InitOptions:
     name: str | None
     linger_s: float | None
     init: dict[str, Any]
+    adaptive: tuple[int, int] | None = None
 
     @property
     def given(self) -> list[str]:
@@ -160,8 +157,8 @@ class InitOptions:
 
     def check(self) -> None:
         """Raise for what cannot be meant."""
-        if self.address is not None and (self.given or self.name is not None):
-            other = "name" if self.name is not None else self.given[0]
+        if self.address is not None and (self.given or self.name is not None or self.adaptive):
+            other = "name" if self.name is not None else [*self.given, "adaptive"][0]
             raise ValueError(
                 f"address and {other} exclude each other: address={self.address!r} joins a running cluster "
                 "as it is; drop one of them"
@@ -286,7 +283,11 @@ def _connect(options: InitOptions) -> tuple[Connection, str]:
         _current = _adopt()
         return _current, "Joined cluster"
     descriptor = manager.start(
-        options.name or own_name, **options.sizes, started_by="notebook", linger_s=options.linger_s
+        options.name or own_name,
+        **options.sizes,
+        started_by="notebook",
+        linger_s=options.linger_s,
+        adaptive=options.adaptive,
     )
     try:
         rayjup.init(address=descriptor.cluster_id, **init)

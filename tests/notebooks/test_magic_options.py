@@ -103,7 +103,7 @@ def test_as_ray_is_too_late_when_connected(kernel: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--adaptive 1:8", "adaptive=1:8 was asked for"),
+        ("--adaptive 1:8 --address nowhere", "address and adaptive exclude each other"),
         ("--adaptive 8:1", "write MIN:MAX"),
         ("--object-store-memory lots", "is no amount of memory"),
         ("--resources license", "neither a list such as license=2,special=1"),

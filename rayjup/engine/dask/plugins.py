@@ -119,6 +119,7 @@ class NodePlugin(WorkerPlugin):
         extra: dict[str, Any] | None = None,
         survives: bool = False,
         settings: dict[str, Any] | None = None,
+        network: tuple[str, str] | None = None,
     ) -> None:
         self.cluster_id = cluster_id
         self.session_dir = session_dir
@@ -130,6 +131,7 @@ class NodePlugin(WorkerPlugin):
         self.survives = survives
         self.head_ended: asyncio.Event  # set by us; with ``survives`` made by them, for each worker
         self.settings = settings
+        self.network = network  # where it is not the worker's: address for other hosts, and credentials
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
@@ -159,11 +161,12 @@ class NodePlugin(WorkerPlugin):
             agent.executors.start_zygote()
         await agent.start()
         security = worker.security
-        agent.neighbours.listen(
-            worker.address,
-            (security.tls_ca_file or "", security.tls_worker_cert or "", security.tls_worker_key or ""),
-            agent.host != host_id(),
-        )
+        address = worker.address
+        tls = (security.tls_ca_file or "", security.tls_worker_cert or "", security.tls_worker_key or "")
+        if self.network is not None:
+            address, credentials = self.network
+            tls = (credentials, credentials, credentials)
+        agent.neighbours.listen(address, tls, agent.host != host_id())
 
     async def _attach(self, worker: Worker) -> None:
         agent = self.agent

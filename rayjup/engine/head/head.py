@@ -26,6 +26,7 @@ from rayjup.engine.head.late import Late
 from rayjup.engine.head.recovery import Recovery
 from rayjup.engine.head.reports import HeadReports
 from rayjup.engine.head.saved import Saved
+from rayjup.engine.head.scaling import Scaling
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class Head:
         self._on_group_watch = self.groups.on_watch
         self.hosts = Hosts(self)
         self.reports = HeadReports(self)
+        self.scaling = Scaling(self)
         self._on_collected = self.reports.on_collected
         self._ops: dict[str, Callable[..., Any]] = {
             "nodes": lambda client: views.nodes(self),
@@ -131,6 +133,7 @@ class Head:
             **self.groups.ops,
             **self.reports.ops,
             **self.environments.ops,
+            **self.scaling.ops,
         }
         self.ending = False
         self.recovery = Recovery(self)

@@ -150,6 +150,7 @@ def snapshot(head: Head) -> dict[str, Any]:
         "resources_total": head.scheduler.total(),
         "resources_available": head.scheduler.available(),
         "demand": state.get("demand", []),
+        "scaling": head.scaling.status(),
         "runtime_envs": head.environments.rows(),
         "drivers": [
             {"pid": c.pid, "job_id": c.job_id.hex()} for c in head.clients.values() if c.kind == "driver"

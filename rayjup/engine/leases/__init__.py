@@ -16,6 +16,7 @@ Read in this order:
 ``_claims``     nobody waits forever: capacity kept for who was overtaken too often
 ``_reclaim``    whom to ask for idle leases when somebody waits
 ``_returning``  a cluster as it was, when another scheduler takes over
+``_needs``      what nodes have left and what waits, for whoever adds and removes nodes
 ``_book``       the books: pools, leases, clients, and what returns when one of them goes
 ``_state``      ``LeaseScheduler``: the events, one method each
 """
@@ -48,13 +49,25 @@ from rayjup.engine.leases._messages import (
     Revoke,
     Unblocked,
 )
-from rayjup.engine.leases._shapes import Default, Labels, NodeAffinity, Shape, Spread, Strategy
+from rayjup.engine.leases._resources import UNIT, Ledger, gpu_slots, to_units
+from rayjup.engine.leases._shapes import (
+    Conditions,
+    Default,
+    Labels,
+    NodeAffinity,
+    Shape,
+    Spread,
+    Strategy,
+    matches,
+)
 from rayjup.engine.leases._state import LeaseScheduler
 
 __all__ = [
+    "UNIT",
     "Blocked",
     "Cancelled",
     "ClientGone",
+    "Conditions",
     "Default",
     "Event",
     "Grant",
@@ -69,6 +82,7 @@ __all__ = [
     "Instruction",
     "Labels",
     "LeaseScheduler",
+    "Ledger",
     "NodeAffinity",
     "NodeDraining",
     "NodeJoined",
@@ -85,4 +99,7 @@ __all__ = [
     "Spread",
     "Strategy",
     "Unblocked",
+    "gpu_slots",
+    "matches",
+    "to_units",
 ]

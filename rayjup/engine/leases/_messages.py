@@ -39,9 +39,13 @@ class NodeSupply:
 
 @dataclass(frozen=True, slots=True)
 class NodeDraining:
-    """A node will leave: nothing new is placed on it, except into bundles that lie there already."""
+    """A node will leave: nothing new is placed on it, except into bundles that lie there already.
+
+    With ``draining`` False it stays after all.
+    """
 
     node_id: str
+    draining: bool = True
 
 
 @dataclass(frozen=True, slots=True)

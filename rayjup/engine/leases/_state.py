@@ -14,6 +14,7 @@ from rayjup.engine.leases._book import Book
 from rayjup.engine.leases._claims import OVERTAKE_LIMIT, Claims, Owner, nearest
 from rayjup.engine.leases._groups import FreeNow, Group, Listed, plan
 from rayjup.engine.leases._infeasible import group_obstacle, obstacle
+from rayjup.engine.leases._needs import needs
 from rayjup.engine.leases._placement import Order
 from rayjup.engine.leases._queues import Request, ShapeQueue, Waiting
 from rayjup.engine.leases._resources import FULL, UNIT, Amounts, Bundle, Node, Pool, from_units, to_units
@@ -112,6 +113,10 @@ class LeaseScheduler:
             return ""
         return obstacle(request.queue, self._book)[1]
 
+    def needs(self) -> dict[str, Any]:
+        """What nodes have left and what waits for others, for whoever adds and removes nodes."""
+        return needs(self._book, self._waiting, self._pending)
+
     def snapshot(self) -> dict[str, Any]:
         """Nodes, leases, groups and demand as plain data, for the state API."""
         return snapshot(self._book, self._waiting, self._pending)
@@ -154,11 +159,12 @@ class LeaseScheduler:
 
     def _node_draining(self, event: m.NodeDraining) -> None:
         node = self._book.nodes.pools.get(event.node_id)
-        if node is not None and not node.draining:
-            node.draining = True
+        if node is not None and node.draining != event.draining:
+            node.draining = event.draining
             self._drop_claims_on(node)
             self._book.nodes.changed(node)
             self._shake()
+            self._shaken = self._shaken or not event.draining
 
     def _requested(self, event: m.Requested) -> None:
         book = self._book

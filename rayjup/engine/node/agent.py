@@ -325,6 +325,16 @@ class NodeAgent:
                     found.append(Stored(entry.name, status.st_size, status.st_ctime))
         return found, total
 
+    def own_objects(self) -> int:
+        """How many objects, in memory or on disk, would be lost with this node."""
+        return len(self._files()[0]) + self.place.on_disk()["store_spilled_objects"]
+
+    def _ask_back(self) -> None:
+        """Executors without work don't notice how long they have kept segments for the next call."""
+        for connection in self.clients.values():
+            if connection.kind == "executor":
+                connection.post(("store_trim", -1))
+
     def _store_moved(self, connection: Connection, node: str, name: str, freed: int, written: int) -> None:
         if self.node_id.startswith(node):
             self.room.moved(name, freed, written)
@@ -561,7 +571,10 @@ class NodeAgent:
             await asyncio.sleep(_SAMPLE_S)
             self.executors.trim(time.monotonic())
             self.neighbours.pulls.trim()
-            self.to_head(("sample", self.sample(), self.to_head.unconfirmed))
+            sample = self.sample()
+            if sample["store_own"] and not self.leases:
+                self._ask_back()
+            self.to_head(("sample", sample, self.to_head.unconfirmed))
 
     def sample(self) -> dict[str, Any]:
         """The node's measurements and what its processes report of their calls."""
@@ -579,6 +592,7 @@ class NodeAgent:
             "store_used": self.room.used,
             "store_capacity": self.room.capacity,
             "store_objects": sum("-" in e.name and not e.is_symlink() for e in os.scandir(self.store_dir)),
+            "store_own": self.own_objects(),
             "store_pulled_total": self.neighbours.pulls.pulled_bytes,
             **self.place.on_disk(),
             "store_spilled_total": self.room.counts.spilled_bytes,

@@ -64,6 +64,10 @@ class NodeReports:
         if topic == "workers":
             self._answer(ticket, {"rows": self.workers()})
             return
+        if topic == "load":
+            rows = [{"node_id": agent.node_id, "leases": len(agent.leases), "objects": agent.own_objects()}]
+            self._answer(ticket, {"rows": rows})
+            return
         if topic.startswith("log_"):
             self._answer(ticket, log_files.answer(agent.log_dir, topic, options))
             return

@@ -67,6 +67,7 @@ class ClustersManager:
         self._starting: list[str | None] = []
         self._stopping: set[str] = set()
         self._observers: dict[str, ClusterObserver] = {}
+        self._forgotten: set[ClusterObserver] = set()  # not closed yet
         # Questions to all processes go over lines of their own: a busy process holds up no snapshot.
         self._askers: dict[str, ClusterObserver] = {}
         # Starting and stopping take seconds; they must not keep the quick reads waiting.
@@ -286,6 +287,9 @@ class ClustersManager:
         self._slow.shutdown(wait=False, cancel_futures=True)
         self._quick.shutdown(wait=True, cancel_futures=True)
         self._forget_all_but(set())
+        for observer in list(self._forgotten):  # whose turn to be closed by a thread was cancelled
+            observer.close()
+        self._forgotten.clear()
 
     def _start(self, options: StartOptions) -> Descriptor:
         num_cpus = options.num_cpus if options.num_cpus is not None else self._default_num_cpus
@@ -330,11 +334,16 @@ class ClustersManager:
         for observers in (self._observers, self._askers):
             for gone in [key for key in observers if key not in cluster_ids]:
                 observer = observers.pop(gone)
+                self._forgotten.add(observer)
                 try:
                     # Closing waits for a read in progress, so it is not done on the event loop.
-                    self._slow.submit(observer.close)
+                    self._slow.submit(self._close_forgotten, observer)
                 except RuntimeError:  # The pool is shut down: nobody reads any more, closing cannot wait.
-                    observer.close()
+                    self._close_forgotten(observer)
+
+    def _close_forgotten(self, observer: ClusterObserver) -> None:
+        observer.close()
+        self._forgotten.discard(observer)
 
     async def _in_thread(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, call)

@@ -1,0 +1,1 @@
+"""Clusters that change their size, as ``ray.autoscaler``: ``sdk`` for programs."""
