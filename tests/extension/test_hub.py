@@ -43,7 +43,7 @@ c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "simple"
 c.Spawner.cmd = ["{python}", "-m", "jupyterhub.singleuser", "--allow-root"]
-c.Spawner.args = ["--ServerApp.jpserver_extensions={{'rayjup_lab': True}}"]
+c.Spawner.args = ["--ServerApp.jpserver_extensions={{'rayjup_lab': True, 'jupyterlab': True}}"]
 c.Spawner.env_keep = {keep}
 c.Spawner.http_timeout = 90
 c.Spawner.start_timeout = 90
@@ -108,27 +108,29 @@ def test_a_user_of_a_hub(hub: str, tmp_path: Path) -> None:
         assert entry.status_code in (200, 424), entry.text[:500]
         mine = f"{hub}/user/ada"
         browser.get(f"{hub}/hub/spawn/ada")
-        # Until the server is up, the hub answers with pages of its own.
-        wait_for(lambda: "json" in browser.get(f"{mine}/rayjup/clusters").headers["Content-Type"], log)
-        assert browser.get(f"{mine}/rayjup/clusters").json() == {"clusters": [], "starting": []}
+        # Until the server is up, the hub answers with pages of its own; then a page leads through its login.
+        wait_for(lambda: browser.get(f"{mine}/lab").url.path == "/lab-of-many/user/ada/lab", log)
+        token = browser.cookies.get("_xsrf", path="/lab-of-many/user/ada/")
+        assert token
+        headers = {"X-XSRFToken": token}  # a hub wants to see it even where nothing is changed
+        found = browser.get(f"{mine}/rayjup/clusters", headers=headers)
+        assert found.status_code == 200, log.read_text()[-5000:]
+        assert found.json() == {"clusters": [], "starting": []}
 
         # A browser of the hub has to send the token against forgery, too.
         refused = browser.post(f"{mine}/rayjup/clusters", json={"num_cpus": 1})
         assert refused.status_code == 403
-        token = browser.cookies.get("_xsrf", path="/lab-of-many/user/ada/")
-        assert token
         made = browser.post(
-            f"{mine}/rayjup/clusters", json={"num_cpus": 1, "name": "of-ada"}, headers={"X-XSRFToken": token}
+            f"{mine}/rayjup/clusters", json={"num_cpus": 1, "name": "of-ada"}, headers=headers
         )
         assert made.status_code == 201, made.text
         cluster = made.json()["cluster_id"]
         assert made.headers["Location"].endswith(f"/lab-of-many/user/ada/rayjup/clusters/{cluster}")
 
         # The dashboard below the user's own prefix.
-        headers = {"X-XSRFToken": token}
         where = browser.post(f"{mine}/rayjup/clusters/{cluster}/dashboard", json={}, headers=headers)
         assert where.json()["path"] == f"rayjup/clusters/{cluster}/dashboard/"
-        metrics = browser.get(f"{mine}/{where.json()['path']}metrics")
+        metrics = browser.get(f"{mine}/{where.json()['path']}metrics", headers={"Sec-Fetch-Mode": "navigate"})
         assert "ray_cluster_active_nodes" in metrics.text
         watch(hub, browser, cluster)
 
