@@ -11,6 +11,7 @@ from bokeh.models import ColumnDataSource, FactorRange
 from rayjup.dashboard.pages.feed import Feed
 from rayjup.dashboard.pages.frame import (
     COLOURS,
+    WIDGET,
     Build,
     Markup,
     Table,
@@ -165,7 +166,9 @@ def tasks(feed: Feed) -> tuple[Any, Update]:
         },
         key="actor_id",
     )
-    wanted = pn.widgets.TextInput(name="Filter", placeholder="part of a name, a state or an id")
+    wanted = pn.widgets.TextInput(
+        name="Filter", placeholder="part of a name, a state or an id", stylesheets=[WIDGET]
+    )
     pn.state.location.sync(wanted, {"value": "filter"})
 
     async def update() -> None:

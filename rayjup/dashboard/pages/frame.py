@@ -24,9 +24,9 @@ Update = Callable[[], Awaitable[None]]
 Build = Callable[[Feed], tuple[Any, Update]]
 """Makes a page: what is shown, and what brings it up to date."""
 
-_STYLE, _TABLE, CARD = (
+_STYLE, _TABLE, CARD, WIDGET = (
     files(__package__).joinpath(f"{name}.css").read_text(encoding="utf-8")
-    for name in ("page", "table", "card")
+    for name in ("page", "table", "card", "widget")
 )
 _TEMPLATE = """
 {% extends base %}
@@ -159,7 +159,8 @@ def plot(title: str, height: int = 220, **options: Any) -> Any:
         **options,
     )
     made.title.text_color = GREY
-    made.grid.grid_line_alpha = 0.25
+    made.grid.grid_line_color = GREY
+    made.grid.grid_line_alpha = 0.2
     for axis in made.axis:
         axis.axis_line_color = GREY
         axis.major_tick_line_color = GREY

@@ -10,7 +10,19 @@ import panel as pn
 from bokeh.models import ColumnDataSource, FixedTicker
 
 from rayjup.dashboard.pages.feed import Feed
-from rayjup.dashboard.pages.frame import COLOURS, Build, Table, Update, number, plot, rows, span, text, tiles
+from rayjup.dashboard.pages.frame import (
+    COLOURS,
+    WIDGET,
+    Build,
+    Table,
+    Update,
+    number,
+    plot,
+    rows,
+    span,
+    text,
+    tiles,
+)
 
 _COUNTERS = ("training_iteration", "timestamp", "epoch", "step", "pid")
 _MOST_CURVES = 6
@@ -18,7 +30,7 @@ _MOST_CURVES = 6
 
 def trials(feed: Feed) -> tuple[Any, Update]:
     """Experiments: the best so far, curves, parallel coordinates, a table to stop trials from."""
-    chosen = pn.widgets.Select(name="Experiment", options=[], width=320)
+    chosen = pn.widgets.Select(name="Experiment", options=[], width=320, stylesheets=[WIDGET])
     head = text()
     curves = ColumnDataSource({"xs": [], "ys": [], "colour": [], "trial": []})
     course = plot("Course of the metric", tooltips=[("trial", "@trial")])
@@ -153,7 +165,7 @@ def _by_value(values: list[Any], mode: str | None) -> list[str]:
 
 def training(feed: Feed) -> tuple[Any, Update]:
     """Training runs: workers, newest metrics, their curves, checkpoints."""
-    chosen = pn.widgets.Select(name="Run", options=[], width=320)
+    chosen = pn.widgets.Select(name="Run", options=[], width=320, stylesheets=[WIDGET])
     head, workers = text(), text()
     drawings = pn.GridBox(ncols=2, sizing_mode="stretch_width")
     sources: dict[str, ColumnDataSource] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import panel as pn
 
 from rayjup.dashboard.pages.feed import Feed
-from rayjup.dashboard.pages.frame import Build, Table, Update, span, text
+from rayjup.dashboard.pages.frame import WIDGET, Build, Table, Update, span, text
 
 _LINES = 1000
 
@@ -28,7 +28,9 @@ def jobs(feed: Feed) -> tuple[Any, Update]:
         key="id",
         height=320,
     )
-    entrypoint = pn.widgets.TextInput(placeholder="python program.py", sizing_mode="stretch_width")
+    entrypoint = pn.widgets.TextInput(
+        placeholder="python program.py", sizing_mode="stretch_width", stylesheets=[WIDGET]
+    )
     submit = pn.widgets.Button(name="Submit", button_type="primary")
     stop = pn.widgets.Button(name="Stop the selected job", button_type="danger", button_style="outline")
     answer, log = text(), text()
@@ -88,9 +90,9 @@ def jobs(feed: Feed) -> tuple[Any, Update]:
 
 def logs(feed: Feed) -> tuple[Any, Update]:
     """The log files of the nodes; the last lines of the chosen one, filtered."""
-    node = pn.widgets.Select(name="Node", options={}, width=220)
-    file = pn.widgets.Select(name="File", options=[], width=320)
-    wanted = pn.widgets.TextInput(name="Filter", placeholder="part of a line")
+    node = pn.widgets.Select(name="Node", options={}, width=220, stylesheets=[WIDGET])
+    file = pn.widgets.Select(name="File", options=[], width=320, stylesheets=[WIDGET])
+    wanted = pn.widgets.TextInput(name="Filter", placeholder="part of a line", stylesheets=[WIDGET])
     shown, note = text(), text()
     first = {name: _asked(name) for name in ("node", "file")}
     location = pn.state.location
