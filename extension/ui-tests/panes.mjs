@@ -3,7 +3,7 @@
  * a pane of its own, the status bar, the dashboard behind the proxy, and what is left after a reload.
  *
  *   node ui-tests/panes.mjs --url http://127.0.0.1:8888 --token T --notebook empty.ipynb
- *        [--shots DIR] [--dashboard] [--chromium FILE]
+ *        [--shots DIR] [--dashboard] [--head PID] [--chromium FILE]
  *
  * Expects one cluster with an experiment "watched" whose trials run, an application "echo" at /echo, and
  * declared GPUs. Prints what it checked, one line each, and ends with status 1 at the first thing wrong.
@@ -21,6 +21,7 @@ const { values: options } = parseArgs({
     notebook: { type: 'string' },
     shots: { type: 'string' },
     dashboard: { type: 'boolean', default: false },
+    head: { type: 'string' },
     chromium: { type: 'string', default: '/usr/bin/chromium' }
   }
 });
@@ -50,6 +51,9 @@ await inBrowser(options, async lab => {
   await attach(lab);
   if (options.dashboard) {
     await dashboard(lab, panel);
+  }
+  if (options.head) {
+    await withoutItsHead(lab, panel);
   }
 });
 
@@ -147,6 +151,7 @@ async function paneOfItsOwn(lab, panel) {
   await page.waitForTimeout(2000); // The workspace is saved a moment after it has changed.
   await page.reload();
   await page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
+  await lab.kernelIsIdle(); // The notebook that the address names comes to the front at last.
   await page.locator('.lm-TabBar-tab').getByText('Timeline', { exact: true }).click();
   await lab.expectSoon('the timeline is back', async () => (await pane.locator('.rj-Timeline-span').count()) > 10);
   await lab.expectSoon('what was folded still is', async () =>
@@ -167,6 +172,19 @@ async function attach(lab) {
   const errors = page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]');
   assert.equal(await errors.count(), 0);
   passed('the button in the toolbar connects the notebook');
+}
+
+/** The head is killed while the panel looks: another takes over, and the numbers go on. */
+async function withoutItsHead(lab, panel) {
+  await fold(panel, 'trials');
+  const seen = async () => panel.locator('[data-rayjup=trials] .rj-Grid-row').first().innerText();
+  await lab.expectSoon('trials are shown', async () => /running/.test(await seen()));
+  process.kill(Number(options.head), 'SIGKILL');
+  await lab.page.waitForTimeout(1500);
+  const before = await seen();
+  await lab.expectSoon('trials move under the new head', async () => (await seen()) !== before);
+  assert.equal(await panel.locator('[data-rayjup=cluster]').count(), 1);
+  passed('the panel goes on when the head is killed');
 }
 
 async function dashboard(lab, panel) {

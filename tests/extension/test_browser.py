@@ -115,6 +115,7 @@ def test_panes_move_and_act(node: str, chromium: str, lab: dict[str, str], tmp_p
     write_json(Path(lab["work"], "empty.ipynb"), {**content, "nbformat": 4, "nbformat_minor": 5})
     shots = Path(os.environ.get("RAYJUP_UI_SHOTS", tmp_path / "shots"))
     command = [node, "ui-tests/panes.mjs", "--notebook", "empty.ipynb", "--shots", str(shots)]
+    command += ["--head", str(cluster.head_pid)]
     command += ["--url", lab["url"], "--token", lab["token"], "--chromium", chromium]
     if importlib.util.find_spec("panel") is not None:
         command.append("--dashboard")
@@ -131,4 +132,4 @@ def test_panes_move_and_act(node: str, chromium: str, lab: dict[str, str], tmp_p
     print(done.stdout)
     log = (tmp_path / "lab.log").read_text()
     assert done.returncode == 0, f"{done.stderr}\npictures: {shots}\nserver log:\n{log[-3000:]}"
-    assert "ok: the button in the toolbar connects the notebook" in done.stdout
+    assert "ok: the panel goes on when the head is killed" in done.stdout

@@ -120,7 +120,12 @@ async def test_grafana_shows_what_there_is_to_show(server: Server) -> None:
     bearer = {"Authorization": f"Bearer {server.token}"}
     assert (await fetch(server.url + "/api/grafana.json")).code == 401
     board = json.loads((await fetch(server.url + "/api/grafana.json", headers=bearer)).body)
-    text = (await fetch(server.url + "/metrics", headers=bearer)).body.decode()
+    text = ""
+    for _ in range(100):  # a node that has just started has not been measured yet
+        text = (await fetch(server.url + "/metrics", headers=bearer)).body.decode()
+        if "ray_node_mem_used" in text:
+            break
+        await asyncio.sleep(0.1)
     # There are no GPUs here to be told of.
     known = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) | {row[0] for row in _GPU_VALUES}
     shown = [target["expr"] for panel in board["panels"] for target in panel["targets"]]

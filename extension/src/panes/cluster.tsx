@@ -33,7 +33,7 @@ export function NodesPane(props: IPaneProps): JSX.Element {
             </NodeCard>
           ))}
           {cluster.started_by !== 'dask' && (
-            <div className="rj-Line">
+            <div className="rj-Line rj-mod-wrap">
               <button
                 className="rj-Button"
                 data-rayjup="add-node"
