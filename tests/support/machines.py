@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import getpass
 import json
 import os
 import select
@@ -193,6 +194,32 @@ class Lab:
         )
         return int(json.loads(shown.stdout)[0]["stats64"]["tx"]["bytes"])
 
+    def start_sshd(self, name: str) -> None:
+        """Have a machine take commands by ssh, with the key ``ssh/user``; nothing of the host is touched."""
+        keys = self.directory / "ssh"
+        if not keys.is_dir():
+            keys.mkdir(mode=0o700)
+            for key in ("host", "user"):
+                command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / key)]
+                subprocess.run(command, check=True)
+            (keys / "authorized").write_text((keys / "user.pub").read_text())
+            (keys / "config").write_text(_SSHD.format(keys=keys, user=getpass.getuser()))
+        machine = self.machines[name]
+        machine.run("mount", "-t", "tmpfs", "tmpfs", "/run")
+        machine.run("mkdir", "/run/sshd")
+        log = open(self.directory / f"{name}-sshd.log", "w")  # noqa: SIM115
+        self._logs.append(log)
+        command = [shutil.which("sshd", path=_SBIN) or "sshd", "-D", "-e", "-f", str(keys / "config")]
+        self._processes.append(machine.start(*command, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+
+    def listening(self, name: str) -> list[tuple[str, int]]:
+        """Addresses and ports on which something listens on a machine."""
+        found = subprocess.run(
+            self.machines[name].inside("ss", "-Htln"), check=True, capture_output=True, text=True
+        )
+        places = [line.split()[3].rpartition(":") for line in found.stdout.splitlines()]
+        return [(host.strip("[]"), int(port)) for host, _, port in places]
+
     # -- the cluster
 
     @property
@@ -337,6 +364,27 @@ class Driver:
             self._process.wait(10)
 
 
+_SBIN = "/usr/sbin:/sbin:/usr/local/sbin:" + os.environ.get("PATH", "")
+_SSHD = """
+HostKey {keys}/host
+AuthorizedKeysFile {keys}/authorized
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin prohibit-password
+AllowUsers {user}
+"""
+
+
+def why_no_ssh() -> str:
+    """Why machines cannot be reached by ssh here; empty where they can."""
+    for program in ("sshd", "ssh", "ssh-keygen", "ss"):
+        if shutil.which(program, path=_SBIN) is None:
+            return f"{program} is not installed (packages openssh-server, openssh-client, iproute2)"
+    return why_not()
+
+
 _PROLOGUE = """
 import json, os, sys, time
 import numpy as np
@@ -388,9 +436,13 @@ def _make_certificates(directory: Path) -> None:
 
 @contextlib.contextmanager
 def lab(
-    names: str, encrypted: bool = True, environ: dict[str, str] | None = None, workers: str | None = None
+    names: str,
+    encrypted: bool = True,
+    environ: dict[str, str] | None = None,
+    workers: str | None = None,
+    cluster: bool = True,
 ) -> Iterator[Lab]:
-    """Machines with a running cluster; skips the test where that is not possible."""
+    """Machines with a running cluster (or without one); skips the test where that is not possible."""
     import pytest
 
     if why_not():
@@ -398,7 +450,8 @@ def lab(
     with tempfile.TemporaryDirectory(prefix="m", dir="/tmp") as directory:
         made = Lab(names, Path(directory), encrypted, environ)
         try:
-            made.start_cluster(workers)
+            if cluster:
+                made.start_cluster(workers)
             yield made
         finally:
             made.close()
