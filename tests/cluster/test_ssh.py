@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.clusters import poll
-from support.machines import Lab, lab, why_no_ssh
+from support.machines import WAIT_FOR_NODES, Lab, lab, why_no_ssh
 
 pytestmark = [
     pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made"),
@@ -33,27 +33,6 @@ auth:
     ssh_user: root
     ssh_private_key: {keys}/user
     ssh_known_hosts: {keys}/known
-"""
-
-WAIT_FOR_NODES = """
-import collections, platform, sys, time
-import ray
-
-ray.init(address="localhost:6379")
-deadline = time.monotonic() + 30
-while len([n for n in ray.nodes() if n["Alive"]]) < 3:
-    assert time.monotonic() < deadline, ray.nodes()
-    time.sleep(0.05)
-
-@ray.remote(scheduling_strategy="SPREAD")
-def node(previous):
-    time.sleep(0.01)
-    return (*previous, ray.get_runtime_context().get_node_id())
-
-for _ in range(3):
-    results = [node.remote(node.remote(())) for _ in range(100)]
-    counted = collections.Counter(ray.get(results))
-print(sum(counted.values()), len({n for pair in counted for n in pair}))
 """
 
 PROBE = """

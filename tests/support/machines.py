@@ -51,6 +51,7 @@ class Machine:
         self.name = name
         self.address = address
         self.tmp = tmp
+        self._has_run = False
         command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self._outer = subprocess.Popen(
             [*command, "sh", "-c", _INIT.format(tmp=tmp)], stderr=subprocess.DEVNULL
@@ -77,6 +78,13 @@ class Machine:
         environ = {**os.environ, "TMPDIR": self.tmp, "JUPYTER_RUNTIME_DIR": self.tmp}
         environ |= options.pop("environ", {})
         return subprocess.Popen(self.inside(*command), env=environ, text=True, **options)
+
+    def own_run(self, *directories: str) -> None:
+        """Give it a ``/run`` of its own, with these directories."""
+        if not self._has_run:
+            self.run("mount", "-t", "tmpfs", "tmpfs", "/run")
+            self._has_run = True
+        self.run("mkdir", "-p", *(f"/run/{name}" for name in directories))
 
     def switch_off(self) -> None:
         """End everything on it at once."""
@@ -205,8 +213,7 @@ class Lab:
             (keys / "authorized").write_text((keys / "user.pub").read_text())
             (keys / "config").write_text(_SSHD.format(keys=keys, user=getpass.getuser()))
         machine = self.machines[name]
-        machine.run("mount", "-t", "tmpfs", "tmpfs", "/run")
-        machine.run("mkdir", "/run/sshd")
+        machine.own_run("sshd")
         log = open(self.directory / f"{name}-sshd.log", "w")  # noqa: SIM115
         self._logs.append(log)
         command = [shutil.which("sshd", path=_SBIN) or "sshd", "-D", "-e", "-f", str(keys / "config")]
@@ -407,6 +414,29 @@ def on(name, **more):
 
 ray.init(address=os.environ["RAYJUP_LAB_ADDRESS"], log_to_driver=False)
 """
+
+
+WAIT_FOR_NODES = """
+import collections, platform, sys, time
+import ray
+
+ray.init(address="localhost:6379")
+deadline = time.monotonic() + 30
+while len([n for n in ray.nodes() if n["Alive"]]) < 3:
+    assert time.monotonic() < deadline, ray.nodes()
+    time.sleep(0.05)
+
+@ray.remote(scheduling_strategy="SPREAD")
+def node(previous):
+    time.sleep(0.01)
+    return (*previous, ray.get_runtime_context().get_node_id())
+
+for _ in range(3):
+    results = [node.remote(node.remote(())) for _ in range(100)]
+    counted = collections.Counter(ray.get(results))
+print(sum(counted.values()), len({n for pair in counted for n in pair}))
+"""
+"""Prints how many calls there were in the end, and on how many nodes; for clusters of three."""
 
 
 def _make_certificates(directory: Path) -> None:
