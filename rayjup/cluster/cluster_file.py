@@ -233,6 +233,8 @@ def _launcher(
             if theirs in options:
                 found[ours] = options.pop(theirs)
         options.pop("head_ip", None)
+        if "directory" in found:
+            found["directory"] = str(found["directory"])
         auth_names = {
             "user": "ssh_user",
             "key": "ssh_private_key",

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -33,6 +32,8 @@ auth:
     ssh_user: root
     ssh_private_key: {keys}/user
     ssh_known_hosts: {keys}/known
+setup_commands: [echo set up]
+colour: blue
 """
 
 PROBE = """
@@ -72,20 +73,22 @@ def rayjup(grid: Lab, name: str, *arguments: str, timeout_s: float = 60.0) -> st
     )
     said, _ = process.communicate(timeout=timeout_s)
     assert process.returncode == 0, said
-    return said
+    return str(said)
+
+
+def file_of(grid: Lab) -> str:
+    return str(grid.directory / "cluster.yaml")
 
 
 @pytest.fixture(scope="module")
 def grid() -> Iterator[Lab]:
+    """Started from a machine that is none of the cluster's, as from somebody's laptop."""
     with lab("a b c e", cluster=False) as made:
-        for name in "bc":
+        for name in "abc":
             made.start_sshd(name)
         a = made.machines["a"]
-        variables = {
-            "TMPDIR": a.tmp,
-            "JUPYTER_RUNTIME_DIR": a.tmp,
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        }
+        variables = {"TMPDIR": a.tmp, "JUPYTER_RUNTIME_DIR": a.tmp}
+        variables["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
         text = FILE.format(
             head=a.address,
             workers=", ".join(made.machines[name].address for name in "bc"),
@@ -95,32 +98,31 @@ def grid() -> Iterator[Lab]:
             environment=json.dumps(variables),
         )
         (made.directory / "cluster.yaml").write_text(text)
-        poll(lambda: all(("0.0.0.0", 22) in made.listening(name) for name in "bc"))
-        began = time.monotonic()
-        start = (
-            "--head",
-            "--name",
-            "grid",
-            "--node-ip-address",
-            a.address,
-            "--num-cpus",
-            "1",
-            "--no-dashboard",
-        )
-        config = ("--autoscaling-config", str(made.directory / "cluster.yaml"))
-        rayjup(made, "a", "start", *start, "--no-dashboard", *config)
-        print(f"the head was ready after {time.monotonic() - began:.2f} s")
+        poll(lambda: all(("0.0.0.0", 22) in made.listening(name) for name in "abc"))
+        said = rayjup(made, "e", "up", file_of(made), "--yes")
+        assert "colour is unknown, and has no effect" in said
+        assert "echo set up" in said
         yield made
+
+
+def test_commands_of_the_file_work_on_its_head(grid):
+    assert rayjup(grid, "e", "get-head-ip", file_of(grid)).strip() == grid.machines["a"].address
+    assert rayjup(grid, "e", "exec", file_of(grid), "echo on $((40 + 2))").strip() == "on 42"
+    (grid.directory / "notes").write_text("to and fro")
+    far = f"{grid.machines['a'].tmp}/notes"
+    rayjup(grid, "e", "rsync-up", file_of(grid), str(grid.directory / "notes"), far)
+    rayjup(grid, "e", "rsync-down", file_of(grid), far, str(grid.directory / "back"))
+    assert (grid.directory / "back").read_text() == "to and fro"
+    rayjup(grid, "e", "exec", file_of(grid), f"rm {far}")
+    assert "asking for the node" in rayjup(grid, "e", "monitor", file_of(grid))
+    assert "has its new settings" in rayjup(grid, "e", "up", file_of(grid), "-y")
 
 
 def test_a_program_waits_for_the_nodes_and_uses_all(grid):
     path = grid.directory / "program.py"
     path.write_text(WAIT_FOR_NODES)
-    process = grid.machines["a"].start(
-        sys.executable, "-m", "rayjup.as_ray", str(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    said, errors = process.communicate(timeout=80)
-    assert said.split() == ["100", "3"], (errors, monitor_log(grid))
+    said = rayjup(grid, "e", "submit", file_of(grid), str(path), "--", "ignored")
+    assert said.splitlines()[-1].split() == ["100", "3"], (said, monitor_log(grid))
 
 
 def monitor_log(grid: Lab) -> str:
@@ -179,7 +181,7 @@ def test_no_secret_stands_in_a_command_line(grid):
 
 
 def test_stopping_the_cluster_gives_all_machines_back(grid):
-    assert "Stopped: grid" in rayjup(grid, "a", "stop", "grid")
+    assert "Stopped: grid" in rayjup(grid, "e", "down", file_of(grid))
     poll(lambda: not any(grid.programs(name, "rayjup.cluster") for name in "abc"), 15)
     for name in "bc":
         left = subprocess.run(
@@ -188,4 +190,4 @@ def test_stopping_the_cluster_gives_all_machines_back(grid):
             text=True,
             check=True,
         ).stdout.split()
-        assert [path for path in left if "environment" not in path] == []
+        assert [path for path in left if not path.endswith("known_hosts")] == []
