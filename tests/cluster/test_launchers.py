@@ -114,6 +114,18 @@ def on_machines(machines: Lab) -> Iterator[Callable[..., str]]:
     poll(lambda: not any(machines.programs(name, "rayjup.cluster") for name in "abc"), 15)
 
 
+def by_ssh(machines: Lab) -> dict[str, object]:
+    tmp, keys = machines.machines["a"].tmp, machines.directory / "ssh"
+    environment = {"TMPDIR": tmp, "JUPYTER_RUNTIME_DIR": tmp, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    return {
+        "user": "root",
+        "key": str(keys / "user"),
+        "known_hosts": str(keys / "known"),
+        "directory": f"{tmp}/own",
+        "environment": environment,
+    }
+
+
 def test_processes_of_this_machine():
     cluster = manager.start(num_cpus=1, owner_pid=os.getpid(), object_store_memory=100 << 20)
     try:
@@ -127,24 +139,52 @@ def test_processes_of_this_machine():
 
 @pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made")
 def test_machines_by_ssh(machines, on_machines):
-    a = machines.machines["a"]
-    environment = {
-        "TMPDIR": a.tmp,
-        "JUPYTER_RUNTIME_DIR": a.tmp,
-        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-    }
-    keys = machines.directory / "ssh"
-    options = {
-        "launcher": "ssh",
-        "hosts": [machines.machines[name].address for name in "bc"],
-        "user": "root",
-        "key": str(keys / "user"),
-        "known_hosts": str(keys / "known"),
-        "directory": f"{a.tmp}/own",
-        "environment": environment,
-    }
-    said = on_machines(options, {"hosts": ["10.86.5.1"]})
+    hosts = [machines.machines[name].address for name in "bc"]
+    said = on_machines({"launcher": "ssh", "hosts": hosts, **by_ssh(machines)}, {"hosts": ["10.86.5.1"]})
     assert "10.86.5.1 cannot be reached by ssh" in said
+
+
+PROVIDER = """
+from rayjup.autoscaler.node_provider import NodeProvider
+
+class Rack(NodeProvider):
+    def __init__(self, provider_config, cluster_name):
+        super().__init__(provider_config, cluster_name)
+        self.used = {}
+
+    def create_node(self, node_config, tags, count):
+        free = [ip for ip in self.provider_config["machines"] if ip not in self.used]
+        if "shelf" in node_config or not free:
+            raise RuntimeError("the rack has no such machine")
+        self.used[free[0]] = dict(tags)
+
+    def non_terminated_nodes(self, tag_filters):
+        return [ip for ip, tags in self.used.items() if tag_filters.items() <= tags.items()]
+
+    def is_running(self, node_id):
+        return node_id in self.used
+
+    def is_terminated(self, node_id):
+        return node_id not in self.used
+
+    def internal_ip(self, node_id):
+        return node_id
+
+    def terminate_node(self, node_id):
+        del self.used[node_id]
+"""
+
+
+@pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made")
+def test_machines_of_somebody_elses_provider(machines, on_machines, monkeypatch):
+    (machines.directory / "rack.py").write_text(PROVIDER)
+    path = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([path, str(machines.directory)]))
+    places = [machines.machines[name].address for name in "bc"]
+    provider = {"module": "rack.Rack", "machines": places}
+    options = {"launcher": "external", "provider": provider, "ssh": by_ssh(machines)}
+    said = on_machines(options, {"shelf": 1})
+    assert "made no machine for the node four: the rack has no such machine" in said
 
 
 @pytest.mark.skipif(bool(slurm.why_no_slurm()), reason=slurm.why_no_slurm() or "Slurm can run")
