@@ -81,6 +81,19 @@ def main() -> None:
             ("… with Optuna's TPE", seconds(search, "optuna"), "", "", f"{by_optuna / at_random:.2f}× random")
         )
 
+    asha = run(mine, "rayjup", "asha")
+    if asha:
+        said = (
+            f"{100 * asha['epochs_share']:.0f} % of the epochs, {asha['points_lost']:+.2f} points below the "
+            f"grid's {asha['grid_best']:.2f} %"
+        )
+        lines.append(
+            ("64 networks over digits, whole grid of 27 epochs", seconds(asha, "grid_seconds"), "", "", "")
+        )
+        lines.append(("… with ASHA", seconds(asha), "", "", said))
+    concurrent = run(mine, "rayjup", "concurrent")
+    lines.append(("1 000 trials of 3 s at the same time", seconds(concurrent), "not run", "", ""))
+
     head = (
         f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores ({platform.machine()}), Python "
         f"{platform.python_version()}; load before {load_before:.1f}. One run; the programs are in "

@@ -64,6 +64,44 @@ def fast_reports(config):
     tune.report({"i": config["n"], "seconds": time.perf_counter() - start})
 
 
+EPOCHS = 27
+
+
+def digits(config):
+    """A multilayer perceptron over scikit-learn's digits, 27 epochs."""
+    import torch
+    from ray import tune
+    from sklearn.datasets import load_digits
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    x, y = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
+    x = (x / 16).float()
+    order = torch.randperm(len(x))
+    train, test = order[:1200], order[1200:]
+    layers = [torch.nn.Linear(64, config["width"])]
+    for _ in range(config["depth"] - 1):
+        layers += [torch.nn.ReLU(), torch.nn.Linear(config["width"], config["width"])]
+    net = torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Linear(config["width"], 10))
+    optimizer = torch.optim.SGD(net.parameters(), lr=config["lr"], momentum=config["momentum"])
+    for _ in range(EPOCHS):
+        for batch in train[torch.randperm(len(train))].split(32):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(net(x[batch]), y[batch]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            right = (net(x[test]).argmax(1) == y[test]).float().mean()
+        tune.report({"accuracy": float(right)})
+
+
+def slow_reports(config):
+    from ray import tune
+
+    for i in range(3):
+        time.sleep(1.0)
+        tune.report({"i": i})
+
+
 def in_ray(storage):
     import ray
     from ray import tune
@@ -96,6 +134,37 @@ def in_ray(storage):
         _, at_random = fit(busy, space, num_samples=count, **common)
         _, by_optuna = fit(busy, space, num_samples=count, search_alg=OptunaSearch(seed=1), **common)
         return {"random": at_random, "optuna": by_optuna, "work": count * 0.02 / 2}
+    if PROGRAM == "asha":
+        from ray.tune.schedulers import ASHAScheduler
+
+        grid_of = {
+            "lr": tune.grid_search([0.001, 0.01, 0.1, 0.5]),
+            "momentum": tune.grid_search([0.0, 0.9]),
+            "width": tune.grid_search([8, 16, 32, 64]),
+            "depth": tune.grid_search([1, 2]),
+        }
+        common = {"metric": "accuracy", "mode": "max", "storage": storage}
+        whole, whole_s = fit(digits, grid_of, **common)
+        scheduler = ASHAScheduler(max_t=EPOCHS, grace_period=1, reduction_factor=3)
+        halved, halved_s = fit(digits, grid_of, scheduler=scheduler, **common)
+        epochs = [sum(r.metrics["training_iteration"] for r in grid) for grid in (whole, halved)]
+        best = [
+            grid.get_best_result(scope="all").metrics_dataframe["accuracy"].max() for grid in (whole, halved)
+        ]
+        return {
+            "seconds": halved_s,
+            "grid_seconds": whole_s,
+            "epochs_share": epochs[1] / epochs[0],
+            "points_lost": 100 * (best[0] - best[1]),
+            "grid_best": 100 * best[0],
+        }
+    if PROGRAM == "concurrent":
+        count = 1000
+        trainable = tune.with_resources(slow_reports, {"cpu": 1 / 512})
+        space = {"x": tune.grid_search(list(range(count)))}
+        grid, seconds = fit(trainable, space, storage=storage, max_concurrent_trials=count)
+        assert grid.num_terminated == count, grid.num_terminated
+        return {"seconds": seconds}
     raise SystemExit(f"there is no program {PROGRAM!r}")
 
 

@@ -6,10 +6,17 @@ from jupyter_server.extension.application import ExtensionApp
 from traitlets import Float, Integer, validate
 from traitlets.traitlets import TraitError
 
+from rayjup_lab import __version__
 from rayjup_lab.services.clusters.handlers import clusters_handlers
 from rayjup_lab.services.clusters.manager import ClustersManager
+from rayjup_lab.services.contents.handlers import contents_handlers
+from rayjup_lab.services.contents.manager import ContentsManager
 from rayjup_lab.services.live.handlers import live_handlers
 from rayjup_lab.services.live.hub import LiveHub
+from rayjup_lab.services.openapi import describe, description_handlers
+from rayjup_lab.services.proxy.handlers import make_client, proxy_handlers
+
+_ROUTES = [*description_handlers, *clusters_handlers, *contents_handlers, *proxy_handlers, *live_handlers]
 
 
 class RayjupExtension(ExtensionApp):
@@ -63,11 +70,16 @@ class RayjupExtension(ExtensionApp):
         self.clusters.on_change = self.live.wake
         self.settings["rayjup_clusters"] = self.clusters
         self.settings["rayjup_live"] = self.live
+        self.settings["rayjup_contents"] = ContentsManager(self.clusters)
+        self.settings["rayjup_client"] = make_client()
+        routes = [(pattern.replace("\\.", "."), handler) for pattern, handler in _ROUTES]
+        self.settings["rayjup_description"] = describe(routes, __version__)
 
     def initialize_handlers(self) -> None:
-        self.handlers.extend([*clusters_handlers, *live_handlers])
+        self.handlers.extend(_ROUTES)
 
     async def stop_extension(self) -> None:
         """Release sockets and threads; running clusters stay."""
         await self.live.close()
+        self.settings["rayjup_client"].close()
         self.clusters.close()

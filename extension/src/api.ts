@@ -3,7 +3,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-import type { IClusterSummary, IStartOptions } from './types';
+import type { IClusterSummary, ILogPiece, IOptions, IStartOptions } from './types';
 
 /** A refusal of the server, with its text and, for a bad request, the field at fault. */
 export class ApiError extends Error {
@@ -37,6 +37,63 @@ export class ClustersApi {
     await this._request('DELETE', '');
   }
 
+  /** What can be said when a cluster is started. */
+  async options(): Promise<IOptions> {
+    return this._ask('GET', ['options']);
+  }
+
+  async addNode(cluster: string, options: object): Promise<void> {
+    await this._ask('POST', ['clusters', cluster, 'added_nodes'], options);
+  }
+
+  async removeNode(cluster: string, node: string): Promise<void> {
+    await this._ask('DELETE', ['clusters', cluster, 'added_nodes', node]);
+  }
+
+  /** Ask a run to end, or one trial of it. */
+  async stopRun(cluster: string, kind: string, run: string, trial?: string): Promise<void> {
+    const body = trial === undefined ? {} : { trial_id: trial };
+    await this._ask('POST', ['clusters', cluster, 'runs', kind, run, 'stop'], body);
+  }
+
+  /** Run a program on the cluster; its id. */
+  async submit(cluster: string, job: object): Promise<string> {
+    return (await this._ask('POST', ['clusters', cluster, 'submissions'], job)).submission_id;
+  }
+
+  async stopJob(cluster: string, job: string): Promise<void> {
+    await this._ask('POST', ['clusters', cluster, 'submissions', job, 'stop'], {});
+  }
+
+  async deleteJob(cluster: string, job: string): Promise<void> {
+    await this._ask('DELETE', ['clusters', cluster, 'submissions', job]);
+  }
+
+  async deleteApplication(cluster: string, name: string): Promise<void> {
+    await this._ask('DELETE', ['clusters', cluster, 'applications', name]);
+  }
+
+  /** The last lines of a log file, or what follows the position `start`. */
+  async log(cluster: string, node: string, name: string, start: number | null): Promise<ILogPiece> {
+    const query = URLExt.objectToQueryString({
+      node_id: node,
+      name,
+      ...(start === null ? { lines: 1000 } : { start })
+    });
+    return this._ask('GET', ['clusters', cluster, 'logs', 'file'], undefined, query);
+  }
+
+  /** Where a cluster's dashboard is to be seen; it is started where there is none. */
+  async dashboard(cluster: string): Promise<string> {
+    const { path } = await this._ask('POST', ['clusters', cluster, 'dashboard'], {});
+    return URLExt.join(this._settings.baseUrl, path);
+  }
+
+  /** Where an application of Serve is to be seen. */
+  application(cluster: string, route: string): string {
+    return URLExt.join(this._settings.baseUrl, 'rayjup', 'clusters', cluster, 'serve', route, '/');
+  }
+
   /** A new websocket to the live endpoint, authenticated as JupyterLab's own are. */
   openLive(): WebSocket {
     const { wsUrl, token, appendToken, WebSocket: Socket } = this._settings;
@@ -48,7 +105,15 @@ export class ClustersApi {
   }
 
   private async _request(method: string, path: string, body?: object): Promise<any> {
-    const url = URLExt.join(this._settings.baseUrl, 'rayjup', 'clusters') + path;
+    return this._send(method, URLExt.join(this._settings.baseUrl, 'rayjup', 'clusters') + path, body);
+  }
+
+  private async _ask(method: string, parts: string[], body?: object, query = ''): Promise<any> {
+    const path = parts.map(encodeURIComponent).join('/');
+    return this._send(method, URLExt.join(this._settings.baseUrl, 'rayjup', path) + query, body);
+  }
+
+  private async _send(method: string, url: string, body?: object): Promise<any> {
     let response: Response;
     try {
       response = await ServerConnection.makeRequest(
@@ -83,7 +148,7 @@ function reason(status: number, message: string | undefined): string {
   if (status === 401 || status === 403) {
     return 'You are not logged in to the Jupyter server any more. Reload the page and log in.';
   }
-  if (status === 404 && !message?.includes('cluster')) {
+  if (status === 404 && !message) {
     return 'The server extension rayjup_lab is not running. Install rayjup where the Jupyter server runs, then restart the server.';
   }
   return message || `The Jupyter server answered with status ${status}.`;

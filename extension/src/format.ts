@@ -94,3 +94,30 @@ function significant(value: number, unit: number): string {
   }
   return value >= 9.95 ? value.toFixed(1) : value.toFixed(2);
 }
+
+/** A measured number with four significant digits, short for very large and very small ones. */
+export function number(value: unknown): string {
+  if (typeof value !== 'number') {
+    return value === null || value === undefined ? '–' : String(value);
+  }
+  if (!Number.isFinite(value)) {
+    return String(value);
+  }
+  const size = Math.abs(value);
+  if (size !== 0 && (size >= 1e6 || size < 1e-3)) {
+    return value.toExponential(2);
+  }
+  return String(Number(value.toPrecision(4)));
+}
+
+/** Milliseconds as `0.42 ms`, `12 ms`, `1.3 s`. */
+export function millis(value: number): string {
+  return value >= 1000 ? `${(value / 1000).toFixed(1)} s` : `${Number(value.toPrecision(2))} ms`;
+}
+
+/** `lr=0.01, layers=2`. */
+export function settings(of: { [name: string]: unknown }): string {
+  return Object.entries(of)
+    .map(([name, value]) => `${name}=${number(value)}`)
+    .join(', ');
+}

@@ -4,6 +4,7 @@
  * is tested without either.
  */
 
+import { applied } from './changes';
 import type { LiveMessage } from './types';
 
 export type LiveStatus =
@@ -22,7 +23,10 @@ export interface ISocket {
 
 export interface ILiveOptions {
   connect: () => ISocket;
+  /** What is not about a document. */
   onMessage: (message: LiveMessage) => void;
+  /** The newest version of a document that somebody subscribed to. */
+  onDocument: (topic: string, cluster: string, document: any) => void;
   onStatus: (status: LiveStatus) => void;
   /** Milliseconds; the clock and the timers can be replaced in tests. */
   now?: () => number;
@@ -59,18 +63,29 @@ export class LiveConnection {
     this._drop();
   }
 
-  /** Watch one cluster (or none), besides the list of clusters. */
-  watch(cluster: string | null): void {
-    if (cluster === this._watched) {
-      return;
+  /** Have a document of a cluster sent until the returned function is called. */
+  subscribe(topic: string, cluster: string): () => void {
+    const key = `${topic} ${cluster}`;
+    const count = this._wanted.get(key) ?? 0;
+    this._wanted.set(key, count + 1);
+    if (count === 0) {
+      this._send({ type: 'subscribe', topic, cluster });
     }
-    if (this._watched !== null) {
-      this._send({ type: 'unsubscribe', topic: 'snapshot', cluster: this._watched });
-    }
-    this._watched = cluster;
-    if (cluster !== null) {
-      this._send({ type: 'subscribe', topic: 'snapshot', cluster });
-    }
+    let released = false;
+    return () => {
+      if (released) {
+        return;
+      }
+      released = true;
+      const left = (this._wanted.get(key) ?? 1) - 1;
+      if (left > 0) {
+        this._wanted.set(key, left);
+        return;
+      }
+      this._wanted.delete(key);
+      this._documents.delete(key);
+      this._send({ type: 'unsubscribe', topic, cluster });
+    };
   }
 
   /** Tell the server to be quiet while nobody can see the panel. */
@@ -100,8 +115,9 @@ export class LiveConnection {
         this._send({ type: 'pause' });
       }
       this._send({ type: 'subscribe', topic: 'clusters' });
-      if (this._watched !== null) {
-        this._send({ type: 'subscribe', topic: 'snapshot', cluster: this._watched });
+      for (const key of this._wanted.keys()) {
+        const [topic, cluster] = key.split(' ');
+        this._send({ type: 'subscribe', topic, cluster });
       }
       this._heard();
     };
@@ -109,9 +125,36 @@ export class LiveConnection {
       this._attempt = 0;
       this._heard();
       this._options.onStatus({ state: 'live' });
-      this._options.onMessage(JSON.parse(event.data));
+      this._take(JSON.parse(event.data));
     };
     socket.onclose = () => this._lost();
+  }
+
+  private _take(message: LiveMessage): void {
+    if (message.type !== 'whole' && message.type !== 'change') {
+      this._options.onMessage(message);
+      return;
+    }
+    const { topic, cluster, version } = message;
+    const key = `${topic} ${cluster}`;
+    if (!this._wanted.has(key)) {
+      return;
+    }
+    let value: any;
+    if (message.type === 'whole') {
+      value = message.document;
+    } else {
+      const known = this._documents.get(key);
+      if (known?.version !== message.from) {
+        // It cannot be used; the server is asked for the whole.
+        this._documents.delete(key);
+        this._send({ type: 'subscribe', topic, cluster });
+        return;
+      }
+      value = applied(known.value, message.change);
+    }
+    this._documents.set(key, { version, value });
+    this._options.onDocument(topic, cluster, value);
   }
 
   private _lost(): void {
@@ -145,6 +188,7 @@ export class LiveConnection {
     const socket = this._socket;
     this._socket = null;
     this._isOpen = false;
+    this._documents.clear();
     if (socket) {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close();
@@ -179,7 +223,8 @@ export class LiveConnection {
   private _isOpen = false;
   private _closed = false;
   private _visible = true;
-  private _watched: string | null = null;
+  private _wanted = new Map<string, number>();
+  private _documents = new Map<string, { version: number; value: any }>();
   private _attempt = 0;
   private _retry: any = null;
   private _watchdog: any = null;

@@ -5,19 +5,33 @@ import { ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError, ClustersApi } from './api';
 import { LiveConnection, LiveStatus } from './live';
-import type { IClusterSummary, ISnapshot, IStartOptions, LiveMessage } from './types';
+import type {
+  IClusterSummary,
+  IDocuments,
+  IOptions,
+  ISnapshot,
+  IStartOptions,
+  LiveMessage,
+  Topic
+} from './types';
 
 export interface IStartError {
   message: string;
   field: string | null;
 }
 
+/** What is kept of the panel when the page is loaded again. */
+export interface IPanelState {
+  cluster: string | null;
+  folded: { [section: string]: boolean };
+}
+
 export class PanelModel implements IDisposable {
-  constructor(api: ClustersApi) {
-    this._api = api;
+  constructor(readonly api: ClustersApi) {
     this._live = new LiveConnection({
       connect: () => api.openLive(),
       onMessage: message => this._onMessage(message),
+      onDocument: (topic, cluster, document) => this._onDocument(topic, cluster, document),
       onStatus: status => this._onStatus(status)
     });
   }
@@ -35,13 +49,62 @@ export class PanelModel implements IDisposable {
   status: LiveStatus = { state: 'connecting' };
   /** Why there is no connection, when the server can be asked and says so. */
   problem: string | null = null;
-  snapshot: ISnapshot | null = null;
-  snapshotError: string | null = null;
+  /** What can be said when a cluster is started; null until the server was asked. */
+  options: IOptions | null = null;
   startError: IStartError | null = null;
   optionsOpen = false;
 
   get selected(): IClusterSummary | null {
     return this.clusters.find(c => c.cluster_id === this._selected) ?? null;
+  }
+
+  get snapshot(): ISnapshot | null {
+    return this.document('snapshot');
+  }
+
+  /** The newest version of a document of the shown cluster; null until it has come. */
+  document<T extends Topic>(topic: T): IDocuments[T] | null {
+    return this._documents.get(`${topic} ${this._selected}`) ?? null;
+  }
+
+  /** Why a document of the shown cluster cannot be had; null when it can. */
+  trouble(topic: Topic): string | null {
+    return this._troubles.get(`${topic} ${this._selected}`) ?? null;
+  }
+
+  /** Have a document of a cluster kept up to date until the returned function is called. */
+  use(topic: Topic, cluster: string): () => void {
+    const release = this._live.subscribe(topic, cluster);
+    return () => {
+      release();
+      this._troubles.delete(`${topic} ${cluster}`);
+    };
+  }
+
+  /** What is kept when the page is loaded again. */
+  get state(): IPanelState {
+    return { cluster: this._selected, folded: { ...this._folded } };
+  }
+
+  /** Go on where the page was left. */
+  restore(state: Partial<IPanelState>): void {
+    this._folded = { ...state.folded };
+    this._preferred = state.cluster ?? null;
+    if (state.cluster && this.clusters.some(c => c.cluster_id === state.cluster)) {
+      this.select(state.cluster);
+    }
+    this._emit();
+  }
+
+  isFolded(section: string, otherwise: boolean): boolean {
+    return this._folded[section] ?? otherwise;
+  }
+
+  fold(section: string, folded: boolean): void {
+    if (this.isFolded(section, !folded) !== folded) {
+      this._folded[section] = folded;
+      this._emit();
+    }
   }
 
   /** The server's clock, in seconds since the epoch. */
@@ -64,11 +127,14 @@ export class PanelModel implements IDisposable {
     Signal.clearData(this);
   }
 
+  /** Connect, and stay connected. */
+  open(): void {
+    this._live.open();
+  }
+
+  /** Whether anybody can see the page. */
   setVisible(visible: boolean): void {
     this._live.setVisible(visible);
-    if (visible) {
-      this._live.open();
-    }
   }
 
   retry(): void {
@@ -78,9 +144,6 @@ export class PanelModel implements IDisposable {
   select(clusterId: string | null): void {
     if (clusterId !== this._selected) {
       this._selected = clusterId;
-      this.snapshot = null;
-      this.snapshotError = null;
-      this._live.watch(clusterId);
       this._emit();
     }
   }
@@ -88,6 +151,19 @@ export class PanelModel implements IDisposable {
   toggleOptions(): void {
     this.optionsOpen = !this.optionsOpen;
     this.startError = null;
+    this._emit();
+    if (this.optionsOpen) {
+      void this.loadOptions();
+    }
+  }
+
+  /** Ask what can be said when a cluster is started. */
+  async loadOptions(): Promise<void> {
+    try {
+      this.options = await this.api.options();
+    } catch (error) {
+      this.startError = { message: error instanceof Error ? error.message : String(error), field: null };
+    }
     this._emit();
   }
 
@@ -102,7 +178,7 @@ export class PanelModel implements IDisposable {
     this.startError = null;
     this._emit();
     try {
-      const started = await this._api.start(options);
+      const started = await this.api.start(options);
       if (!this.clusters.some(c => c.cluster_id === started.cluster_id)) {
         this.clusters = [...this.clusters, started];
       }
@@ -124,7 +200,7 @@ export class PanelModel implements IDisposable {
 
   async stop(clusterId: string): Promise<void> {
     this._mark(clusterId);
-    await this._api.stop(clusterId).catch((error: unknown) => {
+    await this.api.stop(clusterId).catch((error: unknown) => {
       // Somebody else stopped it first: that is what was wanted.
       if (!(error instanceof ApiError && error.status === 404)) {
         throw error;
@@ -134,9 +210,23 @@ export class PanelModel implements IDisposable {
     this._emit();
   }
 
+  /** Stop a cluster and start one with the same name and resources. */
+  async restart(cluster: IClusterSummary): Promise<void> {
+    const { CPU, GPU } = cluster.resources ?? {};
+    const options: IStartOptions = { name: cluster.name };
+    // Of several nodes the sum is known, not what the first one had: that is left to the server.
+    if (cluster.nodes === 1) {
+      Object.assign(options, CPU === undefined ? {} : { num_cpus: CPU }, { num_gpus: GPU ?? 0 });
+    }
+    await this.stop(cluster.cluster_id);
+    if (!(await this.start(options))) {
+      throw new Error(this.startError?.message);
+    }
+  }
+
   async stopAll(): Promise<void> {
     this.clusters.forEach(c => this._mark(c.cluster_id));
-    await this._api.stopAll();
+    await this.api.stopAll();
     this._setClusters([]);
     this._emit();
   }
@@ -156,16 +246,8 @@ export class PanelModel implements IDisposable {
         this._clockOffset = message.time - Date.now() / 1000;
         this._setClusters(message.clusters);
         break;
-      case 'snapshot':
-        if (message.cluster === this._selected) {
-          this.snapshot = message.snapshot;
-          this.snapshotError = null;
-        }
-        break;
       case 'unreachable':
-        if (message.cluster === this._selected) {
-          this.snapshotError = message.reason ?? 'it does not answer';
-        }
+        this._troubles.set(`${message.topic} ${message.cluster}`, message.reason ?? 'it does not answer');
         break;
       case 'gone':
         this._setClusters(this.clusters.filter(c => c.cluster_id !== message.cluster));
@@ -177,11 +259,27 @@ export class PanelModel implements IDisposable {
     this._emit();
   }
 
+  private _onDocument(topic: string, cluster: string, document: any): void {
+    // What nobody looks at any more is kept as it was, and shown until something newer comes.
+    this._documents.set(`${topic} ${cluster}`, document);
+    this._troubles.delete(`${topic} ${cluster}`);
+    this._emit();
+  }
+
   /** Take over a list; one cluster is always shown if there is any. */
   private _setClusters(clusters: IClusterSummary[]): void {
     this.clusters = clusters;
+    for (const table of [this._documents, this._troubles]) {
+      for (const key of [...table.keys()]) {
+        if (!clusters.some(c => key.endsWith(` ${c.cluster_id}`))) {
+          table.delete(key);
+        }
+      }
+    }
     if (!this.selected) {
-      this.select(clusters.length ? clusters[clusters.length - 1].cluster_id : null);
+      const preferred = clusters.find(c => c.cluster_id === this._preferred);
+      const shown = preferred ?? clusters[clusters.length - 1];
+      this.select(shown?.cluster_id ?? null);
     }
   }
 
@@ -201,7 +299,7 @@ export class PanelModel implements IDisposable {
   /** A browser does not tell why a websocket was refused; a plain request does. */
   private async _findProblem(): Promise<void> {
     try {
-      await this._api.list();
+      await this.api.list();
       this.problem = null;
     } catch (error) {
       this.problem = error instanceof Error ? error.message : String(error);
@@ -215,9 +313,12 @@ export class PanelModel implements IDisposable {
     }
   }
 
-  private _api: ClustersApi;
   private _live: LiveConnection;
   private _changed = new Signal<this, void>(this);
+  private _documents = new Map<string, any>();
+  private _troubles = new Map<string, string>();
+  private _folded: { [section: string]: boolean } = {};
+  private _preferred: string | null = null;
   private _selected: string | null = null;
   private _clockOffset = 0;
   private _startsHere = 0;

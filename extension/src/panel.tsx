@@ -1,4 +1,4 @@
-/** The side panel: which state is shown, and when the server may be quiet. */
+/** The side panel: which state is shown. */
 
 import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
@@ -8,6 +8,7 @@ import * as React from 'react';
 import { ClusterList } from './components/clusterlist';
 import { ClusterDetails } from './components/details';
 import { Header } from './components/header';
+import { Shown } from './components/hooks';
 import { Banner, Empty, Loading } from './components/messages';
 import { StartForm } from './components/startform';
 import { PanelModel } from './model';
@@ -18,40 +19,29 @@ export class RayjupPanel extends ReactWidget {
     this._model = model;
     this._commands = commands;
     this.addClass('rj-Panel');
-    document.addEventListener('visibilitychange', this._updateVisibility);
-  }
-
-  dispose(): void {
-    document.removeEventListener('visibilitychange', this._updateVisibility);
-    super.dispose();
   }
 
   render(): JSX.Element {
     return (
       <UseSignal signal={this._model.changed}>
-        {() => <Content model={this._model} commands={this._commands} />}
+        {() => (
+          <Shown.Provider value={this.isVisible}>
+            <Content model={this._model} commands={this._commands} />
+          </Shown.Provider>
+        )}
       </UseSignal>
     );
   }
 
   protected onAfterShow(msg: Message): void {
     super.onAfterShow(msg);
-    this._updateVisibility();
+    this.update();
   }
 
   protected onAfterHide(msg: Message): void {
     super.onAfterHide(msg);
-    this._updateVisibility();
+    this.update();
   }
-
-  protected onAfterAttach(msg: Message): void {
-    super.onAfterAttach(msg);
-    this._updateVisibility();
-  }
-
-  private _updateVisibility = (): void => {
-    this._model.setVisible(this.isVisible && !document.hidden);
-  };
 
   private _model: PanelModel;
   private _commands: CommandRegistry;
@@ -71,7 +61,7 @@ function Content(props: { model: PanelModel; commands: CommandRegistry }): JSX.E
         {!model.loaded && !model.problem && <Loading />}
         {empty && !model.optionsOpen && <Empty model={model} />}
         {!empty && model.loaded && <ClusterList model={model} commands={commands} />}
-        {selected && <ClusterDetails cluster={selected} model={model} />}
+        {selected && <ClusterDetails cluster={selected} model={model} commands={commands} />}
       </div>
     </>
   );

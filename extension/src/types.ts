@@ -12,6 +12,10 @@ export interface IClusterSummary {
   reason: string | null;
   nodes: number | null;
   resources: Resources | null;
+  /** What is free of the resources, as of a few seconds ago. */
+  available: Resources | null;
+  /** Ids of nodes that were added from here. */
+  added?: string[];
 }
 
 export type Resources = { [name: string]: number };
@@ -84,10 +88,179 @@ export interface ISnapshot {
   totals: { nodes: number; tasks: number; actors: number };
 }
 
+/** Options of a cluster, as the server's schema names them. */
 export interface IStartOptions {
+  [name: string]: any;
+}
+
+/** The part of JSON schema that the forms understand. */
+export interface ISchema {
+  title?: string;
+  description?: string;
+  type?: string;
+  format?: string;
+  minimum?: number;
+  maximum?: number;
+  required?: string[];
+  properties?: { [name: string]: ISchema };
+}
+
+export interface IOptions {
+  schema: ISchema;
+  node_schema: ISchema;
+  profiles: { [name: string]: IStartOptions };
+  max_clusters: number;
+}
+
+export interface ITrial {
+  trial_id: string;
+  status: string;
+  config: { [name: string]: any };
+  metrics: { [name: string]: number };
+  iteration: number;
+  seconds: number;
+  curve: number[];
+  error: string | null;
+}
+
+export interface IRun {
+  kind: 'tune' | 'train' | 'rllib';
+  run_id: string;
   name?: string;
-  num_cpus?: number;
-  num_gpus?: number;
+  state: string;
+  started: number;
+  updated: number;
+  ended: number | null;
+}
+
+export interface IExperiment extends IRun {
+  metric: string | null;
+  mode: string | null;
+  total: number;
+  counts: { [status: string]: number };
+  best: { trial_id: string; value: number; config?: { [name: string]: any } } | null;
+  trials: ITrial[];
+}
+
+export interface ITrainingRun extends IRun {
+  iteration?: number;
+  attempt?: number;
+  failures?: number;
+  seconds?: number;
+  workers?: { rank: number; node_id: string; host: string; pid: number; gpus: string[]; state: string }[];
+  metrics?: { [name: string]: any };
+  history?: { [name: string]: number }[];
+  checkpoints?: { path: string; status: string }[];
+  note?: string;
+  curve?: [number, number][];
+}
+
+export interface IDeployment {
+  name: string;
+  status: string;
+  message?: string;
+  replica_states: { [state: string]: number };
+  target?: number;
+  per_s?: number;
+  p50_ms?: number;
+  p99_ms?: number;
+  errors?: number;
+  requests?: number;
+  ongoing?: number;
+  waiting?: number;
+}
+
+export interface IApplication {
+  name: string;
+  status: string;
+  message?: string;
+  route_prefix?: string | null;
+  deployments: IDeployment[];
+}
+
+export interface IServing {
+  applications: IApplication[];
+  host?: string;
+  port?: number;
+}
+
+export interface IJob {
+  id: string;
+  submission_id: string | null;
+  job_id: string | null;
+  type: string;
+  status: string;
+  entrypoint: string;
+  message: string | null;
+  start_time: number;
+  end_time: number | null;
+  exit_code: number | null;
+}
+
+export interface IObject {
+  key: string;
+  object_id: string;
+  object_size: number;
+  reference_type: string;
+  pid: number;
+  type: string;
+  ip: string;
+  task_status: string | null;
+  call_site: string;
+}
+
+export interface IObjects {
+  total: number;
+  warning: string;
+  kinds: { reference_type: string; count: number; bytes: number }[];
+  objects: IObject[];
+}
+
+export interface ISpan {
+  key: string;
+  name: string;
+  place: string;
+  start: number;
+  end: number | null;
+  state: string;
+}
+
+export interface ITimeline {
+  warning: string;
+  total: number;
+  spans: ISpan[];
+}
+
+export interface ILogFiles {
+  nodes: { node_id: string; name: string; files: string[] }[];
+}
+
+export interface ILogPiece {
+  text: string;
+  next: number;
+  size: number;
+}
+
+export interface IDocuments {
+  snapshot: ISnapshot;
+  trials: { experiments: IExperiment[] };
+  training: { runs: ITrainingRun[] };
+  deployments: IServing;
+  jobs: { jobs: IJob[] };
+  objects: IObjects;
+  timeline: ITimeline;
+  logs: ILogFiles;
+}
+
+export type Topic = keyof IDocuments;
+
+/** What has changed between two versions of a document. */
+export interface IChange {
+  rows?: string;
+  set?: { [key: string]: any };
+  change?: { [key: string]: IChange };
+  drop?: string[];
+  order?: string[];
 }
 
 export type LiveMessage =
@@ -97,7 +270,8 @@ export type LiveMessage =
       starting: (string | null)[];
       time: number;
     }
-  | { type: 'snapshot'; cluster: string; snapshot: ISnapshot }
-  | { type: 'unreachable'; cluster: string; reason: string | null }
+  | { type: 'whole'; topic: string; cluster: string; version: number; document: any }
+  | { type: 'change'; topic: string; cluster: string; from: number; version: number; change: IChange }
+  | { type: 'unreachable'; topic: string; cluster: string; reason: string | null }
   | { type: 'gone'; cluster: string }
   | { type: 'error'; message: string; field?: string };

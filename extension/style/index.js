@@ -1,3 +1,4 @@
 import './panel.css';
 import './forms.css';
 import './cluster.css';
+import './panes.css';

@@ -15,7 +15,8 @@ function cluster(name: string, cluster_id: string): IClusterSummary {
     state: 'running',
     reason: null,
     nodes: 1,
-    resources: {}
+    resources: {},
+    available: {}
   };
 }
 

@@ -10,6 +10,7 @@ class World {
   sockets: FakeSocket[] = [];
   statuses: LiveStatus[] = [];
   messages: LiveMessage[] = [];
+  documents: [string, string, any][] = [];
   readonly live = new LiveConnection({
     connect: () => {
       const socket = new FakeSocket();
@@ -17,6 +18,7 @@ class World {
       return socket;
     },
     onMessage: message => this.messages.push(message),
+    onDocument: (topic, cluster, document) => this.documents.push([topic, cluster, document]),
     onStatus: status => this.statuses.push(status),
     now: () => this.now,
     setTimer: (call, ms) => {
@@ -79,12 +81,13 @@ const LIST = { type: 'clusters', clusters: [], starting: [], time: 0 };
 test('subscriptions are made anew after the line was lost', () => {
   const world = new World();
   world.live.open();
-  world.live.watch('c1');
+  const release = world.live.subscribe('snapshot', 'c1');
   assert.deepEqual(world.socket.sent, [], 'nothing can be sent before the line is open');
   world.socket.onopen?.({});
   world.socket.receive(LIST);
   assert.deepEqual(world.statuses[world.statuses.length - 1], { state: 'live' });
-  world.live.watch('c2');
+  release();
+  world.live.subscribe('snapshot', 'c2');
   world.socket.onclose?.({});
   world.advance(1000);
   assert.equal(world.sockets.length, 2);
@@ -95,23 +98,71 @@ test('subscriptions are made anew after the line was lost', () => {
   ]);
 });
 
-test('changing the cluster tells the server to forget the old one', () => {
+test('what several views want is asked for once, until the last one has gone', () => {
   const world = new World();
   world.live.open();
-  world.live.watch('c1');
   world.socket.onopen?.({});
   world.socket.sent.length = 0;
-  world.live.watch('c2');
-  world.live.watch('c2');
-  world.live.watch(null);
+  const one = world.live.subscribe('trials', 'c1');
+  const two = world.live.subscribe('trials', 'c1');
+  const other = world.live.subscribe('jobs', 'c1');
+  one();
+  one();
+  two();
+  other();
   assert.deepEqual(
-    world.socket.sent.map(m => [m.type, m.cluster]),
+    world.socket.sent.map(m => [m.type, m.topic]),
     [
-      ['unsubscribe', 'c1'],
-      ['subscribe', 'c2'],
-      ['unsubscribe', 'c2']
+      ['subscribe', 'trials'],
+      ['subscribe', 'jobs'],
+      ['unsubscribe', 'trials'],
+      ['unsubscribe', 'jobs']
     ]
   );
+});
+
+test('documents come whole first and then as changes', () => {
+  const world = new World();
+  world.live.open();
+  world.live.subscribe('snapshot', 'c1');
+  world.socket.onopen?.({});
+  const about = { topic: 'snapshot', cluster: 'c1' };
+  world.socket.receive({ type: 'whole', ...about, version: 4, document: { a: 1, b: 2 } });
+  world.socket.receive({ type: 'change', ...about, from: 4, version: 5, change: { set: { a: 9 } } });
+  assert.deepEqual(world.documents, [
+    ['snapshot', 'c1', { a: 1, b: 2 }],
+    ['snapshot', 'c1', { a: 9, b: 2 }]
+  ]);
+  assert.deepEqual(world.messages, []);
+
+  world.socket.sent.length = 0;
+  world.socket.receive({ type: 'change', ...about, from: 7, version: 8, change: { set: { a: 0 } } });
+  assert.equal(world.documents.length, 2, 'a change to a version that is not here is of no use');
+  assert.deepEqual(world.socket.sent, [{ type: 'subscribe', ...about }], 'the whole is asked for');
+});
+
+test('after a lost line no change is made to what was known before', () => {
+  const world = new World();
+  world.live.open();
+  world.live.subscribe('snapshot', 'c1');
+  world.socket.onopen?.({});
+  const about = { topic: 'snapshot', cluster: 'c1' };
+  world.socket.receive({ type: 'whole', ...about, version: 4, document: { a: 1 } });
+  world.socket.onclose?.({});
+  world.advance(1000);
+  world.socket.onopen?.({});
+  world.socket.receive({ type: 'change', ...about, from: 4, version: 5, change: { set: { a: 9 } } });
+  assert.equal(world.documents.length, 1);
+});
+
+test('a late word about something nobody wants any more is passed over', () => {
+  const world = new World();
+  world.live.open();
+  const release = world.live.subscribe('logs', 'c1');
+  world.socket.onopen?.({});
+  release();
+  world.socket.receive({ type: 'whole', topic: 'logs', cluster: 'c1', version: 1, document: {} });
+  assert.deepEqual(world.documents, []);
 });
 
 test('pauses between attempts grow to a limit, and shrink after success', () => {

@@ -81,6 +81,10 @@ export class Lab {
   }
 
   async isIdle() {
+    // The notebook's own indicator also says so before there is a kernel.
+    if (!(await this.page.locator('#jp-main-statusbar').innerText()).includes('| Idle')) {
+      return false;
+    }
     const indicator = this.notebook.locator('.jp-Notebook-ExecutionIndicator');
     const prompts = await this.page.locator('.jp-InputPrompt').allInnerTexts();
     return (await indicator.getAttribute('data-status')) === 'idle' && !prompts.some(p => p.includes('[*]'));

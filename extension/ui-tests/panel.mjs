@@ -112,7 +112,7 @@ async function numbersMove(panel) {
     seen.add(counts);
     inUse.add(await chip(panel));
     // The second function of the tour: by then the notebook has something to show as well.
-    if (!pictured && /[1-9]\d* running/.test(counts) && (await tasks.locator('tbody tr').count()) > 1) {
+    if (!pictured && /[1-9]\d* running/.test(counts) && (await tasks.locator('.rj-Grid-row').count()) > 1) {
       pictured = true;
       await picture();
     }
@@ -154,7 +154,7 @@ async function chip(panel) {
 
 /** The numbers of the task table, as "3 pending, 1 running, …" whatever the width of the panel. */
 async function countsOf(tasks) {
-  const titles = await tasks.locator('td.rj-mod-number').evaluateAll(cells => cells.map(c => c.title));
+  const titles = await tasks.locator('.rj-Grid-row .rj-mod-number').evaluateAll(cells => cells.map(c => c.title));
   return titles.join(', ');
 }
 

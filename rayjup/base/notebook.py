@@ -20,5 +20,8 @@ waits: dict[int, Sequence[Any]] | None = None
 on_connected: Callable[[Any], None] | None = None
 """Called with the ``Runtime`` of a connection that has just been made."""
 
+on_display: Callable[[], None] | None = None
+"""Called by what is about to show in the running cell by itself how far it is."""
+
 on_data_progress: Callable[[Any], None] | None = None
 """Called now and then with the ``rayjup.data.stats.RunStats`` of a dataset that runs on the cluster."""

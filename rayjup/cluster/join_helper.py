@@ -19,6 +19,8 @@ from rayjup.engine.dask import attach, plugins, unix
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.neighbours import declared_host
 
+_FIRST_WORKER_S = 5.0  # a cluster that is just being started gets its workers a moment later
+
 
 class CannotJoin(Exception):
     """Why it is not possible, for the user."""
@@ -98,6 +100,7 @@ def _has_head(dask_scheduler: Any = None) -> bool:
 async def _local_node(client: Client, address: str, timeout_s: float) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
+    first_worker_by = loop.time() + min(_FIRST_WORKER_S, timeout_s)
     here = declared_host() or host_id()
     owner, started = os.getppid(), False
     while True:
@@ -117,6 +120,9 @@ async def _local_node(client: Client, address: str, timeout_s: float) -> dict[st
                 }
         workers = (await client.scheduler.identity(n_workers=-1))["workers"]
         if not workers:
+            if loop.time() < first_worker_by:
+                await asyncio.sleep(0.05)
+                continue
             raise CannotJoin(
                 f"the Dask cluster at {address} has no workers yet: start one with 'dask worker {address}'."
             )

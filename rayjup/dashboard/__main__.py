@@ -9,6 +9,7 @@ import rayjup
 from rayjup.cluster import descriptors
 from rayjup.dashboard.actor import NAMESPACE, Dashboard, options
 from rayjup.exceptions import RayError
+from rayjup.job_config import JobConfig
 
 
 def main() -> int:
@@ -20,7 +21,8 @@ def main() -> int:
     given = parser.parse_args()
     try:
         cluster = descriptors.which(given.cluster)
-        rayjup.init(cluster.cluster_id, namespace=NAMESPACE, log_to_driver=False)
+        part = JobConfig(metadata={"rayjup_part": "dashboard"})  # no job of the user's
+        rayjup.init(cluster.cluster_id, namespace=NAMESPACE, log_to_driver=False, job_config=part)
         actor = (
             rayjup.remote(Dashboard)
             .options(**options(), get_if_exists=True)

@@ -13,6 +13,7 @@ from tornado.web import HTTPError
 from rayjup.dashboard.auth import Handler
 from rayjup.observe import ClusterView, metrics_text
 from rayjup.observe.timeline import events_at
+from rayjup.observe.topics import TOPICS
 from rayjup.util import state
 from rayjup.util.state import StateApiClient
 from rayjup.util.state.common import (
@@ -185,6 +186,26 @@ class Nodes(StateHandler):
             self.answer({"clusterStatus": snapshot})
 
 
+class Document(StateHandler):
+    """``GET /api/topics/NAME``: what pages, panel and displays show of a topic."""
+
+    async def get(self, name: str) -> None:
+        self.reply(await asyncio.to_thread(TOPICS[name].read, self.view))
+
+
+class Application(StateHandler):
+    """``DELETE /api/serve/applications/NAME``: take one application down."""
+
+    async def delete(self, name: str) -> None:
+        from rayjup import serve  # only where somebody serves
+
+        found = await asyncio.to_thread(TOPICS["deployments"].read, self.view)
+        if name not in {app["name"] for app in found["applications"]}:
+            raise LookupError(f"there is no application {name!r}")
+        await asyncio.to_thread(serve.delete, name)
+        self.reply({})
+
+
 class Metrics(StateHandler):
     """``GET /metrics``: for Prometheus."""
 
@@ -222,6 +243,8 @@ def routes(cluster: str, view: ClusterView, token: str) -> list[tuple[str, Any, 
         (r"/api/v0/tasks/timeline", Timeline, given),
         (r"/api/v0/logs", Logs, given),
         (r"/api/v0/logs/(file|stream)", LogText, given),
+        (rf"/api/topics/({'|'.join(TOPICS)})", Document, given),
+        (r"/api/serve/applications/([^/]+)", Application, given),
         (r"/nodes", Nodes, given),
         (r"/api/cluster_status", Nodes, given),
         (r"/metrics", Metrics, given),

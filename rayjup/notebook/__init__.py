@@ -6,7 +6,7 @@
 ``keeping``   values under a name that outlive the kernel
 ``displays``  what is shown in a cell: a static snapshot, live while somebody looks at it
 ``table_displays``  sortable tables of rows that change; ``table`` is their data and how it looks
-``run_displays``  tuning and training runs of the cluster, as tables that stay live
+``run_displays``  runs of Tune, Train and RLlib in the cluster, as tables that stay live
 ``object_displays``  refs, actors and placement groups as the result of a cell
 ``cells``     which cell runs, and what the following do when one begins and ends
 ``cells_output``  output bound to a cell, and the thread that brings it up to date
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rayjup.notebook.keeping import attach, forget, keep, kept
     from rayjup.notebook.logs_files import ray_logs
     from rayjup.notebook.render import render_html, render_text
-    from rayjup.notebook.run_displays import runs, watch_run
+    from rayjup.notebook.run_displays import runs, stop_run, watch_run
     from rayjup.notebook.running import map_cell, run_cell
     from rayjup.notebook.session import ray_init, ray_shutdown, ray_status
     from rayjup.notebook.table import Column, Table
@@ -78,6 +78,7 @@ __all__ = [
     "runs",
     "show_progress",
     "unload_ipython_extension",
+    "stop_run",
     "watch_run",
 ]
 
@@ -107,6 +108,7 @@ _HOMES = {
     "render_text": "render",
     "run_cell": "running",
     "runs": "run_displays",
+    "stop_run": "run_displays",
     "watch_run": "run_displays",
 }
 

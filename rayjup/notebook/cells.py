@@ -89,7 +89,7 @@ class Cells:
         """Watch no longer."""
         self.shell.events.unregister("pre_run_cell", self._before)
         self.shell.events.unregister("post_run_cell", self._after)
-        notebook.on_connected = None
+        notebook.on_connected = notebook.on_display = None
         self.ticker.close()
         for part in self.parts:
             part.close()
@@ -183,6 +183,12 @@ def current() -> Cells | None:
     return _cells
 
 
+def quieten() -> None:
+    """The running cell shows by itself how far it is: one display is enough."""
+    if _cells is not None and _cells.current is not None:
+        _cells.current.quiet = True
+
+
 def install(shell: InteractiveShell) -> None:
     """Watch the cells of ``shell``."""
     global _cells
@@ -192,6 +198,7 @@ def install(shell: InteractiveShell) -> None:
     for module, class_ in _PARTS:
         _cells.parts.append(getattr(import_module(f"rayjup.notebook.{module}"), class_)(_cells))
     notebook.on_connected = _cells.connected
+    notebook.on_display = quieten
     _cells.begin()
     sessions = sys.modules.get("rayjup.core.session")
     session = sessions.own() if sessions is not None else None

@@ -26,9 +26,7 @@ class DataProgress:
         first = stats not in self._ids
         if first:
             self._ids[stats] = uuid.uuid4().hex
-            watched = cells.current()
-            if watched is not None and watched.current is not None:
-                watched.current.quiet = True  # one display is enough
+            cells.quieten()
         self._shell.display_pub.publish(
             data={"text/plain": text(stats), "text/html": html(stats)},
             metadata={},

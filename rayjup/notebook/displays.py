@@ -77,6 +77,10 @@ class LiveDisplay:
         """Widgets above the numbers."""
         return []
 
+    def footer(self) -> list[Any]:
+        """Widgets below the numbers."""
+        return []
+
     # ------------------------------------------------------------ what is shown
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -181,7 +185,7 @@ class LiveDisplay:
         self._live = True
         self._live_html = self.live_html()
         self._html = ipywidgets.HTML(self._live_html)
-        self._box = ipywidgets.VBox([*self.controls(), self._html])
+        self._box = ipywidgets.VBox([*self.controls(), self._html, *self.footer()])
         self._box._view_count = 0  # asks the front end to keep count from now on
         self._box.observe(self._on_views, "_view_count")
 

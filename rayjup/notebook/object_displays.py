@@ -177,10 +177,17 @@ class GroupDisplay(LiveDisplay):
         return render_table_text(self._table())
 
 
+def _serve_display(handle: Any, snapshot: Mapping[str, Any]) -> LiveDisplay:
+    from rayjup.notebook.serve_displays import ServeDisplay  # needs the extra packages of serving
+
+    return ServeDisplay(handle, snapshot)
+
+
 _FORMATTED: dict[tuple[str, str], Callable[[Any, Mapping[str, Any]], LiveDisplay]] = {
     ("rayjup.engine.ownership.object_ref", "ObjectRef"): RefDisplay,
     ("rayjup.core.actor", "ActorHandle"): ActorDisplay,
     ("rayjup.util.placement_group", "PlacementGroup"): GroupDisplay,
+    ("rayjup.serve.handle", "DeploymentHandle"): lambda handle, snapshot: _serve_display(handle, snapshot),
     ("rayjup.core.context", "RayContext"): lambda _, snapshot: ClusterDisplay(FEED, snapshot),
 }
 """What shows objects of a class, by the module and name of the class."""

@@ -19,9 +19,7 @@ class Progress:
         self._id = uuid.uuid4().hex
         self._began = time.monotonic()
         self._shown_at: float | None = None
-        watched = cells.current()
-        if watched is not None and watched.current is not None:
-            watched.current.quiet = True  # one bar is enough
+        cells.quieten()
 
     def __call__(self, finished: int, failed: int, total: int) -> None:
         now = time.monotonic()

@@ -1,15 +1,17 @@
-"""Tuning and training runs of the cluster, seen from any notebook, also after its kernel was restarted."""
+"""Runs of Tune, Train and RLlib, seen from any notebook, also after its kernel was restarted."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from rayjup.notebook import session
 from rayjup.notebook.table import Column, Table
 from rayjup.notebook.table_displays import LiveTables, TableDisplay
 from rayjup.observe import ClusterView, current
+from rayjup.runs.parallel import parallel_coordinates
 
 _CONFIG_COLUMNS = 4
 _METRIC_COLUMNS = 3
@@ -18,6 +20,12 @@ _WORKERS = [
     Column("host", "host"),
     Column("pid", "pid", kind="number"),
     Column("state", "state", kind="state"),
+]
+_LOSSES = [
+    Column("module", "module"),
+    Column("loss", "loss"),
+    Column("last", "last", kind="number"),
+    Column("curve", "curve", kind="spark"),
 ]
 _METRICS = [
     Column("metric", "metric"),
@@ -46,7 +54,7 @@ def runs() -> TableDisplay:
         Column("took", "time", kind="seconds"),
     ]
     return TableDisplay(
-        Table(columns, rows, title="runs", empty="No run of Tune or Train in this cluster yet.")
+        Table(columns, rows, title="runs", empty="No run of Tune, Train or RLlib in this cluster yet.")
     )
 
 
@@ -76,11 +84,92 @@ def watch_run(name: str) -> LiveTables:
     kind, run_id = found["kind"], found["run_id"]
     view = _view()
 
-    def source(_: Mapping[str, Any]) -> list[Table]:
-        row = next((each for each in view.runs(kind) if each["run_id"] == run_id), found)
-        return tables(row)
+    def newest() -> dict[str, Any]:
+        return next((each for each in view.runs(kind) if each["run_id"] == run_id), found)
 
-    return LiveTables(source, snapshot)
+    if kind == "tune":
+        return LiveTrials(newest, lambda request: view.ask_run(kind, run_id, request), snapshot)
+    return LiveTables(lambda _: tables(newest()), snapshot)
+
+
+class LiveTrials(LiveTables):
+    """The trials of a tuning run: sortable, filtered on request, with parallel coordinates below.
+
+    Made by `watch_run`; ``shown.stop("c1f0a_00002")`` ends one trial, ``shown.stop()`` all of them.
+    """
+
+    def __init__(
+        self,
+        newest: Callable[[], dict[str, Any]],
+        ask: Callable[[dict[str, Any]], None],
+        snapshot: Mapping[str, Any],
+    ) -> None:
+        self._newest, self._ask = newest, ask
+        self._row: dict[str, Any] = {}
+        self._wanted = ""
+        super().__init__(self._chosen, snapshot)
+
+    def only(self, text: str) -> None:
+        """Show only trials that have ``text`` in some column; an empty text shows all."""
+        self._wanted = text.strip().lower()
+        self.refresh(self._snapshot)
+        self._send_live(self.live_html())
+
+    def stop(self, trial_id: str = "*") -> None:
+        """Ask the run to end one trial, or all; it hears of it within about a second.
+
+        Raises
+        ------
+        KeyError
+            The run shows no such trial.
+        """
+        known = [trial["trial_id"] for trial in self._row.get("trials") or []]
+        if trial_id != "*" and trial_id not in known:
+            raise KeyError(f"the run shows no trial {trial_id!r} (trials: {', '.join(known) or 'none yet'})")
+        self._ask({"stop": trial_id})
+
+    def controls(self) -> list[Any]:
+        """Buttons to sort by, a field to filter with, and one to stop a trial."""
+        import ipywidgets
+
+        low = ipywidgets.Layout(width="200px", height="28px")
+        wanted = ipywidgets.Text(placeholder="show trials with …", continuous_update=True, layout=low)
+        wanted.observe(lambda change: self.only(change["new"]), "value")
+        trial = ipywidgets.Text(placeholder="trial to stop", layout=low)
+        button = ipywidgets.Button(description="stop trial", layout=ipywidgets.Layout(width="auto"))
+        said = ipywidgets.HTML()
+
+        def stop(_: Any) -> None:
+            try:
+                self.stop(trial.value.strip())
+            except (KeyError, ConnectionError) as error:
+                said.value = f"<small>{escape(str(error.args[0]))}</small>"
+            else:
+                said.value = f"<small>asked to stop {escape(trial.value.strip())}</small>"
+
+        button.on_click(stop)
+        return [*super().controls(), ipywidgets.HBox([wanted, trial, button, said])]
+
+    def _chosen(self, _: Mapping[str, Any]) -> list[Table]:
+        self._row = self._newest()
+        (trials,) = tables(self._row)
+        if self._wanted:
+            shown = [column.key for column in trials.columns if column.kind != "spark"]
+            trials.rows = [
+                row for row in trials.rows if any(self._wanted in str(row.get(key)).lower() for key in shown)
+            ]
+        return [trials]
+
+    def _more_html(self) -> str:
+        metric = self._row.get("metric")
+        if not isinstance(metric, str):
+            return ""
+        trials = [(trial["config"], trial["metrics"].get(metric)) for trial in self._row.get("trials") or []]
+        return parallel_coordinates(
+            [(config, value) for config, value in trials if value is not None],
+            metric,
+            self._row.get("mode") or "min",
+        )
 
 
 def tables(row: Mapping[str, Any]) -> list[Table]:
@@ -88,6 +177,8 @@ def tables(row: Mapping[str, Any]) -> list[Table]:
     title = f"{row.get('name') or row['run_id']}: {row['state']}, {_what(row)}"
     if row["kind"] == "tune":
         return [_trials(row, title)]
+    if row["kind"] == "rllib":
+        return _learning(row, title)
     history = list(row.get("history") or [])
     metrics = [
         {
@@ -102,6 +193,41 @@ def tables(row: Mapping[str, Any]) -> list[Table]:
         Table(_WORKERS, list(row.get("workers") or []), title=title, empty="Its workers have ended."),
         Table(_METRICS, metrics, title="metrics", empty="Nothing was reported yet."),
     ]
+
+
+def _learning(row: Mapping[str, Any], title: str) -> list[Table]:
+    curve = [mean for _, mean in row.get("curve") or []]
+    facts = [
+        {"metric": "return, mean", "last": row.get("return_mean"), "curve": curve},
+        {"metric": "steps per s", "last": row.get("steps_per_s"), "curve": row.get("rates") or []},
+    ]
+    losses = [
+        {"module": module, "loss": name, "last": values[-1], "curve": values}
+        for module, named in (row.get("losses") or {}).items()
+        for name, values in named.items()
+        if values
+    ]
+    return [
+        Table(_METRICS, facts, title=title),
+        Table(_LOSSES, losses, title="losses", empty="Nothing was learnt yet."),
+    ]
+
+
+def stop_run(name: str) -> None:
+    """Ask a run of Train or RLlib to stop. `Algorithm.train` then ends its iteration with ``done`` in the
+    result; calling it again goes on.
+
+    Parameters
+    ----------
+    name : str
+        Name or id of the run; of several the newest.
+    """
+    found = find(name)
+    if found is None:
+        raise KeyError(f"there is no run {name!r} in this cluster")
+    if found["kind"] == "tune":
+        raise ValueError(f"{name!r} is a run of Tune: it is stopped by interrupting its cell.")
+    _view().ask_run(found["kind"], found["run_id"], {"action": "stop"})
 
 
 def _trials(row: Mapping[str, Any], title: str) -> Table:
@@ -150,7 +276,11 @@ def _view() -> ClusterView:
 def _what(row: Mapping[str, Any]) -> str:
     if row["kind"] == "tune":
         counts = row.get("counts") or {}
-        return ", ".join(f"{count} {state.lower()}" for state, count in counts.items()) or "no trial yet"
+        so_far = ", ".join(f"{count} {state.lower()}" for state, count in counts.items()) or "no trial yet"
+        best = row.get("best")
+        return f"{so_far}, best {best['value']:.6g} in {best['trial_id']}" if best else so_far
+    if row["kind"] == "rllib":
+        return f"iteration {row.get('iteration', 0)}, {row.get('steps', 0)} steps"
     return f"{row.get('iteration', 0)} reports, {len(row.get('workers') or [])} workers"
 
 

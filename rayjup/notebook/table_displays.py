@@ -105,7 +105,13 @@ class LiveTables(LiveDisplay):
         note = status or self._broken
         parts = [f'<div class="rj-bad">{escape(note)}</div>'] if note else []
         parts += [render_table_html(table) for table in self._tables]
+        if more := self._more_html():
+            parts.append(more)
         return wrap_html(parts, stamp_of)
+
+    def _more_html(self) -> str:
+        """What subclasses show below their tables."""
+        return ""
 
 
 def live_table(

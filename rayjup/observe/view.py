@@ -36,12 +36,12 @@ class ClusterView(Observer):
         return result
 
     def runs(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """What tuning and training runs say about themselves, oldest first.
+        """What runs of Tune, Train and RLlib say about themselves, oldest first.
 
         Parameters
         ----------
         kind
-            Only ``"tune"`` or ``"train"``; None: all.
+            Only ``"tune"``, ``"train"`` or ``"rllib"``; None: all.
 
         Returns
         -------

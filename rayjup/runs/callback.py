@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayjup.runs.checkpoint import Checkpoint
+    from rayjup.runs.full_disk import FullDisk
 
 
 class Callback:
@@ -101,6 +102,7 @@ class CallbackList:
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
         self._callbacks = list(callbacks)
+        self.disk: FullDisk | None = None  # with one, a full disk ends nothing
         self._listeners = {
             event: [
                 getattr(callback, event)
@@ -201,4 +203,9 @@ class CallbackList:
 
     def _call(self, event: str, info: dict[str, Any]) -> None:
         for listener in self._listeners[event]:
-            listener(**info)
+            try:
+                listener(**info)
+            except OSError as error:
+                if self.disk is None:
+                    raise
+                self.disk.accept(error, f"what {type(getattr(listener, '__self__', self)).__name__} writes")

@@ -131,7 +131,7 @@ def upload(local: str, filesystem: pafs.FileSystem, path: str, *, move: bool = F
         if move and not os.path.exists(path):
             shutil.move(local, path)
         else:
-            shutil.copytree(local, path, dirs_exist_ok=True)
+            _copy(local, path)
         return
     from pyarrow import fs as pafs
 
@@ -139,11 +139,24 @@ def upload(local: str, filesystem: pafs.FileSystem, path: str, *, move: bool = F
     pafs.copy_files(local, path, destination_filesystem=filesystem, chunk_size=CHUNK)
 
 
+def _copy(source: str, target: str) -> None:
+    is_new = not os.path.exists(target)
+    try:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    except shutil.Error as error:  # one line for each file; the first says it
+        if is_new:  # a part of it is of no use, and takes what room is left
+            shutil.rmtree(target, ignore_errors=True)
+        file, _, why = error.args[0][0]
+        raise OSError(
+            f"{source} could not be copied to {target}: {os.path.relpath(file, source)}: {why}"
+        ) from error
+
+
 def download(filesystem: pafs.FileSystem, path: str, local: str) -> None:
     """Copy a directory to a local one."""
     os.makedirs(local, exist_ok=True)
     if is_local(filesystem):
-        shutil.copytree(path, local, dirs_exist_ok=True)
+        _copy(path, local)
         return
     from pyarrow import fs as pafs
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import rayjup
 from rayjup.exceptions import GetTimeoutError, TaskCancelledError
+from rayjup.serve._private import tracing
 from rayjup.serve._private.awaiting import future_of, in_loop_thread, when_assigned
 from rayjup.serve._private.common import UNSET, DeploymentID
 from rayjup.serve._private.router import Call, Router, Slot, router_of
@@ -420,6 +421,10 @@ class DeploymentHandle:
                 raise RuntimeError(
                     "A DeploymentResponseGenerator cannot be passed to another call: iterate over it instead."
                 )
+
+        if tracing.tracer is not None and context.trace:
+            # Beside the id, and only where somebody traces: calls of others travel as they always do.
+            request_id = "\0".join((request_id, *(f"{k}={v}" for k, v in context.trace.items())))
 
         if not self._stream:
 

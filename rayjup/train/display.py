@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rayjup.base import notebook
 from rayjup.runs.showing import curves, markup, table
 
 _INTERVAL_S = 0.5
@@ -20,6 +21,8 @@ class RunDisplay:
         self._handle: Any = None
         self._shown = 0.0
         self._active = _in_notebook()
+        if self._active and notebook.on_display is not None:
+            notebook.on_display()
 
     def show(self, row: Mapping[str, Any], points: Sequence[Mapping[str, float]], *, last: bool) -> None:
         """Show a run's row on the board, twice a second at most."""

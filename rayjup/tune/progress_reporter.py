@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rayjup.base import notebook
 from rayjup.runs.callback import Callback
 from rayjup.runs.checkpoints import flatten, look_up
 from rayjup.runs.errors import must_define
@@ -314,6 +315,19 @@ class JupyterNotebookReporter(TuneReporterBase, RemoteReporterMixin):
         self._overwrite = overwrite
         self._handle: Any = None
         self.row: dict[str, Any] | None = None  # the experiment as displays see it, set before each report
+
+    def setup(
+        self,
+        start_time: float | None = None,
+        total_samples: int | None = None,
+        metric: str | None = None,
+        mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take what the experiment knows; it begins now."""
+        super().setup(start_time, total_samples, metric, mode, **kwargs)
+        if notebook.on_display is not None:
+            notebook.on_display()
 
     def report(self, trials: list[Trial], done: bool, *sys_info: str) -> None:
         """Show the table."""

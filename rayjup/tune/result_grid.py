@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rayjup.runs.errors import TuneError
+from rayjup.runs.parallel import parallel_coordinates
 from rayjup.runs.result import Result, frame_of
 from rayjup.tune.analysis.experiment_analysis import ExperimentAnalysis
 from rayjup.tune.experiment.trial import Trial
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN = 20
+_DRAWN = 500  # lines of the drawing
 
 
 class ResultGrid:
@@ -183,7 +185,16 @@ class ResultGrid:
             f"{len(self)} trials, {self.num_terminated} finished, {self.num_errors} failed, in "
             f"<code>{html.escape(self.experiment_path)}</code>"
         )
-        return f"<p>{summary}</p><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>{more}"
+        grid = f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>{more}"
+        return f"<p>{summary}</p>{grid}{self._drawing()}"
+
+    def _drawing(self) -> str:
+        metric, mode = self._analysis.default_metric, self._analysis.default_mode
+        if not isinstance(metric, str):
+            return ""  # there may be several
+        values = [(trial, trial.metric_analysis.get(metric, {}).get("last")) for trial in self._trials]
+        ended = [(trial.evaluated_params, value) for trial, value in values if value is not None]
+        return parallel_coordinates(ended[:_DRAWN], metric, mode or "min")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self._repr_html_(), "text/plain": self._as_text()}

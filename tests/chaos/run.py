@@ -25,6 +25,7 @@ from chaos import full, network, workloads
 from chaos.killer import STORE_BYTES, Killer
 from chaos.workloads import Tally
 from support import leaks
+from support.disks import can_mount
 from support.machines import why_not
 
 import rayjup as ray
@@ -135,7 +136,7 @@ def alone(seed: int, seconds: float) -> Outcome:
     try:
         before = leaks.take(place)
         outcome = run(seed, seconds)
-        why = full.can_mount(place / "try")
+        why = can_mount(place / "try")
         if why:
             print(f"disk and shared memory are not filled: {why}")
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.clusters import poll
 
 from rayjup._private.internal_api import memory_summary
 
@@ -15,8 +14,7 @@ def test_who_refers_to_what(ray):
     text = memory_summary(units="KB")
     assert large.hex() in text and small.hex() in text and "LOCAL_REFERENCE" in text and "DRIVER" in text
     assert text.index(large.hex()) < text.index(small.hex()), "the largest first"
-    # What was there before this test goes a moment later.
-    poll(lambda: "2 references to 2 objects, 1,600" in memory_summary(units="KB"))
+    assert "2 references to 2 objects, 1,600" in text
     assert large.hex() not in memory_summary(stats_only=True)
     assert "… and 1 more" in memory_summary(num_entries=1)
     del again, large, small

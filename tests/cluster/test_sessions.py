@@ -49,3 +49,13 @@ def test_a_thread_that_waits_when_the_driver_disconnects(own):
     ray.shutdown()
     thread.join(5)
     assert not thread.is_alive() and isinstance(outcome[0], ray.exceptions.RayError)
+
+
+def test_refs_of_an_ended_connection_are_not_listed(own):
+    from rayjup._private.internal_api import memory_summary
+
+    own.init(num_cpus=1)
+    kept = [own.put(1), own.remote(lambda: 1).remote()]
+    own.shutdown()
+    own.init(num_cpus=1)
+    assert "0 references" in memory_summary() and len(kept) == 2

@@ -18,6 +18,7 @@ import pytest
 from pytest_jupyter.jupyter_server import *  # noqa: F403
 
 from rayjup.cluster import descriptors, manager
+from rayjup.observe import changes
 
 Fetch = Callable[..., Awaitable[Any]]
 
@@ -73,14 +74,31 @@ class LiveClient:
 
     def __init__(self, socket: Any) -> None:
         self.socket = socket
+        self.documents: dict[tuple[str, str], Any] = {}
+        self.versions: dict[tuple[str, str], int] = {}
+
+    def take(self, text: str) -> dict[str, Any]:
+        """A message; documents and their changes become ``{"type": topic, topic: the whole document}``."""
+        message: dict[str, Any] = json.loads(text)
+        if message["type"] not in ("whole", "change"):
+            return message
+        key = (message["topic"], message["cluster"])
+        if message["type"] == "whole":
+            self.documents[key] = message["document"]
+        else:
+            assert message["from"] == self.versions[key], "a change to another version than was sent"
+            self.documents[key] = changes.applied(self.documents[key], message["change"])
+        self.versions[key] = message["version"]
+        return {"type": key[0], "cluster": key[1], key[0]: self.documents[key], "sent": message}
 
     def send(self, **message: Any) -> None:
         self.socket.write_message(json.dumps(message))
 
-    def subscribe(self, *clusters: str) -> None:
+    def subscribe(self, *clusters: str, topics: tuple[str, ...] = ("snapshot",)) -> None:
         self.send(type="subscribe", topic="clusters")
         for cluster in clusters:
-            self.send(type="subscribe", topic="snapshot", cluster=cluster)
+            for topic in topics:
+                self.send(type="subscribe", topic=topic, cluster=cluster)
 
     async def next(self, kind: str, timeout_s: float = 20.0, **matching: Any) -> dict[str, Any]:
         """The next message of this type whose fields are as given; others are passed over."""
@@ -89,7 +107,7 @@ class LiveClient:
             while True:
                 text = await self.socket.read_message()
                 assert text is not None, "the server closed the connection"
-                message: dict[str, Any] = json.loads(text)
+                message = self.take(text)
                 if message["type"] == kind and matching.items() <= message.items():
                     return message
 
@@ -103,7 +121,7 @@ class LiveClient:
         while (left := deadline - asyncio.get_running_loop().time()) > 0:
             done, _ = await asyncio.wait([pending], timeout=left)
             if done:
-                messages.append(json.loads(pending.result()))
+                messages.append(self.take(pending.result()))
                 pending = asyncio.ensure_future(self.socket.read_message())
         pending.cancel()
         return messages

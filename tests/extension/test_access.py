@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from http.cookies import SimpleCookie
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from jupyter_server.auth.authorizer import Authorizer
 from rayjup_lab.services.clusters.handlers import ClustersHandler
+from rayjup_lab.services.proxy.handlers import ProxyHandler
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler, websocket_connect
@@ -28,7 +30,17 @@ def registered_routes(web_app: Any) -> list[tuple[str, type[RequestHandler]]]:
     ours = [
         rule for rule in [*rules, *web_app.wildcard_router.rules] if "/rayjup/" in rule.matcher.regex.pattern
     ]
-    return [(re.sub(r"\([^)]*\)", "some-id", r.matcher.regex.pattern.rstrip("$")), r.target) for r in ours]
+    return [(filled(r.matcher.regex.pattern.rstrip("$")), r.target) for r in ours]
+
+
+def filled(pattern: str) -> str:
+    """A path that a route takes: of a choice the first, otherwise anything."""
+
+    def choose(match: re.Match[str]) -> str:
+        first = match.group(1).split("|")[0]
+        return first if first.isidentifier() else "some-id"
+
+    return re.sub(r"\(([^)]*)\)", choose, pattern)
 
 
 def calls(web_app: Any) -> list[tuple[str, str, dict[str, str]]]:
@@ -51,6 +63,8 @@ async def status_of(client: Any, method: str, path: str, headers: dict[str, str]
         follow_redirects=False,
         raise_error=False,
     )
+    if reply.code == 302 and "/login?" in reply.headers["Location"]:
+        return 401  # a page that is asked for without a session leads to the login
     return int(reply.code)
 
 
@@ -64,7 +78,54 @@ def test_the_walk_finds_all_routes(jp_web_app: Any) -> None:
         ("DELETE", "clusters/some-id"),
         ("GET", "clusters/some-id/snapshot"),
         ("GET", "live"),
+        ("GET", "openapi.json"),
+        ("GET", "clusters/some-id/trials"),
+        ("POST", "clusters/some-id/runs/tune/some-id/stop"),
+        ("DELETE", "clusters/some-id/dashboard/some-id"),
     } <= found
+
+
+async def test_the_description_has_every_method_of_every_route(
+    jp_web_app: Any, jp_fetch: Any, jp_base_url: str
+) -> None:
+    described = json.loads((await jp_fetch("rayjup", "openapi.json")).body)
+    assert described["openapi"].startswith("3.")
+    paths = {
+        (method.upper(), re.sub(r"{[^}]*}", "X", path))
+        for path, entry in described["paths"].items()
+        for method in entry
+        if method != "parameters"
+    }
+    routes = {
+        (method, re.sub(r"\([^)]*\)", "X", pattern[len(jp_base_url.rstrip("/")) :]).replace("\\", ""))
+        for pattern, handler in patterns(jp_web_app, jp_base_url)
+        for method in METHODS
+        if method != "HEAD" or issubclass(handler, ProxyHandler)
+        if getattr(handler, method.lower()) is not RequestHandler._unimplemented_method
+    }
+    assert paths == routes
+    names = [
+        about["operationId"]
+        for entry in described["paths"].values()
+        for method, about in entry.items()
+        if method != "parameters"
+    ]
+    assert len(names) == len(set(names))
+    for entry in described["paths"].values():
+        for parameter in entry.get("parameters", ()):
+            assert parameter["in"] == "path" and parameter["name"]
+
+
+def patterns(web_app: Any, base_url: str) -> list[tuple[str, type[RequestHandler]]]:
+    """Pattern and handler of each route of ours."""
+    rules = [rule for group in web_app.default_router.rules for rule in getattr(group.target, "rules", [])]
+    found = [(rule.matcher.regex.pattern.rstrip("$"), rule.target) for rule in rules]
+    prefix = re.escape(base_url).replace("/", "/")
+    return [
+        (f"{base_url}rayjup/{pattern.split('/rayjup/', 1)[1]}", target)
+        for pattern, target in found
+        if "/rayjup/" in pattern and pattern.startswith((base_url, prefix))
+    ]
 
 
 class TestWithoutToken:
@@ -150,6 +211,34 @@ async def test_a_page_of_another_site_cannot_open_the_websocket(
     with pytest.raises(HTTPClientError, match="403"):
         await open_from("https://evil.example")
     await open_from(f"http://{host}")
+
+
+async def test_a_page_without_a_session_leads_to_the_login(http_server_client: Any, jp_base_url: str) -> None:
+    path = f"{jp_base_url}rayjup/clusters/some-id/dashboard/"
+    reply = await http_server_client.fetch(path, follow_redirects=False, raise_error=False)
+    assert reply.code == 302 and reply.headers["Location"].startswith(f"{jp_base_url}login?next=")
+
+
+async def test_pages_behind_the_proxy_need_the_xsrf_token_or_the_word_of_the_browser(
+    log_in: Any, http_server_client: Any, jp_base_url: str
+) -> None:
+    jar = await log_in()
+
+    async def post(headers: dict[str, str]) -> int:
+        reply = await http_server_client.fetch(
+            f"{jp_base_url}rayjup/clusters/some-id/serve/",
+            method="POST",
+            body="x",
+            headers={**cookie_header(jar), **headers},
+            raise_error=False,
+        )
+        return int(reply.code)
+
+    assert await post({}) == 403
+    assert await post({"Sec-Fetch-Site": "cross-site"}) == 403
+    assert await post({"Sec-Fetch-Site": "same-site"}) == 403
+    assert await post({"Sec-Fetch-Site": "same-origin"}) == 404  # there is no such cluster
+    assert await post({"X-XSRFToken": jar["_xsrf"].value}) == 404
 
 
 class MayOnlyRead(Authorizer):

@@ -51,12 +51,13 @@ def put_notebook(lab: dict[str, str], source: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("panel_is_built")
+@pytest.mark.parametrize("notebook", ["displays.ipynb", "library_displays.ipynb"])
 def test_displays_alive_reloaded_and_without_their_kernel(
-    node: str, chromium: str, lab: dict[str, str], tmp_path: Path
+    notebook: str, node: str, chromium: str, lab: dict[str, str], tmp_path: Path
 ) -> None:
-    put_notebook(lab, ROOT / "tests" / "extension" / "displays.ipynb")
+    put_notebook(lab, ROOT / "tests" / "extension" / notebook)
     shots = Path(os.environ.get("RAYJUP_UI_SHOTS", tmp_path / "shots"))
-    command = [node, "ui-tests/displays.mjs", "--notebook", "displays.ipynb", "--shots", str(shots)]
+    command = [node, "ui-tests/displays.mjs", "--notebook", notebook, "--shots", str(shots)]
     command += ["--url", lab["url"], "--token", lab["token"], "--chromium", chromium]
     done = subprocess.run(command, cwd=EXTENSION, capture_output=True, text=True, timeout=280, check=False)
     print(done.stdout)

@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 import rayjup_kernels
+from support.clusters import poll
 from tornado.httpclient import HTTPClientError
 
 from rayjup import observe
@@ -77,3 +79,27 @@ async def test_a_failed_launch_is_explained_to_the_user(
         await post(jp_fetch, "huge")
     told = json.loads(failed.value.response.body)["message"]  # what JupyterLab's dialog shows
     assert "no room for this kernel" in told and "1 of 1 CPU free" in told
+
+
+def test_a_console_talks_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``jupyter console``, in a terminal of its own."""
+    home = tmp_path / "kernels" / "leased"
+    home.mkdir(parents=True)
+    spec = rayjup_kernels.kernel_json(sys.executable, "leased", on_cluster={"cluster": "lab", "num_cpus": 1})
+    (home / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    cluster = manager.start("lab", num_cpus=2)
+    command = [sys.executable, "-m", "jupyter_console", "--kernel", "leased", "--simple-prompt"]
+    console = pexpect.spawn(command[0], command[1:], encoding="utf-8", timeout=30, dimensions=(40, 200))
+    try:
+        console.expect_exact("In [1]: ")
+        console.sendline(
+            "import os, rayjup; _ = rayjup.init('lab'); rayjup.get(rayjup.remote(lambda: 6 * 7).remote())"
+        )
+        console.expect(r"Out\[1\]: .*42")
+        poll(lambda: free_cpus(cluster) == 1.0)  # the one of the task is given back a moment later
+        console.sendline("exit()")
+        console.expect(pexpect.EOF)
+    finally:
+        console.close(force=True)
+        manager.stop(cluster)

@@ -24,15 +24,15 @@ class TestShorten:
     def test_caps_every_table_and_says_how_many_there_were(self) -> None:
         long = shorten(
             snapshot(
-                nodes=[{"alive": True, "is_head": False}] * 300,
-                tasks=[task(f"t{i}", finished=1) for i in range(10_000)],
-                actors=[{"state": "ALIVE"}] * 201,
+                nodes=[{"alive": True, "is_head": False}] * (MAX_ROWS + 300),
+                tasks=[task(f"t{i}", finished=1) for i in range(MAX_ROWS + 1)],
+                actors=[{"state": "ALIVE"}] * (MAX_ROWS + 201),
             )
         )
         assert {name: len(long[name]) for name in ("nodes", "tasks", "actors")} == dict.fromkeys(
             ("nodes", "tasks", "actors"), MAX_ROWS
         )
-        assert long["totals"] == {"nodes": 300, "tasks": 10_000, "actors": 201}
+        assert long["totals"] == {"nodes": MAX_ROWS + 300, "tasks": MAX_ROWS + 1, "actors": MAX_ROWS + 201}
 
     def test_what_is_cut_is_the_least_interesting(self) -> None:
         tasks = [
@@ -95,12 +95,12 @@ class TestSubscriber:
         subscriber = Subscriber(lambda text: None)
         for number in range(MAX_SUBSCRIPTIONS):
             subscriber.handle(_subscribe(f"c{number}"))
-        with pytest.raises(BadRequest, match="at most 16 clusters"):
+        with pytest.raises(BadRequest, match=f"at most {MAX_SUBSCRIPTIONS} things"):
             subscriber.handle(_subscribe("one-more"))
         subscriber.handle(_subscribe("c0"))
         subscriber.handle(_subscribe("c1", "unsubscribe"))
         subscriber.handle(_subscribe("one-more"))
-        assert len(subscriber.snapshots) == MAX_SUBSCRIPTIONS
+        assert len(subscriber.watched) == MAX_SUBSCRIPTIONS
 
     def test_active_means_wanted_and_looked_at(self) -> None:
         subscriber = Subscriber(lambda text: None)

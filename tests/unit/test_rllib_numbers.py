@@ -172,6 +172,24 @@ def test_n_step_transitions_stop_at_ends_and_follow_chunks():
     assert len(rows) == 7 and buffer.get_num_timesteps() == 7 and buffer.get_num_episodes() == 2
 
 
+def test_arrivals_tell_what_led_to_an_observation():
+    buffer = EpisodeReplayBuffer(100, seed=0)
+    for offset in (0, 100, 200):
+        buffer.add(episode(3, offset=offset))
+    buffer.add(episode(2, done=False, offset=300))
+    found = buffer.sample_arrivals(64, 9)
+    obs, first, ended = found["obs"], found["is_first"], found["ended"]
+    assert first[:, 0].all() and obs.shape == (64, 9)
+    # A reward is as great as the observation it led to; the first of a piece comes with none.
+    assert np.array_equal(found["rewards_before"], np.where(first, 0.0, obs))
+    assert np.array_equal(ended, ~first & (obs % 100 == 3))
+    goes_on = ~first[:, 1:]
+    assert np.array_equal(obs[:, 1:][goes_on], obs[:, :-1][goes_on] + 1)
+    # A piece ends with the last observation that is known.
+    assert set(np.unique(obs[:, :-1][first[:, 1:]] % 100).tolist()) == {2.0, 3.0}
+    assert 300.0 + 2 in obs and found["loss_mask"].all()
+
+
 def test_a_full_buffer_forgets_the_oldest():
     buffer = EpisodeReplayBuffer(20, seed=0)
     for i in range(10):

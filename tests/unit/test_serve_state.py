@@ -81,13 +81,51 @@ def test_a_constructor_that_raises_is_tried_again_and_then_fails() -> None:
     now = 0.0
     for _ in range(3):
         (replica,) = of(Start, actions)
-        now += 10.0
+        now += 0.3
         state.start_failed(now, ID, replica, "ValueError: no")
-        actions = state.tick(now + 9.0)
+        now += 0.4
+        actions = state.tick(now)
     assert of(Start, actions) == []
     assert state.apps["app"].status == "DEPLOY_FAILED"
     assert "ValueError: no" in state.apps["app"].message
     assert len(of(Start, deploy(state, now + 10, "2"))) == 1  # another version is tried
+
+
+def test_a_constructor_that_goes_on_raising_is_not_waited_for() -> None:
+    state = State()
+    (first,) = of(Start, deploy(state, 0.0, "1"))
+    state.start_failed(1.0, ID, first, "no model", took_s=0.5)
+    (second,) = of(Start, state.tick(1.5))
+    state.tick(2.9)
+    assert state.apps["app"].status == "DEPLOYING"
+    state.tick(3.0)  # two seconds after the first failure
+    assert state.apps["app"].status == "DEPLOY_FAILED" and "no model" in state.apps["app"].message
+    state.started(4.0, ID, second, {})  # the try that was under way
+    assert state.apps["app"].status == "RUNNING"
+
+
+def test_a_slow_constructor_gets_time_to_try_again() -> None:
+    state = State()
+    (first,) = of(Start, deploy(state, 0.0, "1"))
+    state.start_failed(31.0, ID, first, "no download", took_s=30.0)
+    assert len(of(Start, state.tick(32.0))) == 1
+    state.tick(90.0)
+    assert state.apps["app"].status == "DEPLOYING"
+    state.tick(91.0)
+    assert state.apps["app"].status == "DEPLOY_FAILED"
+
+
+def test_what_is_waited_for_is_said_once() -> None:
+    state = State()
+    one, two = of(Start, deploy(state, 0.0, "1", 2))
+    state.no_room(1.0, ID, one, "no CPU for one")
+    state.no_room(1.0, ID, two, "no CPU for two")
+    assert state.deployments[ID].message == "no CPU for one"
+    state.not_placed(ID, two, "why is not known")
+    assert state.deployments[ID].message == "no CPU for one"
+    state.started(2.0, ID, one, {})
+    state.started(2.0, ID, two, {})
+    assert state.deployments[ID].message == ""
 
 
 def test_what_served_before_a_broken_version_goes_on() -> None:

@@ -1,11 +1,12 @@
-import { addBelowIcon, copyIcon, stopIcon } from '@jupyterlab/ui-components';
+import { addBelowIcon, copyIcon, launchIcon, refreshIcon, stopIcon } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
-import { CommandIDs } from '../commands';
+import { CommandIDs } from '../commandids';
 import { amount, duration, plural } from '../format';
 import { PanelModel } from '../model';
 import type { IClusterSummary } from '../types';
+import { t } from '../text';
 import { IconButton } from './iconbutton';
 
 /** All running clusters of the user, and those coming up. */
@@ -60,21 +61,35 @@ function Row(props: {
         <IconButton
           icon={addBelowIcon}
           name="insert"
-          label="Insert a %ray_init cell into the current notebook"
+          label={t('Insert a %ray_init cell into the current notebook')}
           disabled={stopping || !commands.isEnabled(CommandIDs.insertCell, args)}
           onClick={() => void commands.execute(CommandIDs.insertCell, args)}
         />
         <IconButton
           icon={copyIcon}
           name="copy"
-          label="Copy the code that joins this cluster"
+          label={t('Copy the code that joins this cluster')}
           disabled={stopping}
           onClick={() => void commands.execute(CommandIDs.copyCode, args)}
         />
         <IconButton
+          icon={launchIcon}
+          name="dashboard"
+          label={t('Open the dashboard of this cluster')}
+          disabled={stopping}
+          onClick={() => void commands.execute(CommandIDs.openDashboard, args)}
+        />
+        <IconButton
+          icon={refreshIcon}
+          name="restart"
+          label={t('Restart this cluster…')}
+          disabled={stopping || cluster.started_by === 'dask'}
+          onClick={() => void commands.execute(CommandIDs.restart, args)}
+        />
+        <IconButton
           icon={stopIcon}
           name="stop"
-          label="Stop this cluster…"
+          label={t('Stop this cluster…')}
           disabled={stopping}
           onClick={() => void commands.execute(CommandIDs.stop, args)}
         />

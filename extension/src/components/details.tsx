@@ -1,60 +1,73 @@
+import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
+import { CommandIDs } from '../commandids';
 import { amount, plural, resources } from '../format';
 import { PanelModel } from '../model';
-import type { IClusterSummary, ISnapshot, Resources } from '../types';
-import { ActorTable } from './actortable';
-import { NodeCard } from './nodecard';
-import { More, Section } from './section';
-import { TaskTable } from './tasktable';
+import { element, PANES } from '../panes';
+import { t } from '../text';
+import type { IClusterSummary, IDocuments, Resources } from '../types';
+import { useDocument } from './hooks';
+import { Section } from './section';
 
 /** The live view of the selected cluster. */
-export function ClusterDetails(props: { cluster: IClusterSummary; model: PanelModel }): JSX.Element {
-  const { cluster, model } = props;
-  const { snapshot, snapshotError } = model;
-  if (snapshotError) {
+export function ClusterDetails(props: {
+  cluster: IClusterSummary;
+  model: PanelModel;
+  commands: CommandRegistry;
+}): JSX.Element {
+  const { cluster, commands, model } = props;
+  const snapshot = useDocument(model, 'snapshot');
+  const trouble = model.trouble('snapshot');
+  if (trouble) {
     return (
       <div className="rj-Details">
         <p className="rj-Hint rj-mod-error" role="status">
-          Cluster “{cluster.name}” does not answer: {snapshotError}. Its state is shown again as soon as it
-          does.
+          {t('Cluster “%1” does not answer: %2. Its state is shown again as soon as it does.', cluster.name, trouble)}
         </p>
       </div>
     );
   }
   if (!snapshot) {
-    return <p className="rj-Hint">Reading the state of “{cluster.name}”…</p>;
+    return <p className="rj-Hint">{t('Reading the state of “%1”…', cluster.name)}</p>;
   }
-  const { nodes, totals } = snapshot;
+  const documents: Partial<IDocuments> = {};
+  for (const { topic } of PANES) {
+    (documents as any)[topic] = model.document(topic) ?? undefined;
+  }
   return (
     <div className="rj-Details" data-rayjup="details">
-      <Summary snapshot={snapshot} />
-      <Section title="Nodes" count={totals.nodes}>
-        {nodes.map(node => (
-          <NodeCard key={node.node_id} node={node} open={nodes.length <= 4 || node.is_head} />
-        ))}
-        <More shown={nodes.length} total={totals.nodes} />
-      </Section>
-      <Section title="Tasks" count={totals.tasks}>
-        <TaskTable tasks={snapshot.tasks} total={totals.tasks} />
-      </Section>
-      <Section title="Actors" count={totals.actors}>
-        <ActorTable actors={snapshot.actors} nodes={nodes} total={totals.actors} />
-      </Section>
+      <Summary cluster={cluster} model={model} />
+      {PANES.map(pane => (
+        <Section
+          key={pane.name}
+          name={pane.name}
+          title={t(pane.title)}
+          count={pane.count(documents)}
+          folded={model.isFolded(pane.name, pane.folded)}
+          onFold={folded => model.fold(pane.name, folded)}
+          onOpen={() => void commands.execute(CommandIDs.openPane, { pane: pane.name })}
+        >
+          {() => element(pane, { model, cluster })}
+        </Section>
+      ))}
     </div>
   );
 }
 
 /** Who uses the cluster and how much of it, in one or two lines. */
-function Summary(props: { snapshot: ISnapshot }): JSX.Element {
-  const { snapshot } = props;
+function Summary(props: { cluster: IClusterSummary; model: PanelModel }): JSX.Element | null {
+  const snapshot = props.model.snapshot;
+  if (!snapshot) {
+    return null;
+  }
   const waiting = snapshot.demand.reduce((sum, demand) => sum + demand.count, 0);
   return (
     <div className="rj-Summary">
       {['CPU', 'GPU'].map(name => (
         <InUse key={name} name={name} total={snapshot.resources_total} free={snapshot.resources_available} />
       ))}
-      <span className="rj-Chip" title="Notebooks and scripts connected to this cluster">
+      <span className="rj-Chip" title={t('Notebooks and scripts connected to this cluster')}>
         {plural(snapshot.drivers.length, 'driver')}
       </span>
       {waiting > 0 && (
@@ -62,7 +75,7 @@ function Summary(props: { snapshot: ISnapshot }): JSX.Element {
           className="rj-Chip rj-mod-warn"
           title={snapshot.demand.map(d => `${d.count} × ${resources(d.resources)}`).join('\n')}
         >
-          {waiting} waiting for resources
+          {t('%1 waiting for resources', waiting)}
         </span>
       )}
     </div>

@@ -2,7 +2,7 @@ import { addIcon, caretDownIcon, caretUpIcon, stopIcon } from '@jupyterlab/ui-co
 import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
-import { CommandIDs } from '../commands';
+import { CommandIDs } from '../commandids';
 import { PanelModel } from '../model';
 import { IconButton } from './iconbutton';
 

@@ -5,7 +5,7 @@ import type { IGpu, INode } from '../types';
 import { Meter } from './meter';
 
 /** One machine: CPU, memory, object store and GPUs. */
-export function NodeCard(props: { node: INode; open: boolean }): JSX.Element {
+export function NodeCard(props: { node: INode; open: boolean; children?: React.ReactNode }): JSX.Element {
   const { node } = props;
   if (!node.alive) {
     return (
@@ -28,6 +28,7 @@ export function NodeCard(props: { node: INode; open: boolean }): JSX.Element {
         <span className="rj-Node-note">
           {amount(used)} / {amount(cpus)} CPU
         </span>
+        {props.children}
       </summary>
       <Meter
         label="CPU"
@@ -49,10 +50,75 @@ export function NodeCard(props: { node: INode; open: boolean }): JSX.Element {
         title={`Object store: ${count(node.store_objects)} ${node.store_objects === 1 ? 'object' : 'objects'} in shared memory`}
         scarce
       />
-      {node.gpus.map(gpu => (
-        <GpuMeter key={gpu.index} gpu={gpu} />
-      ))}
+      {node.gpus.length > 2 && <GpuStrip gpus={node.gpus} />}
+      {node.gpus.length <= 2 && node.gpus.map(gpu => <GpuMeter key={gpu.index} gpu={gpu} />)}
+      {node.gpus.length === 0 && <DeclaredGpus node={node} />}
     </details>
+  );
+}
+
+/** Many GPUs in one line: how busy each is, its memory beneath, the rest in words. */
+function GpuStrip(props: { gpus: IGpu[] }): JSX.Element {
+  const { gpus } = props;
+  const busy = gpus.reduce((sum, gpu) => sum + (gpu.utilization ?? 0), 0) / gpus.length;
+  return (
+    <div className="rj-Meter" data-rayjup="gpus">
+      <span className="rj-Meter-label">GPUs</span>
+      <ul className="rj-Strip" aria-label={`GPUs: ${percent(busy)}`}>
+        {gpus.map(gpu => {
+          const text = describe(gpu);
+          return (
+            <li key={gpu.index} className="rj-Strip-gpu" title={text} aria-label={text}>
+              <span className="rj-Strip-busy" style={{ height: `${share(gpu.utilization ?? 0, 100) * 100}%` }} />
+              <span
+                className="rj-Strip-memory"
+                style={{ width: `${share(gpu.mem_used ?? 0, gpu.mem_total ?? 0) * 100}%` }}
+              />
+            </li>
+          );
+        })}
+      </ul>
+      <span className="rj-Meter-text">{percent(busy)}</span>
+    </div>
+  );
+}
+
+function describe(gpu: IGpu): string {
+  const parts = [`GPU ${gpu.index}`, gpu.name];
+  parts.push(gpu.utilization === null ? 'busy: unknown' : percent(gpu.utilization));
+  if (gpu.mem_used !== null && gpu.mem_total !== null) {
+    parts.push(bytesOf(gpu.mem_used, gpu.mem_total));
+  }
+  if (gpu.temperature !== null) {
+    parts.push(`${Math.round(gpu.temperature)} °C`);
+  }
+  return parts.join(', ');
+}
+
+/** GPUs that are only declared, or cannot be measured: how many are taken. */
+function DeclaredGpus(props: { node: INode }): JSX.Element | null {
+  const total = props.node.resources_total.GPU ?? 0;
+  if (total <= 0) {
+    return null;
+  }
+  const used = Math.max(0, total - (props.node.resources_available.GPU ?? 0));
+  return (
+    <div className="rj-Meter" data-rayjup="gpus" title="GPUs of this node that tasks and actors hold; not measured">
+      <span className="rj-Meter-label">GPUs</span>
+      <ul className="rj-Strip" aria-label={`${amount(used)} of ${amount(total)} GPUs in use`}>
+        {Array.from({ length: Math.min(64, Math.ceil(total)) }, (_, index) => (
+          <li key={index} className="rj-Strip-gpu">
+            <span
+              className="rj-Strip-busy"
+              style={{ height: `${Math.min(1, Math.max(0, used - index)) * 100}%` }}
+            />
+          </li>
+        ))}
+      </ul>
+      <span className="rj-Meter-text">
+        {amount(used)} / {amount(total)}
+      </span>
+    </div>
   );
 }
 

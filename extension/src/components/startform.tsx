@@ -1,83 +1,52 @@
 import * as React from 'react';
 
+import { bodyOf, fieldsOf, IField } from '../form';
 import { PanelModel } from '../model';
-import type { IStartOptions } from '../types';
+import { t } from '../text';
 
-/** Name, CPUs and GPUs of a cluster to start; what is left empty is left to the server. */
+/** The options of a cluster to start, as the server's schema names them; what is left empty is left to it. */
 export function StartForm(props: { model: PanelModel }): JSX.Element {
   const { model } = props;
-  const [name, setName] = React.useState('');
-  const [cpus, setCpus] = React.useState('');
-  const [gpus, setGpus] = React.useState('');
-  const error = model.startError;
+  const [values, setValues] = React.useState<{ [name: string]: string }>({});
+  const [problem, setProblem] = React.useState<{ field: string; message: string } | null>(null);
+  const options = model.options;
+  if (!options) {
+    return <p className="rj-Hint">{model.startError ? model.startError.message : t('Reading the options…')}</p>;
+  }
+  const fields = fieldsOf(options.schema, Object.keys(options.profiles));
+  const error = problem ?? model.startError;
   const submit = (event: React.FormEvent): void => {
     event.preventDefault();
-    const options: IStartOptions = {};
-    if (name.trim()) {
-      options.name = name.trim();
+    const body = bodyOf(fields, values);
+    if ('problem' in body) {
+      setProblem(body.problem);
+      return;
     }
-    if (cpus) {
-      options.num_cpus = Number(cpus);
-    }
-    if (gpus) {
-      options.num_gpus = Number(gpus);
-    }
-    void model.start(options);
+    setProblem(null);
+    void model.start(body.body);
   };
-  const hint = (field: string): JSX.Element | null =>
-    error?.field === field ? (
-      <span className="rj-Form-error" role="alert">
-        {error.message}
-      </span>
-    ) : null;
+  const main = fields.filter(field => field.main);
+  const more = fields.filter(field => !field.main);
+  const draw = (field: IField): JSX.Element => (
+    <Field
+      key={field.name}
+      field={field}
+      value={values[field.name] ?? ''}
+      error={error?.field === field.name ? error.message : null}
+      onChange={value => setValues({ ...values, [field.name]: value })}
+    />
+  );
   return (
-    <form className="rj-Form" onSubmit={submit} data-rayjup="form">
-      <label className="rj-Form-field">
-        <span>Name</span>
-        <input
-          autoFocus
-          name="name"
-          value={name}
-          placeholder="chosen for you"
-          maxLength={64}
-          spellCheck={false}
-          autoComplete="off"
-          aria-invalid={error?.field === 'name'}
-          onChange={event => setName(event.target.value)}
-        />
-        {hint('name')}
-      </label>
-      <div className="rj-Form-row">
-        <label className="rj-Form-field">
-          <span>CPUs</span>
-          <input
-            type="number"
-            name="num_cpus"
-            min={0}
-            step="any"
-            value={cpus}
-            placeholder="all"
-            onChange={event => setCpus(event.target.value)}
-          />
-          {hint('num_cpus')}
-        </label>
-        <label className="rj-Form-field">
-          <span>GPUs</span>
-          <input
-            type="number"
-            name="num_gpus"
-            min={0}
-            step="any"
-            value={gpus}
-            placeholder="all"
-            onChange={event => setGpus(event.target.value)}
-          />
-          {hint('num_gpus')}
-        </label>
-      </div>
+    <form className="rj-Form" onSubmit={submit} data-rayjup="form" noValidate>
+      {main.filter(field => field.kind !== 'number').map(draw)}
+      <div className="rj-Form-row">{main.filter(field => field.kind === 'number').map(draw)}</div>
+      <details className="rj-Form-more" open={more.some(field => field.name === error?.field) || undefined}>
+        <summary>{t('More options')}</summary>
+        {more.map(draw)}
+      </details>
       <div className="rj-Form-buttons">
         <button type="button" className="rj-Button" onClick={() => model.toggleOptions()}>
-          Cancel
+          {t('Cancel')}
         </button>
         <button
           type="submit"
@@ -85,9 +54,55 @@ export function StartForm(props: { model: PanelModel }): JSX.Element {
           data-rayjup="start-with-options"
           disabled={model.busy}
         >
-          {model.busy ? 'Starting…' : 'Start cluster'}
+          {model.busy ? t('Starting…') : t('Start cluster')}
         </button>
       </div>
     </form>
+  );
+}
+
+function Field(props: {
+  field: IField;
+  value: string;
+  error: string | null;
+  onChange: (value: string) => void;
+}): JSX.Element {
+  const { field, value, error, onChange } = props;
+  const id = React.useId();
+  const common = {
+    name: field.name,
+    value,
+    'aria-invalid': error !== null,
+    'aria-describedby': error !== null ? id : undefined
+  };
+  return (
+    <label className="rj-Form-field" title={field.description}>
+      <span>{t(field.title)}</span>
+      {field.choices ? (
+        <select {...common} onChange={event => onChange(event.target.value)}>
+          <option value="">{t('none')}</option>
+          {field.choices.map(choice => (
+            <option key={choice}>{choice}</option>
+          ))}
+        </select>
+      ) : (
+        <input
+          {...common}
+          type={field.kind === 'number' ? 'number' : 'text'}
+          min={field.minimum}
+          step="any"
+          placeholder={t(field.hint)}
+          spellCheck={false}
+          autoComplete="off"
+          autoFocus={field.name === 'name'}
+          onChange={event => onChange(event.target.value)}
+        />
+      )}
+      {error !== null && (
+        <span id={id} className="rj-Form-error" role="alert">
+          {error}
+        </span>
+      )}
+    </label>
   );
 }

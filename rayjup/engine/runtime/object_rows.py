@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayjup.engine.lane import messages as m
 from rayjup.engine.objects.store import Segment
+from rayjup.engine.ownership.exports import Borrow
 from rayjup.engine.ownership.object_ref import PENDING, ObjectRef
 from rayjup.engine.runtime.actor_calls import ActorScope
 from rayjup.engine.runtime.submitted import used_by
@@ -68,7 +69,7 @@ def record_sites(runtime: Runtime) -> Sites:
 
 def report(runtime: Runtime, limit: int) -> dict[str, Any]:
     """Rows of at most ``limit`` references of this process."""
-    refs = [item for item in gc.get_objects() if type(item) is ObjectRef]
+    refs = [item for item in gc.get_objects() if type(item) is ObjectRef and _is_of(runtime, item)]
     needed, held = _holders(runtime, refs)
     sites: Sites | None = runtime.reports.sites
     rows: list[dict[str, Any]] = []
@@ -95,6 +96,15 @@ def report(runtime: Runtime, limit: int) -> dict[str, Any]:
         sites.keep({ref._id for ref in refs})
     kind_of_process = "WORKER" if runtime.reports.events is not None else "DRIVER"
     return {"rows": rows, "left_out": left_out, "kind": kind_of_process}
+
+
+def _is_of(runtime: Runtime, ref: ObjectRef) -> bool:
+    """Whether a ref belongs to this connection, not to one that has ended before it."""
+    if isinstance(ref._scope, ActorScope):
+        return ref._scope.calls.runtime is runtime
+    if isinstance(ref._scope, Borrow):
+        return ref._scope.exports.runtime is runtime
+    return ref._owner is not None or ref._id.startswith(runtime.worker_id[:12])
 
 
 def _holders(runtime: Runtime, refs: list[ObjectRef]) -> tuple[Counter[int], Counter[int]]:

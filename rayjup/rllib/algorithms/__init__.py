@@ -4,6 +4,7 @@
 `algorithm`          what they have in common: runners, learners, evaluation
 `algorithm_config`   settings; their sections are in `_sections`
 `_off_policy`        with replay buffers: `dqn`, `sac`, `tqc`
+`dreamerv3`          with a model of the world
 `_offline`           on recorded data: `bc`, `marwil`, `cql`, `iql`
 `_legacy`            older spellings
 ===================  ============================================================
@@ -20,6 +21,8 @@ _NAMES = {
     "CQLConfig": "rayjup.rllib.algorithms.cql",
     "DQN": "rayjup.rllib.algorithms.dqn",
     "DQNConfig": "rayjup.rllib.algorithms.dqn",
+    "DreamerV3": "rayjup.rllib.algorithms.dreamerv3",
+    "DreamerV3Config": "rayjup.rllib.algorithms.dreamerv3",
     "IMPALA": "rayjup.rllib.algorithms.impala",
     "IMPALAConfig": "rayjup.rllib.algorithms.impala",
     "IQL": "rayjup.rllib.algorithms.iql",
@@ -49,6 +52,8 @@ __all__ = [
     "CQLConfig",
     "DQN",
     "DQNConfig",
+    "DreamerV3",
+    "DreamerV3Config",
     "IMPALA",
     "IMPALAConfig",
     "IQL",

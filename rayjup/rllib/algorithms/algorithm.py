@@ -108,6 +108,8 @@ class Algorithm(Checkpointable, Trainable):
         self.evaluation_metrics: dict[str, Any] = {}
         self._board = Board("rllib", on_request=self._requested)
         self._curve: list[tuple[int, float]] = []
+        self._rates: list[float] = []
+        self._losses: dict[str, dict[str, list[float]]] = {}
         self._stop_asked = False
         self.evaluation_config: Any = None
         Trainable.__init__(self, config, logger_creator=logger_creator, **kwargs)
@@ -213,8 +215,8 @@ class Algorithm(Checkpointable, Trainable):
             result[EVALUATION_RESULTS] = self.evaluation_metrics
         result["config"] = config.to_dict()
         result["env_steps_this_iter"] = result.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0) - before[0]
-        if self._stop_asked:
-            result["done"] = True
+        if self._stop_asked:  # by a watcher; the next train() goes on
+            result["done"], self._stop_asked = True, False
         self.callbacks.on_train_result(algorithm=self, metrics_logger=self.metrics, result=result)
         self._publish(result, iteration)
         return result
@@ -523,6 +525,15 @@ class Algorithm(Checkpointable, Trainable):
             if (wanted is None or any(w.split("/")[0] == name for w in wanted)) and name not in unwanted:
                 inner = [w.split("/", 1)[1] for w in wanted or [] if w.startswith(f"{name}/")] or None
                 state[name] = part.get_state(inner)
+        if wanted is None and COMPONENT_ENV_RUNNER not in unwanted:
+            state["sampling"] = {
+                name: group.sampling_states()
+                for name, group in (
+                    (COMPONENT_ENV_RUNNER, self.env_runner_group),
+                    (COMPONENT_EVAL_ENV_RUNNER, self.eval_env_runner_group),
+                )
+                if group is not None
+            }
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -541,6 +552,12 @@ class Algorithm(Checkpointable, Trainable):
         if "progress" in state:
             self._progress.set_state(state["progress"])
         self._set_more_state(state)
+        for name, states in state.get("sampling", {}).items():
+            if name == COMPONENT_EVAL_ENV_RUNNER and self.eval_env_runner_group is None:
+                self._make_eval_runners()
+            group = self.env_runner_group if name == COMPONENT_ENV_RUNNER else self.eval_env_runner_group
+            if group is not None:
+                group.resume(states)
 
     def _more_state(self) -> dict[str, Any]:
         return {}
@@ -689,32 +706,41 @@ class Algorithm(Checkpointable, Trainable):
     # ------------------------------------------------------------ watchers, end
 
     def _publish(self, result: dict[str, Any], iteration: int) -> None:
+        """Show watchers how far this is: a few kilobytes, with curves of returns, speed and losses."""
         runners = result.get(ENV_RUNNER_RESULTS, {})
         mean = runners.get(EPISODE_RETURN_MEAN)
         steps = result.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
+        rate = runners.get(f"{NUM_ENV_STEPS_SAMPLED_LIFETIME}_throughput") or {}
+        rate = rate.get("throughput_since_last_reduce") or rate.get("throughput_since_last_restore")
         if mean is not None and mean == mean:
             self._curve.append((steps, mean))
-            if len(self._curve) > 400:  # a curve needs no more points
-                self._curve = self._curve[::2]
-        losses = {
-            module_id: {k: v for k, v in values.items() if k.endswith("loss") and isinstance(v, float)}
-            for module_id, values in result.get(LEARNER_RESULTS, {}).items()
-            if isinstance(values, dict)
-        }
-        rate = runners.get(f"{NUM_ENV_STEPS_SAMPLED_LIFETIME}_throughput") or {}
+        if rate:
+            self._rates.append(rate)
+        for module_id, values in result.get(LEARNER_RESULTS, {}).items():
+            if isinstance(values, dict):
+                for key, value in values.items():
+                    if key.endswith("loss") and isinstance(value, float):
+                        self._losses.setdefault(module_id, {}).setdefault(key, []).append(value)
+        curves: list[list] = [self._curve, self._rates]
+        for curve in (*curves, *(c for named in self._losses.values() for c in named.values())):
+            if len(curve) > 100:  # a picture needs no more points
+                del curve[1:-1:2]
+        environment = str(getattr(self.config.env, "__name__", self.config.env))
         self._board.post({
+            "name": f"{type(self).__name__}_{environment}",
             "algorithm": type(self).__name__,
-            "environment": str(getattr(self.config.env, "__name__", self.config.env)),
+            "environment": environment,
             "iteration": iteration,
             "steps": steps,
-            "steps_per_s": rate.get("throughput_since_last_restore"),
-            "return_mean": mean,
-            "curve": self._curve,
-            "losses": losses,
+            "steps_per_s": rate,
+            "return_mean": mean if mean == mean else None,
+            "curve": list(self._curve),
+            "rates": list(self._rates),
+            "losses": {m: {k: list(c) for k, c in named.items()} for m, named in self._losses.items()},
         })  # fmt: skip
 
     def _requested(self, request: dict[str, Any]) -> None:
-        if request.get("do") == "stop":
+        if request.get("action") == "stop":
             self._stop_asked = True
 
     def cleanup(self) -> None:

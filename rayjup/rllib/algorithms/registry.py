@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-ALGORITHMS = ("APPO", "BC", "CQL", "DQN", "IMPALA", "IQL", "MARWIL", "PPO", "SAC", "TQC")
+ALGORITHMS = ("APPO", "BC", "CQL", "DQN", "DreamerV3", "IMPALA", "IQL", "MARWIL", "PPO", "SAC", "TQC")
 
 
 def get_algorithm_class(alg: str, return_config: bool = False) -> Any:

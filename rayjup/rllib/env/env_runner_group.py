@@ -16,6 +16,7 @@ from rayjup.rllib.core import (
     COMPONENT_MODULE_TO_ENV_CONNECTOR,
     COMPONENT_RL_MODULE,
 )
+from rayjup.rllib.env.resuming import resume, sampling_state
 
 _log = logging.getLogger(__name__)
 
@@ -496,6 +497,24 @@ class EnvRunnerGroup:
             merged["num_env_steps_sampled_lifetime"] = env_steps_sampled
         return merged
 
+    def sampling_states(self) -> list[dict[str, Any]]:
+        """Where the runners are in their episodes; see `resuming`."""
+        return [s for s in self.foreach_env_runner(sampling_state) if s is not None]
+
+    def resume(self, states: list[dict[str, Any]]) -> None:
+        """Go on where `sampling_states` was called, with the runners that were there then."""
+        by_index = {state["worker_index"]: state for state in states}
+        for index in self.healthy_env_runner_ids():
+            if index in by_index:
+                self.foreach_env_runner(
+                    _resume,
+                    remote_worker_ids=[index],
+                    local_env_runner=False,
+                    kwargs={"state": by_index[index]},
+                )
+        if self._local is not None and 0 in by_index:
+            resume(self._local, by_index[0])
+
     def reset(self, new_remote_workers: list[Any]) -> None:
         """Use other actors."""
         self._ids = list(range(1, len(new_remote_workers) + 1))
@@ -513,6 +532,10 @@ class EnvRunnerGroup:
                 for actor in self._actors.values():
                     rayjup.kill(actor)
         self._actors, self._ids = {}, []
+
+
+def _resume(runner: Any, *, state: dict[str, Any]) -> None:
+    resume(runner, state)
 
 
 def _connector_states(runner: Any, *, names: list[str]) -> dict[str, Any]:

@@ -76,7 +76,9 @@ def make_vector(config: Any, worker_index: int, num_workers: int | None, recreat
     makers: list[Any] = [functools.partial(_sub_env, config, base, index) for index in range(count)]
     makers[0] = _once(first, makers[0]) if mode == "sync" else makers[0]
     if mode == "sync":
-        return SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
+        vector = SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
+        vector.env_fns = ()  # they have done their work, and would go into every checkpoint
+        return vector
     if mode == "async":
         first.close()
         return AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)

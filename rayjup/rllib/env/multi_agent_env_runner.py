@@ -33,6 +33,8 @@ NUM_STEPS = "num_env_steps_sampled_lifetime"
 class MultiAgentEnvRunner(EnvRunner, Checkpointable):
     """Samples episodes of several agents."""
 
+    PLACE = ("envs", "env", "_episodes", "_needs_reset", "_first_seed", "_returns")  # what `resuming` keeps
+
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         seed = config.seed
@@ -60,8 +62,7 @@ class MultiAgentEnvRunner(EnvRunner, Checkpointable):
 
     def make_env(self) -> None:
         """Make the environments."""
-        for env in self.envs:
-            env.close()
+        self.close_envs()
         base = EnvContext(
             self.config.env_config, self.worker_index, 0, False, self.num_workers, self.recreated
         )
@@ -82,6 +83,11 @@ class MultiAgentEnvRunner(EnvRunner, Checkpointable):
         )
 
     envs: list[Any] = []
+
+    def close_envs(self) -> None:
+        """Close the environments, if there are any."""
+        for env in self.envs:
+            env.close()
 
     def _space_holder(self) -> Any:
         """Spaces of all agents, as dict spaces."""
@@ -350,8 +356,7 @@ class MultiAgentEnvRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Close the environments."""
-        for env in self.envs:
-            env.close()
+        self.close_envs()
         self.envs, self.env = [], None
 
 

@@ -50,6 +50,12 @@ class SingleAgentEnvRunner(EnvRunner, Checkpointable):
     >>> runner.stop()
     """
 
+    # What `resuming` keeps.
+    PLACE = (
+        "env", "_rollout", "_episodes", "_observations", "_needs_reset", "_first_seed", "_done_before",
+        "_rng", "_fresh_envs", "_returns",
+    )  # fmt: skip
+
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         seed = config.seed
@@ -77,8 +83,7 @@ class SingleAgentEnvRunner(EnvRunner, Checkpointable):
 
     def make_env(self) -> None:
         """Make the vector of environments, and seed it."""
-        if self.env is not None:
-            self.env.close()
+        self.close_envs()
         self.env = making.make_vector(self.config, self.worker_index, self.num_workers, self.recreated)
         self.num_envs = self.env.num_envs
         self._autoreset = self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
@@ -92,6 +97,11 @@ class SingleAgentEnvRunner(EnvRunner, Checkpointable):
             env=self.env.unwrapped if hasattr(self.env, "unwrapped") else self.env,
             env_context=EnvContext(self.config.env_config, self.worker_index),
         )
+
+    def close_envs(self) -> None:
+        """Close the environments, if there are any."""
+        if self.env is not None:
+            self.env.close()
 
     def _make_connectors(self, device: Any) -> None:
         self._env_to_module = self.config.build_env_to_module_connector(env=self.env, device=device)

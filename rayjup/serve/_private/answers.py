@@ -10,6 +10,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from rayjup.serve._private import pool
+
 _orjson_dumps: Any = None
 if importlib.util.find_spec("orjson") is not None:
     _orjson_dumps = importlib.import_module("orjson").dumps
@@ -61,6 +63,9 @@ async def items_of(value: Any) -> AsyncIterator[Any]:
     """The items of a generator of either kind."""
     if inspect.isasyncgen(value):
         async for item in value:
+            yield item
+    elif pool.current is not None:
+        async for item in pool.current.items(value):
             yield item
     else:
         for item in value:

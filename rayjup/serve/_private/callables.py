@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import traceback
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 from rayjup.serve._private import ingress
 from rayjup.serve._private.answers import is_stream, items_of
+from rayjup.serve._private.pool import Pool, is_plain
 
 
 class UserObject:
@@ -21,10 +23,15 @@ class UserObject:
         The class or function.
     args, kwargs
         Of the constructor.
+    pool
+        Runs methods that are plain functions; None: they run where they are called.
     """
 
-    def __init__(self, source: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, source: Any, args: tuple[Any, ...], kwargs: dict[str, Any], pool: Pool | None = None
+    ) -> None:
         self.source = source
+        self.pool = pool
         self.args = args
         self.kwargs = kwargs
         self.is_function = inspect.isfunction(source) or not isinstance(source, type)
@@ -47,7 +54,7 @@ class UserObject:
                 self.lifespan = ingress.Lifespan(self.app)
                 await self.lifespan.start()
         if self.app is None:
-            entry = self.find("__call__")
+            entry = self._own("__call__")
             if entry is not None:
                 try:
                     self.takes_request = bool(inspect.signature(entry).parameters)
@@ -58,17 +65,22 @@ class UserObject:
         """The method ``name``; None when there is none."""
         found = self._methods.get(name)
         if found is None:
-            if self.is_function and name == "__call__":
-                found = self.instance
-            elif name == "__call__" and not callable(self.instance):
-                return None
-            else:
-                found = getattr(self.instance, name, None)
-            if callable(found):
+            found = self._own(name)
+            if found is not None:
+                if self.pool is not None and is_plain(found) and not inspect.isgeneratorfunction(found):
+                    found = _on_threads(self.pool, found)
                 self._methods[name] = found
-            else:
-                return None
         return found
+
+    def _own(self, name: str) -> Callable[..., Any] | None:
+        """The method as the user wrote it."""
+        if self.is_function and name == "__call__":
+            found = self.instance
+        elif name == "__call__" and not callable(self.instance):
+            return None
+        else:
+            found = getattr(self.instance, name, None)
+        return found if callable(found) else None
 
     def method(self, name: str) -> Callable[..., Any]:
         """The method ``name``.
@@ -122,7 +134,7 @@ class UserObject:
         """Give the object its ``user_config``."""
         if user_config is None:
             return
-        method = None if self.is_function else self.find("reconfigure")
+        method = None if self.is_function else self._own("reconfigure")
         if method is None:
             raise ValueError(
                 f"user_config is set, but {getattr(self.source, '__name__', 'the deployment')} has no method "
@@ -163,6 +175,16 @@ class UserObject:
             except Exception:  # noqa: BLE001 - the process ends anyway; what went wrong is printed
                 traceback.print_exc()
             type(instance).__del__ = lambda self: None  # not twice
+
+
+def _on_threads(pool: Pool, function: Callable[..., Any]) -> Callable[..., Any]:
+    run = pool.run
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+        return run(function, *args, **kwargs)
+
+    return call
 
 
 def check_source(source: Any) -> None:

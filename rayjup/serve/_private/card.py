@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import rayjup
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from rayjup.serve.handle import DeploymentHandle
 
 _STYLE = "border-collapse:collapse;font-size:90%"
+_TAIL_BYTES = 4096
+TAIL_LINES = 5
 
 
 def facts(handle: DeploymentHandle) -> dict[str, Any] | None:
@@ -21,33 +25,57 @@ def facts(handle: DeploymentHandle) -> dict[str, Any] | None:
     if not rayjup.is_initialized() or client.controller() is None:
         return None
     try:
-        view = read_view() or {"applications": {}}
-        status = client.ask("status", timeout=2.0)["applications"].get(handle.app_name)
-        details = client.ask("details", timeout=2.0)
+        view = client.ask("view", timeout=2.0)
     except RayError:
         return None
-    if status is None:
+    return facts_in(view, handle.app_name)
+
+
+def latest(app_name: str) -> dict[str, Any] | None:
+    """What the controller has published of an application, without asking it."""
+    view = read_view()
+    return facts_in(view, app_name) if view is not None else None
+
+
+def facts_in(view: Mapping[str, Any], app_name: str) -> dict[str, Any] | None:
+    """An application in what the controller publishes; None when it is not there."""
+    app = view["applications"].get(app_name)
+    if app is None:
         return None
-    app = details["applications"][handle.app_name]
-    http = details["http"]
-    prefix = app.get("route_prefix")
-    scheme = "https" if http.get("ssl_certfile") else "http"
+    prefix, port = app.get("route_prefix"), view.get("port")
     url = None
-    if prefix is not None and details["location"] != "Disabled":
-        url = f"{scheme}://{http['host'] or '127.0.0.1'}:{http['port']}{prefix}"
-    numbers = view["applications"].get(handle.app_name, {}).get("deployments", {})
+    if prefix is not None and port and view.get("location") != "Disabled":
+        scheme = "https" if view.get("tls") else "http"
+        url = f"{scheme}://{view.get('host') or '127.0.0.1'}:{port}{prefix}"
+    deployments = app["deployments"]
     return {
-        "name": handle.app_name,
-        "status": status["status"],
-        "message": status["message"],
+        "name": app_name,
+        "status": app["status"],
+        "message": app["message"],
         "url": url,
         "docs": url.rstrip("/") + app["docs_path"] if url and app.get("docs_path") else None,
-        "port": http["port"],
-        "deployments": {
-            name: {**numbers.get(name, {}), **d, "target": app["deployments"][name]["target"]}
-            for name, d in status["deployments"].items()
-        },
+        "port": port,
+        "deployments": deployments,
+        "tail": tail([path for one in deployments.values() for path in one.get("logs", ())]),
     }
+
+
+def tail(paths: list[str]) -> list[str]:
+    """The last lines of the access logs that lie on this machine, in the order of their time."""
+    lines: list[tuple[str, str]] = []
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(0, size - _TAIL_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            continue  # nothing was logged yet, or the replica runs elsewhere
+        found = text.splitlines()
+        if size > _TAIL_BYTES:
+            found = found[1:]  # begins in the middle
+        lines += [(" ".join(line.split(" ", 3)[1:3]), line) for line in found[-TAIL_LINES:]]
+    return [line for _, line in sorted(lines)][-TAIL_LINES:]
 
 
 def bundle(handle: DeploymentHandle) -> dict[str, str]:
@@ -55,10 +83,10 @@ def bundle(handle: DeploymentHandle) -> dict[str, str]:
     found = facts(handle)
     if found is None:
         return {"text/plain": repr(handle)}
-    return {"text/plain": _text(handle, found), "text/html": _html(found)}
+    return {"text/plain": as_text(found, repr(handle)), "text/html": as_html(found)}
 
 
-def _numbers(deployment: dict[str, Any]) -> list[str]:
+def _numbers(deployment: Mapping[str, Any]) -> list[str]:
     running = deployment["replica_states"].get("RUNNING", 0)
     return [
         f"{running}/{deployment['target']}",
@@ -69,18 +97,20 @@ def _numbers(deployment: dict[str, Any]) -> list[str]:
     ]
 
 
-def _text(handle: DeploymentHandle, found: dict[str, Any]) -> str:
-    lines = [f"{handle!r}: {found['status']}" + (f" at {found['url']}" if found["url"] else "")]
+def as_text(found: Mapping[str, Any], title: str) -> str:
+    """The card as text."""
+    lines = [f"{title}: {found['status']}" + (f" at {found['url']}" if found["url"] else "")]
     for name, deployment in found["deployments"].items():
         replicas, per_s, p50, p99, errors = _numbers(deployment)
         lines.append(
             f"  {name}: {deployment['status']}, {replicas} replicas, {per_s} requests/s, p50 {p50} ms, "
             f"p99 {p99} ms, {errors} errors"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {line}" for line in found["tail"])])
 
 
-def _html(found: dict[str, Any]) -> str:
+def as_html(found: Mapping[str, Any]) -> str:
+    """The card as HTML."""
     link = ""
     if found["url"]:
         url = html.escape(found["url"])
@@ -89,6 +119,7 @@ def _html(found: dict[str, Any]) -> str:
             link += f' &middot; <a href="{html.escape(found["docs"])}" target="_blank">try it</a>'
         # Behind Jupyter the same is reached through its proxy, where one is installed.
         link += f" &middot; <small>behind Jupyter: <code>proxy/{int(found['port'])}/</code></small>"
+        link += f"<br><small><code>curl {url}</code></small>"
     head = "".join(
         f"<th style='text-align:left'>{title}</th>"
         for title in ("deployment", "status", "replicas", "requests/s", "p50 ms", "p99 ms", "errors")
@@ -97,8 +128,11 @@ def _html(found: dict[str, Any]) -> str:
     for name, deployment in found["deployments"].items():
         cells = [html.escape(name), html.escape(deployment["status"]), *_numbers(deployment)]
         rows += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-    message = f"<pre>{html.escape(found['message'])}</pre>" if found["message"] else ""
+    messages = [found["message"], *(d["message"] for d in found["deployments"].values())]
+    message = "".join(f"<pre>{html.escape(m)}</pre>" for m in dict.fromkeys(messages) if m)
+    log = "\n".join(map(html.escape, found["tail"]))
+    shown_log = f"<pre style='font-size:85%;margin:2px 0'>{log}</pre>" if log else ""
     return (
         f"<div><b>{html.escape(found['name'])}</b>: {html.escape(found['status'])}{link}"
-        f"<table style='{_STYLE}'><tr>{head}</tr>{rows}</table>{message}</div>"
+        f"<table style='{_STYLE}'><tr>{head}</tr>{rows}</table>{message}{shown_log}</div>"
     )

@@ -19,30 +19,34 @@ _AHEAD = 1024 * 1024  # an application may be that many bytes ahead of its clien
 _ABANDONED_S = 120.0  # nobody fetches: the caller must have died
 
 
+def fields_of(
+    scope: dict[str, Any], body: bytes, more: bool, request_id: str, prefix: str
+) -> tuple[Any, ...]:
+    """A request as plain data."""
+    client, server = scope.get("client"), scope.get("server")
+    return (
+        scope["type"],
+        scope.get("method", "GET"),
+        scope["path"],
+        scope.get("raw_path") or b"",
+        scope["query_string"],
+        [tuple(pair) for pair in scope["headers"]],
+        tuple(client) if client else None,
+        tuple(server) if server else None,
+        scope["scheme"],
+        scope["http_version"],
+        list(scope.get("subprotocols") or ()),
+        scope.get("root_path") or "",
+        body,
+        more,
+        request_id,
+        prefix,
+    )
+
+
 def pack_request(scope: dict[str, Any], body: bytes, more: bool, request_id: str, prefix: str) -> bytes:
     """A request as bytes."""
-    client, server = scope.get("client"), scope.get("server")
-    return marshal.dumps(
-        (
-            scope["type"],
-            scope.get("method", "GET"),
-            scope["path"],
-            scope.get("raw_path") or b"",
-            scope["query_string"],
-            [tuple(pair) for pair in scope["headers"]],
-            tuple(client) if client else None,
-            tuple(server) if server else None,
-            scope["scheme"],
-            scope["http_version"],
-            list(scope.get("subprotocols") or ()),
-            scope.get("root_path") or "",
-            body,
-            more,
-            request_id,
-            prefix,
-        ),
-        4,
-    )
+    return marshal.dumps(fields_of(scope, body, more, request_id, prefix), 4)
 
 
 def unpack_request(data: bytes) -> tuple[dict[str, Any], bytes, bool, str, str]:

@@ -39,6 +39,7 @@ VIEW_KEY = "view"
 POLL_S = 0.5
 _BUSY_S = 0.05
 _NO_ROOM_S = 1.0
+_NO_PLACE_TURNS = 10
 _log = logging.getLogger("rayjup.serve")
 
 
@@ -117,8 +118,11 @@ class Controller:
             )
             self._perform(actions)
 
-    async def wait_app(self, name: str, timeout_s: float) -> dict[str, Any]:
-        """Wait until an application runs, or cannot; ``{"status", "message", "error"}``."""
+    async def wait_app(self, name: str, timeout_s: float, told: str = "") -> dict[str, Any]:
+        """Wait until an application runs, or cannot, or waits for something else than ``told``.
+
+        Gives ``{"status", "message", "error"}``.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             app = self.state.apps.get(name)
@@ -129,13 +133,14 @@ class Controller:
                 error = self.errors[ids[0]] if ids and app.status != "RUNNING" else None
                 return {"status": app.status, "message": app.message, "error": error}
             left = deadline - time.monotonic()
-            if left <= 0:
-                return {"status": app.status, "message": self._why_waiting(name), "error": None}
+            why = self._why_waiting(name)
+            if left <= 0 or (why and why != told):
+                return {"status": app.status, "message": why, "error": None}
             await self._change(min(left, 0.5))
 
     def _why_waiting(self, name: str) -> str:
         mine = [d for d in self.state.deployments.values() if d.id.app_name == name]
-        return "; ".join(f"{d.id.name}: {d.message}" for d in mine if d.message)
+        return "\n".join(d.message for d in mine if d.message and not d.failures)
 
     async def delete(self, names: list[str], timeout_s: float = 60.0) -> None:
         """End applications, and wait for that."""
@@ -173,6 +178,10 @@ class Controller:
     async def status(self) -> dict[str, Any]:
         """What ``serve.status()`` says, as plain data."""
         return describing.status(self)
+
+    async def view(self) -> dict[str, Any]:
+        """What displays show, as it is now."""
+        return describing.shown(self)
 
     async def details(self) -> dict[str, Any]:
         """Everything that is known, as plain data."""
@@ -288,20 +297,25 @@ class Controller:
             "world_size": deployment.target,
             "gang": gang,
             "logs_dir": self.http.logs_dir,
+            "directory": self.http.directory,
             "sys_path": deployment.config.get("sys_path", ()),
         }
         waiting = self.spawn(self._notice_no_room(deployment.id, record.id, deployment.config))
+        began = time.monotonic()
         try:
             payload = self._payload(deployment.id, record.code)
             await self.placing.ready_actors(deployment, record.code, self)
             actor = await self.placing.make_replica(id, spec, deployment)
             self.actors[record.id] = actor
+            waiting.cancel()
+            began = time.monotonic()
             info = await actor.start.remote(payload, self._table())
         except Exception as error:  # noqa: BLE001 - the user's constructor; told to whoever deploys
             if record.live:
                 self.errors[deployment.id] = error
             message = _text_of(error)
-            self._perform(self.state.start_failed(time.time(), deployment.id, record.id, message))
+            took_s = time.monotonic() - began
+            self._perform(self.state.start_failed(time.time(), deployment.id, record.id, message, took_s))
         else:
             self._perform(self.state.started(time.time(), deployment.id, record.id, info))
         finally:
@@ -309,11 +323,17 @@ class Controller:
 
     async def _notice_no_room(self, id: DeploymentID, replica: str, config: dict[str, Any]) -> None:
         wanted = placing.resources_of(config)
-        while True:
+        text = ""
+        for _ in range(_NO_PLACE_TURNS):
             await asyncio.sleep(_NO_ROOM_S)
-            if replica in self.polls or not placing.has_room(wanted):
-                self._perform(self.state.no_room(time.time(), id, replica))
-                return
+            text = placing.what_is_missing(id, wanted)
+            if text:
+                break
+        if text:
+            self._perform(self.state.no_room(time.time(), id, replica, text))
+        else:
+            text = placing.not_placed(id, wanted, _NO_PLACE_TURNS * _NO_ROOM_S)
+            self._perform(self.state.not_placed(id, replica, text))
 
     def _payload(self, id: DeploymentID, code: str) -> bytes:
         found = self.payloads.get((id, code))

@@ -32,6 +32,7 @@ def table(controller: Controller) -> dict[str, Any]:
                     "actor": ReplicaID(r.id, id).to_full_id_str(),
                     "node": r.info.get("node", ""),
                     "host": r.info.get("host", ""),
+                    "door": r.info.get("door", ""),
                     "actor_id": r.info.get("actor_id", ""),
                     "max": config["max_ongoing_requests"],
                     "models": r.info.get("models", []),
@@ -154,6 +155,7 @@ class View:
     def __init__(self) -> None:
         self.written = 0.0
         self.text = b""
+        self.last: dict[str, dict[str, Any]] = {}
         self.history: list[tuple[float, dict[str, dict[str, Any]]]] = []
 
     def numbers(self, now: float, polls: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -181,12 +183,26 @@ class View:
 
 def publish_view(controller: Controller) -> None:
     """Write what displays show to the cluster's table of keys, at most once a second."""
-    view: View = controller.__dict__.setdefault("view_state", View())
+    view = _view_of(controller)
     now = time.time()
     if now - view.written < _VIEW_EVERY_S:
         return
     view.written = now
-    numbers = view.numbers(now, {**controller.polls, **controller.http.polls})
+    view.last = view.numbers(now, {**controller.polls, **controller.http.polls})
+    text = json.dumps(shown(controller), sort_keys=True).encode()
+    if text != view.text:
+        view.text = text
+        kv._internal_kv_put("view", text, namespace="serve")
+
+
+def _view_of(controller: Controller) -> View:
+    found: View = controller.__dict__.setdefault("view_state", View())
+    return found
+
+
+def shown(controller: Controller) -> dict[str, Any]:
+    """What displays show: applications as in :func:`status`, with numbers, addresses and log files."""
+    numbers = _view_of(controller).last
     apps = status(controller)["applications"]
     for name, app in apps.items():
         record = controller.state.apps[name]
@@ -210,16 +226,18 @@ def publish_view(controller: Controller) -> None:
             entry["p99_ms"] = round(percentile(counts, 0.99), 3)
             entry["ongoing"] = sum(p["ongoing"] for p in polls)
             entry["waiting"] = sum(p["waiting"] for p in polls)
-    shown = {
+            infos = [r.info for r in deployment.running()]
+            entry["logs"] = [info["log"] for info in infos if info.get("log")]
+            if id.name == record.ingress:
+                app["docs_path"] = next((info["docs"] for info in infos if info.get("docs")), None)
+    return {
         "applications": apps,
         "proxies": _proxies(controller),
         "host": controller.http.options.get("host"),
+        "tls": bool(controller.http.options.get("ssl_certfile")),
+        "location": controller.http.location,
         **controller.http._port(),
     }
-    text = json.dumps(shown, sort_keys=True).encode()
-    if text != view.text:
-        view.text = text
-        kv._internal_kv_put("view", text, namespace="serve")
 
 
 def read_view() -> dict[str, Any] | None:

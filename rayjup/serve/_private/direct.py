@@ -1,60 +1,50 @@
 """The shortest way of a request through a replica that takes it itself.
 
 What can wait is left to :class:`~.front.Front`: paths of other applications, replicas that are full or
-leave, time limits. A request that needs none of that is answered here in one coroutine.
+leave, time limits. A request that needs none of that is answered here in one task.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import logging
-import sys
 import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-
-from rayjup.serve._private.answers import is_stream, send_answer, send_text, to_json
+from rayjup.serve._private.answering import respond
 from rayjup.serve._private.front import Front
-from rayjup.serve.context import RequestContext, _serve_request_context
-from rayjup.serve.exceptions import BackPressureError
-from rayjup.serve.handle import new_request_id
+from rayjup.serve.context import _serve_request_context
 
 if TYPE_CHECKING:
+    from rayjup.serve._private.listener import Connection
     from rayjup.serve._private.replica import Replica
 
-_log = logging.getLogger("rayjup.serve")
-_TEXT = (b"content-type", b"text/plain; charset=utf-8")
-_JSON = (b"content-type", b"application/json")
-OWN_HEADERS = frozenset(
-    (b"x-request-id", b"serve_multiplexed_model_id", b"serve_session_id", b"traceparent", b"tracestate")
-)
-_WITH_ID = b"x-request-id"
 _MOST_PATHS = 4096
 
 
-def context_of(scope: dict[str, Any], app: str, route: str) -> RequestContext:
-    """What the code that answers a request may know of it, from its headers."""
-    context = RequestContext("", route, app)
-    for name, value in scope["headers"]:
-        if name in OWN_HEADERS:
-            text = value.decode("latin-1")
-            if name == _WITH_ID:
-                context.request_id = text
-            elif name == b"serve_multiplexed_model_id":
-                context.multiplexed_model_id = text
-            elif name == b"serve_session_id":
-                context.session_id = text
-            else:
-                context.trace = {**(context.trace or {}), name.decode(): text}
-    return context
+class OwnReply:
+    """The answer to a request on one of our own connections."""
+
+    __slots__ = ("connection", "cycle", "receive", "scope", "send")
+
+    def __init__(self, connection: Connection, cycle: Any) -> None:
+        self.connection = connection
+        self.cycle = cycle
+        self.scope = cycle.scope
+        self.receive = cycle.receive
+        self.send = cycle.send
+
+    @property
+    def begun(self) -> bool:
+        """Whether something of it was sent."""
+        return bool(self.cycle.response_started)
+
+    def whole(self, head: bytes, body: bytes) -> None:
+        """Answer with status 200, these lines of headers, and this body."""
+        self.connection.answer(self.cycle, 200, head, body)
 
 
 class Direct:
-    """The application of ASGI on a replica's own connections."""
+    """Runs requests on a replica's own connections."""
 
     def __init__(self, replica: Replica, front: Front) -> None:
         self.replica = replica
@@ -75,99 +65,55 @@ class Direct:
         self.mine[path] = found[0]
         return found[0]
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def run(self, connection: Connection, cycle: Any) -> None:
+        """Answer one request."""
         replica = self.replica
+        scope = cycle.scope
         path: str = scope["path"]
         prefix = self.mine.get(path) if self.version == self.front.version else None
         if prefix is None:
             prefix = self._prefix(path)
-        if prefix is None or replica.ongoing >= replica.limit or replica.draining or scope["type"] != "http":
-            await self.front(scope, receive, send)
+        if prefix is None or replica.ongoing >= replica.limit or replica.draining:
+            await cycle.run_asgi(self.front)
             return
         started = time.perf_counter()
         replica.ongoing += 1
-        context = context_of(scope, replica.app_name, prefix or "/")
-        if not context.request_id:
-            context.request_id = new_request_id()
-        _serve_request_context.set(context)
         status = 499  # the client's going away, should nothing else come
-        user = replica.user
-        assert user is not None
-        with_id = (_WITH_ID, context.request_id.encode("latin-1"))
         try:
-            if user.app is not None:
-                status = await run_app(user, scope, receive, send, prefix, with_id)
-                return
-            entry = user._methods.get("__call__") or user.method("__call__")
-            value = entry(Request(scope, receive, send)) if user.takes_request else entry()
-            if inspect.isawaitable(value):
-                value = await value
-            if type(value) is str:
-                body, kind = value.encode(), _TEXT
-            elif value is None or isinstance(value, (Response, bytes)) or is_stream(value):
-                status = await send_answer(value, scope, receive, send, [with_id])
-                return
+            if cycle.flow.write_paused:
+                await cycle.flow.drain()
+            if replica.user.app is None:  # type: ignore[union-attr]
+                status = await respond(replica, OwnReply(connection, cycle), prefix)
+                if not cycle.response_complete and not cycle.disconnected:
+                    connection.transport.close()  # a response of the user's own that did not end
             else:
-                body, kind = to_json(value), _JSON
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 200,
-                    "headers": [(b"content-length", b"%d" % len(body)), kind, with_id],
-                }
-            )
-            status = 200
-            await send({"type": "http.response.body", "body": body})
+                reply = OwnReply(connection, cycle)
+
+                async def app(scope: Any, receive: Any, send: Any) -> None:
+                    nonlocal status
+                    status = 500
+                    try:
+                        status = await respond(replica, reply, prefix)
+                    except asyncio.CancelledError:
+                        status = 499  # nobody is there to be told
+
+                await cycle.run_asgi(app)
         except asyncio.CancelledError:
-            context.cancel_children()
-        except Exception as error:
+            status = 499
+        except Exception:  # noqa: BLE001 - in the middle of an answer: told already, and the client sees its end
             status = 500
-            tell(context.request_id, error)
-            if user.app is not None:
-                raise
-            if isinstance(error, BackPressureError):
-                status = await send_text(send, error.status_code, error.message, [with_id])
-            else:
-                await send_text(send, 500, "Internal Server Error", [with_id])
+            connection.transport.close()
         finally:
             replica._leave()
             replica.log.add(
                 (
                     started,
                     time.perf_counter(),
-                    context.app_name,
-                    context.route,
+                    replica.app_name,
+                    prefix or "/",
                     scope["method"],
                     path,
                     status,
-                    context.request_id,
+                    _serve_request_context.get().request_id,
                 )
             )
-
-
-async def run_app(
-    user: Any, scope: Any, receive: Any, send: Any, prefix: str, with_id: tuple[bytes, bytes]
-) -> int:
-    """Run the user's application; the status it answers with."""
-    if prefix:
-        scope["root_path"] = scope["root_path"] + prefix
-    if user.lifespan is not None and user.lifespan.state:
-        scope["state"] = {**scope.get("state", {}), **user.lifespan.state}
-    status = 101 if scope["type"] == "websocket" else 200
-
-    async def sending(message: Any) -> None:
-        nonlocal status
-        if message["type"] == "http.response.start":
-            status = message["status"]
-            message = {**message, "headers": [*message.get("headers", ()), with_id]}
-        await send(message)
-
-    await user.app(scope, receive, sending)
-    return status
-
-
-def tell(request_id: str, error: BaseException) -> None:
-    """Print what the user's code raised."""
-    text = "".join(traceback.format_exception(error))
-    _log.error("Request %s failed:\n%s", request_id, text)
-    sys.stderr.write(f"Request {request_id} failed:\n{text}")

@@ -28,6 +28,7 @@ _PASSED_ON = (
     "accelerator_type",
     "label_selector",
 )
+_NODES_S = 0.5
 _MANY = 1_000_000  # calls at once: what limits them is the replica's own account
 
 
@@ -42,10 +43,36 @@ def resources_of(config: dict[str, Any]) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
-def has_room(wanted: dict[str, float]) -> bool:
-    """Whether the cluster has that much free."""
+def what_is_missing(id: DeploymentID, wanted: dict[str, float]) -> str:
+    """What the cluster has too little of for one more replica, for users; empty where it has enough."""
     free = rayjup.available_resources()
-    return all(free.get(name, 0.0) >= amount for name, amount in wanted.items())
+    short = [name for name, amount in wanted.items() if free.get(name, 0.0) < amount]
+    if not short:
+        return ""
+    total = rayjup.cluster_resources()
+    needs = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
+    lacks = ", ".join(f"{name}: {free.get(name, 0.0):g} of {total.get(name, 0.0):g} free" for name in short)
+    never = [name for name in short if total.get(name, 0.0) < wanted[name]]
+    step = (
+        "Add a node that has them, or ask for less"
+        if never
+        else "Wait until others give them back, end something (serve.delete), or ask for less"
+    )
+    return (
+        f"deployment {id.name!r} of application {id.app_name!r} waits for resources: each replica needs "
+        f"{needs}, but the cluster has {lacks}. {step} "
+        "(ray_actor_options={'num_cpus': …} of the deployment)."
+    )
+
+
+def not_placed(id: DeploymentID, wanted: dict[str, float], seconds: float) -> str:
+    """Why a replica may have found no place, where nothing is short."""
+    needs = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
+    return (
+        f"deployment {id.name!r} of application {id.app_name!r} has a replica without a place for "
+        f"{seconds:g} s: either no single node has {needs or 'room'} free, or its runtime environment is "
+        "still being made. `rayjup status` shows the nodes."
+    )
 
 
 def find(id: ReplicaID) -> Any:
@@ -88,7 +115,7 @@ class Placing:
                 group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
             )
         elif most:
-            node = self._node_with_room(deployment, most)
+            node = await self._node_with_room(id, deployment, most)
             self.nodes[id.unique_id] = node
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
         else:
@@ -107,15 +134,20 @@ class Placing:
         await actor.__ray_ready__.remote()
         return actor
 
-    def _node_with_room(self, deployment: Deployment, most: int) -> str:
-        taken = Counter(self.nodes[r] for r in deployment.replicas if r in self.nodes)
-        nodes = [n["NodeID"] for n in rayjup.nodes() if n["Alive"]]
-        free = [n for n in nodes if taken[n] < most]
-        if not free:
-            raise RuntimeError(
-                f"max_replicas_per_node is {most}, and each of the {len(nodes)} nodes has that many replicas."
+    async def _node_with_room(self, id: ReplicaID, deployment: Deployment, most: int) -> str:
+        while True:
+            taken = Counter(self.nodes[r] for r in deployment.replicas if r in self.nodes)
+            nodes = [n["NodeID"] for n in rayjup.nodes() if n["Alive"]]
+            free = [n for n in nodes if taken[n] < most]
+            if free:
+                return min(free, key=lambda n: taken[n])
+            if id.unique_id not in deployment.replicas:
+                raise RuntimeError(f"replica {id.unique_id} is not wanted any more")
+            deployment.message = deployment.message or (
+                f"max_replicas_per_node of deployment {id.deployment_id.name!r} is {most}, and each of the "
+                f"{len(nodes)} nodes has that many replicas: it waits for another node."
             )
-        return min(free, key=lambda n: taken[n])
+            await asyncio.sleep(_NODES_S)
 
     def release(self, replica: str) -> None:
         """A replica is gone: so is its placement group."""

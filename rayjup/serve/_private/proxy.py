@@ -11,11 +11,12 @@ import socket
 from typing import Any
 
 import rayjup
-from rayjup.serve._private import sockets
+from rayjup.serve._private import sockets, tracing
 from rayjup.serve._private import table as tables
 from rayjup.serve._private.access import AccessLog
 from rayjup.serve._private.awaiting import set_serving_thread
 from rayjup.serve._private.front import Front
+from rayjup.serve._private.handing import Hand
 from rayjup.serve._private.listener import Listener, new_loop
 from rayjup.serve._private.measures import Measures
 from rayjup.serve._private.packing import loads
@@ -56,7 +57,9 @@ class Proxy:
         app: Any = front
         for middleware in loads(self.options["middlewares"]) if self.options.get("middlewares") else ():
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
-        self.listener = Listener(shared, app, self.options)
+        tracing.set_up("proxy")
+        hands = Hand(front) if app is front and tracing.tracer is None else None
+        self.listener = Listener(shared, app, self.options, hands=hands)
         self.sharing = sockets.Sharing(shared, directory)
         self.reporter.start()
         port = shared.getsockname()[1]

@@ -56,6 +56,7 @@ class Deployment:
     replicas: dict[str, Replica] = field(default_factory=dict)
     failures: int = 0  # replicas of this code that did not come up, in a row
     retry_at: float = 0.0
+    give_up_at: float = 0.0  # the deployment fails unless a replica has come up by then
     status: DeploymentStatus = DeploymentStatus.UPDATING
     trigger: DeploymentStatusTrigger = DeploymentStatusTrigger.CONFIG_UPDATE_STARTED
     message: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import os
@@ -10,22 +11,26 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from starlette.requests import Request
+import anyio.to_thread
 
 import rayjup
 from rayjup.serve import context as contexts
-from rayjup.serve._private import grpc_calls, sockets
+from rayjup.serve._private import grpc_calls, sockets, tracing
+from rayjup.serve._private import pool as pools
 from rayjup.serve._private import table as tables
 from rayjup.serve._private.access import AccessLog
-from rayjup.serve._private.answers import send_answer, send_text
+from rayjup.serve._private.answering import respond
 from rayjup.serve._private.awaiting import set_serving_thread
 from rayjup.serve._private.callables import UserObject
 from rayjup.serve._private.channel import Exchange, Exchanges, unpack_request
 from rayjup.serve._private.common import DeploymentID, ReplicaID
-from rayjup.serve._private.direct import Direct, context_of, run_app, tell
-from rayjup.serve._private.front import Front, _refuse
+from rayjup.serve._private.direct import Direct
+from rayjup.serve._private.door import Door
+from rayjup.serve._private.front import Front, _refuse, send_whole
 from rayjup.serve._private.listener import Listener, new_loop
 from rayjup.serve._private.measures import Measures
 from rayjup.serve._private.packing import loads
@@ -61,6 +66,9 @@ class Replica:
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.measures = Measures()
         self.exchanges = Exchanges()
+        self.door = Door(self)
+        self.door_path = ""
+        self.pool: pools.Pool | None = None
         self.user: UserObject | None = None
         self.front: Front | None = None
         self.listener: Listener | None = None
@@ -93,9 +101,15 @@ class Replica:
             if entry not in sys.path:
                 sys.path.append(entry)
         source, args, kwargs = loads(packed)
-        self.user = UserObject(source, args, kwargs)
+        tracing.set_up("replica")
+        if pools.wanted():
+            self.pool = pools.current = pools.Pool(asyncio.get_running_loop(), self.limit)
+        self.user = UserObject(source, args, kwargs, self.pool)
         self._set_context()
         await self.user.start()
+        self._set_threads()
+        if self.spec.get("directory"):
+            self.door_path = await self.door.start(self.spec["directory"])
         self._set_context()
         await self.user.reconfigure(self.config.get("user_config"))
         self.reporter.start()
@@ -122,6 +136,13 @@ class Replica:
             )
         )
 
+    def _set_threads(self) -> None:
+        """As many threads for plain functions as requests may run at once; FastAPI's, too."""
+        if self.pool is not None:
+            self.pool.limit = self.limit
+        if self.user is not None and self.user.app is not None:
+            anyio.to_thread.current_default_thread_limiter().total_tokens = max(self.limit, 1)
+
     def _info(self) -> dict[str, Any]:
         runtime = rayjup.get_runtime_context()
         app = self.user.app if self.user is not None else None
@@ -134,6 +155,7 @@ class Replica:
             "host": socket.gethostname(),
             "log": self.log.path,
             "docs": docs,
+            "door": self.door_path,
         }
 
     async def info(self) -> dict[str, Any] | None:
@@ -146,6 +168,7 @@ class Replica:
         self.config = config
         self.limit = config["max_ongoing_requests"]
         self.max_queued = config.get("max_queued_requests", -1)
+        self._set_threads()
         self.log.on = self.log.path is not None and (config.get("logging_config") or {}).get(
             "enable_access_log", True
         )
@@ -187,7 +210,8 @@ class Replica:
         deadline = time.monotonic() + timeout_s
         quiet = time.monotonic() + wait_loop_s
         while time.monotonic() < deadline:
-            busy = self.ongoing or self.waiting or self.exchanges.open or (self.front and self.front.ongoing)
+            busy = bool(self.ongoing or self.waiting or self.exchanges.open or self.door.busy())
+            busy = busy or bool(self.front and self.front.ongoing)
             if busy:
                 quiet = max(quiet, time.monotonic() + 0.1)
             elif time.monotonic() >= quiet:
@@ -195,11 +219,13 @@ class Replica:
             await asyncio.sleep(0.02)
         if self.listener is not None:
             await self.listener.close()
+        self.door.close()
         if self.sharing is not None:
             self.sharing.close()
         self.reporter.stop()
         if self.user is not None:
             await self.user.end()
+        tracing.end()
 
     # -- where others are
 
@@ -219,7 +245,7 @@ class Replica:
             self.front = Front(
                 tables.table(), self.log, (self.app_name, self._answer), options.get("request_timeout_s")
             )
-            self.listener = Listener(shared, Direct(self, self.front), options)
+            self.listener = Listener(shared, self.front, options, runs=Direct(self, self.front))
             self.sharing = sockets.Sharing(shared, directory)
         self.listener.start()
         return True
@@ -268,13 +294,18 @@ class Replica:
         else:
             self.ongoing += 1
         started = time.perf_counter()
+        if "\0" in request_id and tracing.tracer is None:
+            request_id = request_id.partition("\0")[0]
         context = RequestContext(request_id, route, self.app_name, model)
         _serve_request_context.set(context)
         user = self.user
         assert user is not None
         failed = True
         try:
-            if "\0" in method:
+            if tracing.tracer is not None:
+                with self._span(context, method):
+                    value = await self._packed_call(user, method, args, kwargs)
+            elif "\0" in method:
                 value = await self._packed_call(user, method, args, kwargs)
             else:
                 function = user._methods.get(method) or user.method(method)
@@ -295,7 +326,21 @@ class Replica:
             self.measures.add((time.perf_counter() - started) * 1000, failed)
             self._leave()
 
+    @contextmanager
+    def _span(self, context: RequestContext, method: str) -> Iterator[None]:
+        """A span around a call over the lane; behind the id in ``context`` is what its caller traces."""
+        context.request_id, *trace = context.request_id.split("\0")
+        parent = dict(one.split("=", 1) for one in trace)
+        name = self.id.deployment_id.name
+        told = {"deployment": name, "app": self.app_name, "replica_id": self.id.unique_id}
+        shown = method.partition("\0")[0]
+        with tracing.span(f"replica_handle_request {name} {shown}", parent, **told) as carrier:
+            context.trace = carrier
+            yield
+
     async def _packed_call(self, user: UserObject, method: str, args: Any, kwargs: Any) -> Any:
+        if "\0" not in method:
+            return await user.call(method, args, kwargs)
         name, request, answer = method.split("\0")
         if request == "grpc":
             return await grpc_calls.call(user.method(name), *args)
@@ -312,11 +357,16 @@ class Replica:
         else:
             self.ongoing += 1
         started = time.perf_counter()
+        if "\0" in request_id and tracing.tracer is None:
+            request_id = request_id.partition("\0")[0]
         context = RequestContext(request_id, route, self.app_name, model)
         _serve_request_context.set(context)
         assert self.user is not None
         failed = True
         answer = "cloudpickle"
+        traced: Any = contextlib.nullcontext()
+        if tracing.tracer is not None:
+            traced = self._span(context, method)
         items: Any = None
         if "\0" in method:
             method, request, answer = method.split("\0")
@@ -325,8 +375,9 @@ class Replica:
             args = tuple(map(Serializing.load, args))
             kwargs = {key: Serializing.load(value) for key, value in kwargs.items()}
         try:
-            async for item in items or self.user.stream(method, args, kwargs):
-                yield item if answer == "cloudpickle" else Serializing.wrap(item, answer)
+            with traced:
+                async for item in items or self.user.stream(method, args, kwargs):
+                    yield item if answer == "cloudpickle" else Serializing.wrap(item, answer)
             failed = False
         except asyncio.CancelledError:
             context.cancel_children()
@@ -393,34 +444,32 @@ class Replica:
             await self._place()
         else:
             self.ongoing += 1
-        context = context_of(scope, self.app_name, prefix or "/")
-        context.request_id = request_id
-        _serve_request_context.set(context)
-        user = self.user
-        assert user is not None
-        id_header = (b"x-request-id", request_id.encode("latin-1"))
-        begun = False
+        reply = _Messages(scope, receive, send)
         try:
-            if user.app is not None:
-                return await run_app(user, scope, receive, send, prefix, id_header)
-            if scope["type"] != "http":
-                await send({"type": "websocket.close", "code": 1000})
-                return 400
-            entry = user._methods.get("__call__") or user.method("__call__")
-            value = entry(Request(scope, receive, send)) if user.takes_request else entry()
-            if inspect.isawaitable(value):
-                value = await value
-            begun = True
-            return await send_answer(value, scope, receive, send, [id_header])
-        except asyncio.CancelledError:
-            context.cancel_children()
-            raise
-        except Exception as error:
-            tell(request_id, error)
-            if begun or user.app is not None:
-                raise
-            if isinstance(error, BackPressureError):
-                return await send_text(send, error.status_code, error.message, [id_header])
-            return await send_text(send, 500, "Internal Server Error", [id_header])
+            status = await respond(self, reply, prefix, request_id)
+            if reply.kept is not None:
+                await send_whole(send, 200, *reply.kept)
+            return status
         finally:
             self._leave()
+
+
+class _Messages:
+    """An answer that is given as messages of ASGI."""
+
+    def __init__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        self.receive = receive
+        self._send = send
+        self.begun = False
+        self.kept: tuple[bytes, bytes] | None = None
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """What the application says."""
+        self.begun = True
+        await self._send(message)
+
+    def whole(self, head: bytes, body: bytes) -> None:
+        """A complete answer, which is sent a little later."""
+        self.begun = True
+        self.kept = head, body

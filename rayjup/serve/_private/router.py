@@ -26,11 +26,12 @@ GONE = (ActorDiedError, ActorUnavailableError)
 class Slot:
     """A replica, as a caller sees it."""
 
-    __slots__ = ("actor", "dead", "entry", "id", "limit", "models", "ongoing")
+    __slots__ = ("actor", "dead", "entry", "id", "limit", "link", "models", "ongoing")
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.id: str = entry["id"]
         self.actor: Any = None
+        self.link: Any = None  # a `link.Link`, in processes that hand on requests of HTTP
         self.ongoing = 0
         self.dead = False
         self.update(entry)
@@ -193,7 +194,7 @@ class Router:
         with self.lock:
             problem = self._problem()
             if problem is None:
-                slot = self._choose(call) if not self.queue else None
+                slot = self._choose(call.model, call.session) if not self.queue else None
                 if slot is None:
                     if 0 <= self.max_queued <= len(self.queue):
                         problem = BackPressureError(len(self.queue), self.max_queued, **self.back)
@@ -210,25 +211,36 @@ class Router:
             self.sent += 1
             call.go(slot)
 
+    def take(self, model: str = "", session: str = "") -> Slot | None:
+        """A replica with a place, which is taken with that; None where a call has to wait for one."""
+        if self.chooser is not None or self.queue or self.failed or not self.known:
+            return None
+        with self.lock:
+            slot = self._choose(model, session)
+            if slot is not None:
+                slot.ongoing += 1
+                self.sent += 1
+        return slot
+
     def _problem(self) -> BaseException | None:
         if self.failed or not self.known:
             return DeploymentUnavailableError(self.id)
         return None
 
-    def _choose(self, call: Call) -> Slot | None:
+    def _choose(self, model: str, session: str) -> Slot | None:
         slots = self.open
-        if call.model:
-            having = [slot for slot in slots if call.model in slot.models and slot.ongoing < slot.limit]
+        if model:
+            having = [slot for slot in slots if model in slot.models and slot.ongoing < slot.limit]
             if having:
                 return min(having, key=lambda slot: slot.ongoing)
             with_room = [slot for slot in slots if slot.ongoing < slot.limit]
             if not with_room:
                 return None
             chosen = min(with_room, key=lambda slot: (len(slot.models), slot.ongoing))
-            chosen.models.add(call.model)  # it will have it; the controller confirms that
+            chosen.models.add(model)  # it will have it; the controller confirms that
             return chosen
-        if call.session and slots:
-            order = sorted(slots, key=lambda slot: hash((call.session, slot.id)))
+        if session and slots:
+            order = sorted(slots, key=lambda slot: hash((session, slot.id)))
             return next((slot for slot in order if slot.ongoing < slot.limit), None)
         count = len(slots)
         if count == 1:
@@ -259,7 +271,7 @@ class Router:
             with self.lock:
                 if not self.queue:
                     return
-                slot = self._choose(self.queue[0])
+                slot = self._choose(self.queue[0].model, self.queue[0].session)
                 if slot is None:
                     return
                 call = self.queue.popleft()

@@ -37,6 +37,7 @@ from rayjup.serve._private.records import (
 
 UNHEALTHY_AFTER = 3  # failed health checks in a row
 FIRST_RETRIES = 3  # so often a constructor is tried per replica that is wanted, before the deployment fails
+GIVE_UP_S = 2.0  # … and for no longer than this, or twice as long as the constructor took to fail
 KEPT_DEAD = 5
 _STATUS = DeploymentStatus
 _TRIGGER = DeploymentStatusTrigger
@@ -140,16 +141,18 @@ class State:
         if found is None or found.state not in (ReplicaState.STARTING, ReplicaState.RECOVERING):
             return []
         deployment = self.deployments[id]
-        if found.state is ReplicaState.STARTING:
-            deployment.failures = 0 if found.code == deployment.code else deployment.failures
+        if found.state is ReplicaState.STARTING and found.code == deployment.code:
+            deployment.failures, deployment.failed = 0, False  # also where it had been given up meanwhile
         found.state = ReplicaState.RUNNING
         found.ready = found.checked = now
         found.info = {**found.info, **info}
         found.no_room = False
         return [Publish(), Save(), *self._reconcile(now, deployment)]
 
-    def start_failed(self, now: float, id: DeploymentID, replica: str, message: str) -> list[Action]:
-        """A replica did not come up: its constructor raised, or its process ended."""
+    def start_failed(
+        self, now: float, id: DeploymentID, replica: str, message: str, took_s: float = 0.0
+    ) -> list[Action]:
+        """A replica did not come up: its constructor raised after ``took_s``, or its process ended."""
         found = self._replica(id, replica)
         if found is None:
             return []
@@ -157,13 +160,16 @@ class State:
         self._gone(deployment, found, now, message)
         if found.code == deployment.code and found.live:
             deployment.failures += 1
+            if deployment.failures == 1:
+                deployment.give_up_at = now + max(GIVE_UP_S, 2 * took_s)
             deployment.message = message
             deployment.trigger = _TRIGGER.REPLICA_STARTUP_FAILED
             limit = min(
                 deployment.config.get("max_constructor_retry_count", 20),
                 FIRST_RETRIES * max(deployment.target, 1),
             )
-            deployment.failed = deployment.failures >= limit and not deployment.served
+            hopeless = deployment.failures >= limit or now >= deployment.give_up_at
+            deployment.failed = hopeless and not deployment.served
             deployment.retry_at = now + min(0.1 * 2**deployment.failures, 30.0)
         return [
             Kill(id, replica),
@@ -232,23 +238,34 @@ class State:
         deployment.failed = deployment.failures >= FIRST_RETRIES * max(deployment.target, 1)
         return [*self._stop(deployment, found), *self._reconcile(now, deployment)]
 
-    def no_room(self, now: float, id: DeploymentID, replica: str) -> list[Action]:
-        """The cluster has not got what a starting replica asks for."""
+    def no_room(self, now: float, id: DeploymentID, replica: str, text: str = "") -> list[Action]:
+        """The cluster has not got what a starting replica asks for; ``text`` says so to users."""
         found = self._replica(id, replica)
         if found is None or found.no_room or found.state is not ReplicaState.STARTING:
             return []
-        found.no_room = True
         deployment = self.deployments[id]
-        deployment.message = (
-            f"replica {replica} waits for resources: {deployment.config.get('resources') or 'CPU: 1'} "
-            "are not free in the cluster."
-        )
+        if any(other.no_room for other in deployment.replicas.values()):
+            text = deployment.message  # said already
+        found.no_room = True
+        deployment.message = text or "a replica waits for resources that are not free in the cluster."
         return self._reconcile(now, deployment)
+
+    def not_placed(self, id: DeploymentID, replica: str, text: str) -> list[Action]:
+        """A replica takes long to find a place, for another reason."""
+        found = self._replica(id, replica)
+        if found is not None and found.state is ReplicaState.STARTING:
+            self.deployments[id].message = self.deployments[id].message or text
+        return []
 
     def tick(self, now: float) -> list[Action]:
         """Time has passed."""
         actions: list[Action] = []
         for deployment in list(self.deployments.values()):
+            if deployment.failures and not deployment.served and now >= deployment.give_up_at:
+                starting = [
+                    r for r in deployment.replicas.values() if r.serving and r.code == deployment.code
+                ]
+                deployment.failed = deployment.failed or not starting
             actions += self._reconcile(now, deployment)
             period = deployment.config.get("health_check_period_s", 10.0)
             for replica in deployment.replicas.values():

@@ -37,21 +37,29 @@ class Journal:
         self._records.append(record)
 
     def flush(self) -> None:
-        """Write the records that wait."""
+        """Write the records that wait; they go on waiting when that raises OSError."""
         if not self._records:
             return
         records, self._records = self._records, []
         data = _dumps(records)
         whole = _HEADER.pack(len(data), zlib.crc32(data)) + data
-        written = self._file.write(whole)
-        while written is not None and written < len(whole):
-            whole = whole[written:]
+        good = os.fstat(self._file.fileno()).st_size
+        try:
             written = self._file.write(whole)
+            while written is not None and written < len(whole):
+                whole = whole[written:]
+                written = self._file.write(whole)
+        except OSError:  # a full disk: the next flush tries again
+            self._file.truncate(good)
+            self._records = records + self._records
+            raise
 
     def close(self) -> None:
         """Write what waits and close the file."""
-        self.flush()
-        self._file.close()
+        try:
+            self.flush()
+        finally:
+            self._file.close()
 
 
 def _dumps(records: list[Record]) -> bytes:

@@ -14,6 +14,7 @@ from rayjup.exceptions import RayActorError, RayError
 from rayjup.runs import registry, storage
 from rayjup.runs.callback import CallbackList
 from rayjup.runs.config import SyncConfig
+from rayjup.runs.full_disk import FullDisk
 from rayjup.runs.storage import StorageContext
 from rayjup.tune.execution import spec as told
 from rayjup.tune.execution.controller import TuneController
@@ -74,6 +75,7 @@ class TuneLoop:
         self._setup = setup
         self._callbacks = callbacks
         self._recorder = Recorder(journal, place)
+        self._disk = callbacks.disk = FullDisk(place.experiment_local_path)
         self._state = state
         self._pool = RunnerPool(setup, max_concurrent, spare)
         self._one_per_process = one_trial_per_process
@@ -122,7 +124,8 @@ class TuneLoop:
         self._send()
         self._receive()
         self._carry_out()
-        self._recorder.flush()
+        with self._disk.tolerated("the experiment's journal"):
+            self._recorder.flush()
         self._callbacks.on_step_end(iteration=controller.iteration, trials=trials)
         self._state.publish(controller)
         self._every_turn(False)
@@ -432,7 +435,8 @@ class TuneLoop:
                 self._callbacks.on_checkpoint(**info, checkpoint=effect[2].checkpoint)
         elif kind == "error":
             trial.num_errors -= 1  # counted by the controller already
-            trial.handle_error(trial.error)
+            with self._disk.tolerated("the errors of trials"):
+                trial.handle_error(trial.error)
             if not effect[2]:
                 self._callbacks.on_trial_recover(**info)
             else:
@@ -450,10 +454,12 @@ class TuneLoop:
             self._pool.end_all()
         finally:
             self._carry_out()
-            self._recorder.close()
+            with self._disk.tolerated("the experiment's journal"):
+                self._recorder.close()
             self._callbacks.on_step_end(iteration=self.controller.iteration, trials=self._trials())
             self._callbacks.on_experiment_end(trials=self._trials())
-            self._callbacks.save_to_dir(self._place.experiment_local_path)
+            with self._disk.tolerated("the state of callbacks"):
+                self._callbacks.save_to_dir(self._place.experiment_local_path)
             self._state.publish(self.controller, last=True)
             self._every_turn(True)
             self._place.sync_up()

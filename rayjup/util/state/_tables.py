@@ -179,6 +179,8 @@ def _jobs(source: Source, timeout: float) -> Table:
     rows = []
     for job in source.rows("jobs", timeout):
         metadata = dict(job["metadata"] or {})
+        if metadata.get("rayjup_part"):
+            continue  # a part of the cluster that was started by a driver of its own
         submission_id = metadata.get("job_submission_id")
         address = addresses.get(job["node_id"], "127.0.0.1")
         row: Row = {

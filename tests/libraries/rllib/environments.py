@@ -38,6 +38,46 @@ class Corridor(gym.Env):
         )
 
 
+class Target(gym.Env):
+    """One step per episode: the action should be half of what is seen; minus the squared distance."""
+
+    def __init__(self, config=None):
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.seen = self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        return self.seen, {}
+
+    def step(self, action):
+        return self.seen, -float(((action - self.seen / 2) ** 2).sum()), True, False, {}
+
+
+class Pictures(gym.Env):
+    """A bright bar in the left or right half of an image: action 0 is right for left, 1 for right."""
+
+    def __init__(self, config=None):
+        self.action_space = gym.spaces.Discrete(2)
+        self.observation_space = gym.spaces.Box(0, 255, (16, 12, 1), np.uint8)
+
+    def _see(self):
+        self.side = int(self.np_random.integers(2))
+        image = np.zeros((16, 12, 1), np.uint8)
+        image[:, 6 * self.side : 6 * self.side + 6] = 200
+        return image
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._see(), {}
+
+    def step(self, action):
+        self.t += 1
+        right = float(action == self.side)
+        return self._see(), right, self.t == 5, False, {}
+
+
 class OldCorridor:
     """The same, with the interface of the old gym."""
 

@@ -6,10 +6,17 @@ import warnings
 
 import numpy as np
 import pytest
-from libraries.rllib.environments import Corridor, OldCorridor, PrisonersDilemma
+from libraries.rllib.environments import Corridor, OldCorridor, Pictures, PrisonersDilemma, Target
 
+from rayjup.rllib.algorithms.appo import APPOConfig
+from rayjup.rllib.algorithms.cql import CQLConfig
 from rayjup.rllib.algorithms.dqn import DQNConfig
+from rayjup.rllib.algorithms.dreamerv3 import DreamerV3Config
+from rayjup.rllib.algorithms.impala import IMPALAConfig
 from rayjup.rllib.algorithms.ppo import PPO, PPOConfig
+from rayjup.rllib.algorithms.sac import SACConfig
+from rayjup.rllib.algorithms.tqc import TQCConfig
+from rayjup.rllib.offline.offline_env_runner import OfflineSingleAgentEnvRunner
 
 
 def tuned(env="CartPole-v1", seed=0, **training):
@@ -167,6 +174,87 @@ def test_dqn_learns_the_corridor():
         algo.train()
     assert algo.evaluate()["env_runners"]["episode_return_mean"] == pytest.approx(1.0 - 0.1 * 3)
     algo.stop()
+
+
+@pytest.mark.parametrize("kind", [IMPALAConfig, APPOConfig])
+def test_asynchronous_algorithms_learn_the_corridor(kind):
+    config = kind().environment(Corridor, env_config={"corridor_length": 4}).debugging(seed=0)
+    config.training(tuned=True, lr=3e-3).env_runners(num_env_runners=0)
+    config.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=6000)
+    algo = config.build_algo()
+    algo.train()
+    assert algo.evaluate()["env_runners"]["episode_return_mean"] == pytest.approx(1.0 - 0.1 * 3)
+    algo.stop()
+
+
+@pytest.mark.parametrize("kind", [SACConfig, TQCConfig])
+def test_actors_and_critics_find_the_target(kind):
+    config = kind().environment(Target).debugging(seed=0).evaluation(evaluation_duration=50)
+    config.training(
+        tuned=True, num_steps_sampled_before_learning_starts=200, train_batch_size_per_learner=64,
+        model={"fcnet_hiddens": [32, 32]},
+    )  # fmt: skip
+    algo = config.build_algo()
+    algo.train()
+    # Chance has -0.4 on average, the best constant -0.08.
+    assert algo.evaluate()["env_runners"]["episode_return_mean"] > -0.01
+    algo.stop()
+
+
+def test_cql_finds_the_target_in_recorded_chance(tmp_path):
+    config = PPOConfig().environment(Target).env_runners(num_env_runners=0).offline_data(output=str(tmp_path))
+    runner = OfflineSingleAgentEnvRunner(config=config.debugging(seed=0))
+    runner.sample(num_timesteps=2000, random_actions=True)
+    runner.stop()
+    config = CQLConfig().environment(Target).offline_data(input_=[str(tmp_path)]).debugging(seed=0)
+    config.training(tuned=True, train_batch_size_per_learner=64, model={"fcnet_hiddens": [32, 32]})
+    config.training(bc_iters=20, min_q_weight=0.1, initial_alpha=0.02, num_actions=2)
+    config.training(actor_lr=5e-3, critic_lr=5e-3)
+    config.offline_data(dataset_num_iters_per_learner=300).evaluation(evaluation_duration=50)
+    algo = config.build_algo()
+    algo.train()
+    assert algo.evaluate()["env_runners"]["episode_return_mean"] > -0.03
+    algo.stop()
+
+
+def dreamer(env, **training):
+    config = DreamerV3Config().environment(env).debugging(seed=0)
+    config.training(
+        tuned=True,
+        **{
+            "model_size": "nano", "batch_size_B": 8, "batch_length_T": 8, "horizon_H": 5,
+            "training_ratio": 32, "actor_lr": 3e-3, "world_model_lr": 3e-3, "critic_lr": 3e-3, **training,
+        },
+    )  # fmt: skip
+    return config.reporting(min_sample_timesteps_per_iteration=256)
+
+
+def test_dreamer_learns_the_corridor_in_its_dreams():
+    algo = dreamer(Corridor).environment(env_config={"corridor_length": 3}).build_algo()
+    for _ in range(4):
+        result = algo.train()
+    assert 30 <= result["actual_training_ratio"] <= 40
+    losses = result["learners"]["default_policy"]
+    assert losses["WORLD_MODEL_L_decoder"] < 0.1 and losses["WORLD_MODEL_L_reward"] < 1.0
+    assert algo.evaluate()["env_runners"]["episode_return_mean"] == pytest.approx(1.0 - 0.1 * 2)
+    algo.stop()
+
+
+@pytest.mark.parametrize("env", [Pictures, "Pendulum-v1"])
+def test_dreamer_sees_images_and_acts_in_numbers(env):
+    from rayjup.rllib.algorithms.dreamerv3.dreamerv3 import dreams_of
+
+    def run():
+        algo = dreamer(env, training_ratio=2).build_algo()
+        losses = algo.train()["learners"]["default_policy"]
+        algo.stop()
+        return algo, {k: v for k, v in losses.items() if "_L_" in k}
+
+    (algo, losses), (_, again) = run(), run()
+    assert losses == again and all(np.isfinite(v) for v in losses.values())
+    space = algo.get_module().observation_space
+    dreams = dreams_of(algo.get_module(), np.stack([space.sample() for _ in range(3)]), steps=4)
+    assert dreams.shape == (4, *space.shape)
 
 
 def test_settings_that_do_not_exist_are_named():

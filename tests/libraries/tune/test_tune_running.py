@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.disks import can_mount, small_disk
 
 from rayjup import tune
 from rayjup.runs import board, storage
@@ -318,3 +320,48 @@ def test_what_can_not_be_written_down_is_said(fit):
     assert grid.num_terminated == 1
     with pytest.raises(tune.TuneError, match="can't be written down"):
         fit(lambda config: {"y": 1}, {"x": threading.Lock()}, name="locked")
+
+
+def test_a_full_disk_ends_no_trial_that_writes_nothing(fit, tmp_path, caplog):
+    if why := can_mount(tmp_path / "try"):
+        pytest.skip(why)
+
+    def train(config):
+        mine = Path(tune.get_context().get_trial_dir())
+        for i in range(3):
+            tune.report({"i": i})
+        if config["fills"]:
+            with open(mine / "ballast", "wb", buffering=0) as ballast, pytest.raises(OSError):
+                while True:
+                    ballast.write(bytes(4096))
+            with open(mine / "ballast", "ab", buffering=0) as ballast, pytest.raises(OSError):
+                ballast.write(b"x" * 4096)  # what was left of the last page, too
+        for i in range(40):
+            time.sleep(0.01)
+            tune.report({"i": i, "padding": "x" * 200})
+        (mine / "ballast").unlink(missing_ok=True)
+
+    with small_disk(tmp_path / "small", 1) as small:
+        grid = fit(train, {"fills": tune.grid_search([True, False])}, path=small)
+        assert [result.metrics["i"] for result in grid] == [39, 39] and not grid.errors
+        assert caplog.text.count("no space is left for ") == 1 and str(small / "exp") in caplog.text
+        again = tune.Tuner.restore(str(small / "exp"), train).get_results()
+        assert [result.metrics["i"] for result in again] == [39, 39], (
+            "the journal was written when there was room"
+        )
+
+
+def test_a_checkpoint_that_does_not_fit_fails_its_trial_only(fit, tmp_path):
+    if why := can_mount(tmp_path / "try"):
+        pytest.skip(why)
+
+    def train(config):
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory, "weights").write_bytes(bytes(config["size"]))
+            tune.report({"size": config["size"]}, checkpoint=tune.Checkpoint.from_directory(directory))
+
+    with small_disk(tmp_path / "small", 1) as small:
+        grid = fit(train, {"size": tune.grid_search([2 << 20, 1000])}, path=small, max_concurrent_trials=1)
+        failed, good = grid
+        assert "could not be copied to" in str(failed.error) and "weights: [Errno 28]" in str(failed.error)
+        assert good.error is None and good.checkpoint is not None

@@ -16,14 +16,19 @@ from typing import Any, TypeVar
 from rayjup.cluster import descriptors, manager
 from rayjup.cluster.descriptors import Descriptor
 from rayjup.exceptions import RaySystemError
+from rayjup.notebook import profiles
+from rayjup.observe import ClusterView
+from rayjup_lab.services.clusters import added
 from rayjup_lab.services.clusters.observer import ClusterObserver
-from rayjup_lab.services.clusters.options import StartOptions
-from rayjup_lab.services.errors import Conflict, Failed, NotFound, Unreachable
+from rayjup_lab.services.clusters.options import NodeOptions, StartOptions
+from rayjup_lab.services.errors import BadRequest, Conflict, Failed, NotFound, Unreachable
 
 T = TypeVar("T")
 
 _FRESH_S = 5.0
 """A snapshot younger than this is good enough for the node count in a list of clusters."""
+_QUICK_S, _SLOW_S = 2.0, 12.0
+"""Seconds that a question to the head, or to all processes, may wait for the one before it."""
 
 
 class ClustersManager:
@@ -53,7 +58,7 @@ class ClustersManager:
         read_timeout_s: float = 5.0,
     ) -> None:
         self.on_change: Callable[[], None] = lambda: None
-        self._max_clusters = max_clusters
+        self.max_clusters = max_clusters
         self._default_num_cpus = default_num_cpus
         self._linger_s = linger_s
         self._start_timeout_s = start_timeout_s
@@ -62,14 +67,25 @@ class ClustersManager:
         self._starting: list[str | None] = []
         self._stopping: set[str] = set()
         self._observers: dict[str, ClusterObserver] = {}
+        self._forgotten: set[ClusterObserver] = set()  # not closed yet
+        # Questions to all processes go over lines of their own: a busy process holds up no snapshot.
+        self._askers: dict[str, ClusterObserver] = {}
         # Starting and stopping take seconds; they must not keep the quick reads waiting.
-        self._slow = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rayjup-start-stop")
+        self._slow = ThreadPoolExecutor(max_workers=8, thread_name_prefix="rayjup-start-stop")
         self._quick = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rayjup-read")
 
     @property
     def starting(self) -> list[str | None]:
         """Names (None: left to the cluster) of the clusters being started right now."""
         return list(self._starting)
+
+    @property
+    def profiles(self) -> dict[str, dict[str, Any]]:
+        """Sets of options under a name, of the user's ``rayjup.json``."""
+        try:
+            return profiles.load_all()
+        except ValueError as error:
+            raise BadRequest(str(error), field="profile") from error
 
     async def live(self) -> list[Descriptor]:
         """The live clusters of this user, oldest first."""
@@ -84,7 +100,7 @@ class ClustersManager:
         return [self.summary(d) for d in found]
 
     async def get(self, cluster_id: str) -> dict[str, Any]:
-        descriptor = await self._find(cluster_id)
+        descriptor = await self.find(cluster_id)
         await self.refresh(descriptor, max_age_s=_FRESH_S)
         return self.summary(descriptor)
 
@@ -95,12 +111,76 @@ class ClustersManager:
         ------
         NotFound, Unreachable
         """
-        descriptor = await self._find(cluster_id)
+        descriptor = await self.find(cluster_id)
         snapshot = await self.refresh(descriptor)
         if snapshot is None:
             reason = self.error(cluster_id) or "it has just gone"
             raise Unreachable(f"Cluster {descriptor.name!r} does not answer: {reason}.")
         return snapshot
+
+    async def ask(self, cluster_id: str, question: Callable[[ClusterView], T], *, slow: bool = False) -> T:
+        """What a function of the cluster's view returns; it runs in a thread.
+
+        Parameters
+        ----------
+        slow
+            All processes are asked, so it may take seconds.
+
+        Raises
+        ------
+        NotFound, Unreachable
+        """
+        return await self.ask_found(await self.find(cluster_id), question, slow=slow)
+
+    async def ask_found(
+        self, descriptor: Descriptor, question: Callable[[ClusterView], T], *, slow: bool = False
+    ) -> T:
+        """The same of a cluster that was found a moment ago."""
+        observers = self._askers if slow else self._observers
+        observer = observers.get(descriptor.cluster_id)
+        if observer is None:
+            observer = observers[descriptor.cluster_id] = ClusterObserver(
+                descriptor, _SLOW_S if slow else _QUICK_S
+            )
+        pool = self._slow if slow else self._quick
+        try:
+            return await self._in_thread(pool, lambda: observer.ask(question))
+        except ConnectionError as error:
+            raise Unreachable(f"Cluster {descriptor.name!r} does not answer: {error}.") from error
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Something that may take seconds."""
+        return await self._in_thread(self._slow, call)
+
+    async def add_node(self, cluster_id: str, options: NodeOptions) -> dict[str, Any]:
+        """Start one more node on this machine.
+
+        Raises
+        ------
+        NotFound, Failed
+        """
+        descriptor = await self.find(cluster_id)
+        try:
+            made = await self.in_thread(lambda: added.add(descriptor, options, self._start_timeout_s))
+        except (RaySystemError, OSError) as error:
+            raise Failed(f"The node could not be started: {error}") from error
+        self.on_change()
+        return made
+
+    async def remove_node(self, cluster_id: str, node_id: str) -> None:
+        """End a node that was added.
+
+        Raises
+        ------
+        NotFound
+        """
+        descriptor = await self.find(cluster_id)
+        if not await self.in_thread(lambda: added.remove(descriptor, node_id)):
+            raise NotFound(
+                f"No node {node_id[:40]!r} was added to cluster {descriptor.name!r} from JupyterLab; "
+                "its first node goes when the cluster is stopped."
+            )
+        self.on_change()
 
     async def start(self, options: StartOptions) -> dict[str, Any]:
         """Start a cluster and wait until it is usable.
@@ -122,9 +202,9 @@ class ClustersManager:
                 field="name",
             )
         running = len(found) + len(self._starting)
-        if running >= self._max_clusters:
+        if running >= self.max_clusters:
             raise Conflict(
-                f"{running} clusters are running, and at most {self._max_clusters} may. "
+                f"{running} clusters are running, and at most {self.max_clusters} may. "
                 "Stop one first, or raise RayjupExtension.max_clusters."
             )
         self._starting.append(options.name)
@@ -148,7 +228,7 @@ class ClustersManager:
         ------
         NotFound, Failed
         """
-        await self._stop(await self._find(cluster_id))
+        await self._stop(await self.find(cluster_id))
 
     async def stop_all(self, started_by: str | None = None) -> list[str]:
         """Stop this user's clusters (only those started by ``started_by`` if given); their ids."""
@@ -198,6 +278,8 @@ class ClustersManager:
             "reason": reason,
             "nodes": sum(1 for node in latest["nodes"] if node["alive"]) if latest else None,
             "resources": latest["resources_total"] if latest else None,
+            "available": latest["resources_available"] if latest else None,
+            "added": added.known(descriptor),
         }
 
     def close(self) -> None:
@@ -205,6 +287,9 @@ class ClustersManager:
         self._slow.shutdown(wait=False, cancel_futures=True)
         self._quick.shutdown(wait=True, cancel_futures=True)
         self._forget_all_but(set())
+        for observer in list(self._forgotten):  # whose turn to be closed by a thread was cancelled
+            observer.close()
+        self._forgotten.clear()
 
     def _start(self, options: StartOptions) -> Descriptor:
         num_cpus = options.num_cpus if options.num_cpus is not None else self._default_num_cpus
@@ -213,8 +298,9 @@ class ClustersManager:
             num_cpus=num_cpus,
             num_gpus=options.num_gpus,
             object_store_memory=options.object_store_memory,
+            resources=options.resources,
             started_by="panel",
-            linger_s=self._linger_s,
+            linger_s=options.linger_s if options.linger_s is not None else self._linger_s,
             timeout_s=self._start_timeout_s,
         )
 
@@ -230,7 +316,13 @@ class ClustersManager:
             self.on_change()
         self._log.info("rayjup: stopped cluster %s (%s)", descriptor.name, descriptor.cluster_id)
 
-    async def _find(self, cluster_id: str) -> Descriptor:
+    async def find(self, cluster_id: str) -> Descriptor:
+        """The descriptor of a running cluster.
+
+        Raises
+        ------
+        NotFound
+        """
         for descriptor in await self.live():
             if descriptor.cluster_id == cluster_id:
                 return descriptor
@@ -239,13 +331,19 @@ class ClustersManager:
         )
 
     def _forget_all_but(self, cluster_ids: set[str]) -> None:
-        for gone in [key for key in self._observers if key not in cluster_ids]:
-            observer = self._observers.pop(gone)
-            try:
-                # Closing waits for a read in progress, so it is not done on the event loop.
-                self._quick.submit(observer.close)
-            except RuntimeError:  # The pool is shut down: nobody reads any more, closing cannot wait.
-                observer.close()
+        for observers in (self._observers, self._askers):
+            for gone in [key for key in observers if key not in cluster_ids]:
+                observer = observers.pop(gone)
+                self._forgotten.add(observer)
+                try:
+                    # Closing waits for a read in progress, so it is not done on the event loop.
+                    self._slow.submit(self._close_forgotten, observer)
+                except RuntimeError:  # The pool is shut down: nobody reads any more, closing cannot wait.
+                    self._close_forgotten(observer)
+
+    def _close_forgotten(self, observer: ClusterObserver) -> None:
+        observer.close()
+        self._forgotten.discard(observer)
 
     async def _in_thread(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, call)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from rayjup.cluster.descriptors import Descriptor
 from rayjup.observe import ClusterView
+from rayjup.util.state.exception import RayStateApiException
+
+T = TypeVar("T")
 
 
 class ClusterObserver:
-    """Reads snapshots of one cluster and remembers the latest.
+    """Asks one cluster and remembers its latest snapshot.
 
     All methods block and are safe to call from any thread. A view talks over one socket, so a
     second reader waits for the first; after ``busy_timeout_s`` it gives up instead of piling up
@@ -36,6 +40,18 @@ class ClusterObserver:
         ConnectionError
             When the cluster is gone, hangs, or this observer was closed.
         """
+        snapshot = self.ask(ClusterView.snapshot)
+        self.latest, self.read_at = snapshot, time.monotonic()
+        return snapshot
+
+    def ask(self, question: Callable[[ClusterView], T]) -> T:
+        """What a function of the cluster's view returns.
+
+        Raises
+        ------
+        ConnectionError
+            When the cluster is gone, hangs, or this observer was closed.
+        """
         if not self._lock.acquire(timeout=self._busy_timeout_s):
             raise self._failed(f"cluster {self.descriptor.name!r} has not answered the previous question yet")
         try:
@@ -44,13 +60,13 @@ class ClusterObserver:
             try:
                 if self._view is None:
                     self._view = ClusterView(self.descriptor)
-                snapshot = self._view.snapshot()
-            except OSError as error:
+                answer = question(self._view)
+            except (OSError, RayStateApiException) as error:
                 # The next read opens a new connection: the cluster may only have been restarting.
                 self._drop_view()
                 raise self._failed(str(error) or type(error).__name__) from error
-            self.latest, self.read_at, self.error = snapshot, time.monotonic(), None
-            return snapshot
+            self.error = None
+            return answer
         finally:
             self._lock.release()
 
@@ -59,6 +75,7 @@ class ClusterObserver:
         return time.monotonic() - self.read_at if self.latest is not None else float("inf")
 
     def close(self) -> None:
+        """End the connection for good."""
         with self._lock:
             self._closed = True
             self._drop_view()

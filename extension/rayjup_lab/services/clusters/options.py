@@ -1,10 +1,11 @@
-"""What a client may ask for when it starts a cluster, checked field by field."""
+"""What a client may ask for when it starts a cluster or adds a node, checked field by field."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rayjup_lab.services.errors import BadRequest
@@ -13,18 +14,74 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_UNITS = 100_000
 _MIN_STORE = 1 << 20
 
+_UNITS: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": _MAX_UNITS}
+_NODE_PROPERTIES: dict[str, Any] = {
+    "num_cpus": {**_UNITS, "title": "CPUs", "description": "all of the machine where left out"},
+    "num_gpus": {**_UNITS, "title": "GPUs", "description": "all of the machine where left out"},
+    "object_store_memory": {
+        "type": "integer",
+        "minimum": _MIN_STORE,
+        "title": "Object store",
+        "description": "Bytes of shared memory for objects",
+        "format": "bytes",
+    },
+    "resources": {
+        "type": "object",
+        "additionalProperties": _UNITS,
+        "title": "Resources",
+        "description": "Further resources by name, as license=2",
+    },
+}
+_NAME_PROPERTY: dict[str, Any] = {
+    "type": "string",
+    "pattern": f"^{_NAME.pattern}$",
+    "title": "Name",
+    "description": "chosen for you",
+}
+START_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Options of a cluster",
+    "additionalProperties": False,
+    "properties": {
+        "name": _NAME_PROPERTY,
+        **_NODE_PROPERTIES,
+        "linger_s": {
+            "type": "number",
+            "minimum": 0,
+            "title": "Stops after",
+            "description": "Seconds it lives on after its last driver has gone",
+            "format": "seconds",
+        },
+        "profile": {
+            "type": "string",
+            "title": "Profile",
+            "description": "Options that are not given are taken from this profile of rayjup.json",
+        },
+    },
+}
+"""The body of ``POST /rayjup/clusters``."""
+
+NODE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Options of a node",
+    "additionalProperties": False,
+    "properties": {"name": _NAME_PROPERTY, **_NODE_PROPERTIES},
+}
+"""The body of ``POST /rayjup/clusters/ID/added_nodes``."""
+
 
 @dataclass(frozen=True)
-class StartOptions:
-    """Options of ``POST /rayjup/clusters``; None leaves a value to the cluster's own default."""
+class NodeOptions:
+    """Options of a node; None leaves a value to the node's own default."""
 
     name: str | None = None
     num_cpus: float | None = None
     num_gpus: float | None = None
     object_store_memory: int | None = None
+    resources: dict[str, float] | None = None
 
     @classmethod
-    def from_json(cls, body: Any) -> StartOptions:
+    def from_json(cls, body: Any) -> NodeOptions:
         """Check a decoded JSON body.
 
         Raises
@@ -32,38 +89,77 @@ class StartOptions:
         BadRequest
             Naming the field and the rule it breaks.
         """
-        if body is None:
-            return cls()
-        if not isinstance(body, dict):
-            raise BadRequest('The body must be a JSON object such as {"num_cpus": 2}.')
-        known = ("name", "num_cpus", "num_gpus", "object_store_memory")
-        for field in body:
-            if field not in known:
-                raise BadRequest(f"Unknown field {field!r}; known are {', '.join(known)}.", field=str(field))
-        return cls(
-            name=_name(body.get("name")),
-            num_cpus=_units("num_cpus", body.get("num_cpus")),
-            num_gpus=_units("num_gpus", body.get("num_gpus")),
-            object_store_memory=_bytes("object_store_memory", body.get("object_store_memory")),
+        return cls(**_checked(body, NODE_SCHEMA))
+
+
+@dataclass(frozen=True)
+class StartOptions(NodeOptions):
+    """Options of ``POST /rayjup/clusters``; None leaves a value to the cluster's own default."""
+
+    linger_s: float | None = None
+
+    @classmethod
+    def from_json(cls, body: Any, profiles: Mapping[str, Mapping[str, Any]] | None = None) -> StartOptions:
+        """Check a decoded JSON body; what it leaves out comes from the profile that it names.
+
+        Raises
+        ------
+        BadRequest
+            Naming the field and the rule it breaks.
+        """
+        given = _checked(body, START_SCHEMA)
+        name = given.pop("profile", None)
+        return cls(**{**(_of_profile(name, profiles or {}) if name else {}), **given})
+
+
+def _of_profile(name: str, profiles: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    if name not in profiles:
+        has = ", ".join(sorted(profiles)) or "none"
+        raise BadRequest(
+            f"There is no profile {name!r} (there are: {has}); GET /rayjup/options lists them.",
+            field="profile",
         )
+    known = {field.name for field in fields(StartOptions)} - {"name"}
+    wrong = sorted(set(profiles[name]) - known)
+    if wrong:
+        raise BadRequest(
+            f"The profile {name!r} sets {', '.join(wrong)}, which no cluster on this machine has.",
+            field="profile",
+        )
+    try:
+        return _checked(dict(profiles[name]), START_SCHEMA)
+    except BadRequest as error:
+        raise BadRequest(f"The profile {name!r} is wrong: {error.message}", field="profile") from error
 
 
-def _name(value: Any) -> str | None:
-    if value is None or value == "":
+def _checked(body: Any, schema: dict[str, Any]) -> dict[str, Any]:
+    """The fields that say something."""
+    if body is None:
+        return {}
+    if not isinstance(body, dict):
+        raise BadRequest('The body must be a JSON object such as {"num_cpus": 2}.')
+    known = schema["properties"]
+    for field in body:
+        if field not in known:
+            raise BadRequest(f"Unknown field {field!r}; known are {', '.join(known)}.", field=str(field))
+    found = {field: _CHECKS[field](field, value) for field, value in body.items() if value is not None}
+    return {field: value for field, value in found.items() if value is not None}
+
+
+def _name(field: str, value: Any) -> str | None:
+    if value == "":
         return None
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise BadRequest(
-            "name must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or a digit; "
+            f"{field} must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or a digit; "
             f"got {_short(value)}.",
-            field="name",
+            field=field,
         )
     return value
 
 
-def _units(field: str, value: Any) -> float | None:
+def _units(field: str, value: Any) -> float:
     """A number of CPUs or GPUs: whole where it is whole, as Ray's own options are."""
-    if value is None:
-        return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise BadRequest(f"{field} must be a number; got {_short(value)}.", field=field)
     if not 0 <= value <= _MAX_UNITS:
@@ -71,9 +167,13 @@ def _units(field: str, value: Any) -> float | None:
     return int(value) if value == int(value) else float(value)
 
 
-def _bytes(field: str, value: Any) -> int | None:
-    if value is None:
-        return None
+def _seconds(field: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise BadRequest(f"{field} must be a number of seconds, 0 or more; got {_short(value)}.", field=field)
+    return float(value)
+
+
+def _bytes(field: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadRequest(f"{field} must be a whole number of bytes; got {_short(value)}.", field=field)
     if value < _MIN_STORE:
@@ -81,6 +181,29 @@ def _bytes(field: str, value: Any) -> int | None:
             f"{field} must be at least {_MIN_STORE} bytes (1 MiB); got {_short(value)}.", field=field
         )
     return value
+
+
+def _resources(field: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise BadRequest(f"{field} must be an object of names and numbers; got {_short(value)}.", field=field)
+    for name in value:
+        if not _NAME.fullmatch(str(name)) or name in ("CPU", "GPU"):
+            raise BadRequest(f"{field} has {_short(name)}, which is no name for a resource.", field=field)
+    try:
+        return {str(name): _units(str(name), number) for name, number in value.items()}
+    except BadRequest as error:
+        raise BadRequest(f"{field}: {error.message}", field=field) from error
+
+
+_CHECKS = {
+    "name": _name,
+    "profile": _name,
+    "num_cpus": _units,
+    "num_gpus": _units,
+    "object_store_memory": _bytes,
+    "resources": _resources,
+    "linger_s": _seconds,
+}
 
 
 def _short(value: Any) -> str:

@@ -11,8 +11,8 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from rayjup_lab.services.clusters.handlers import AUTH_RESOURCE
 from rayjup_lab.services.errors import BadRequest
+from rayjup_lab.services.handlers import AUTH_RESOURCE, Operation
 from rayjup_lab.services.live.hub import LiveHub
 from rayjup_lab.services.live.subscriber import Pending, Subscriber
 
@@ -74,5 +74,9 @@ class LiveHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         except WebSocketClosedError:
             return None
 
+
+LiveHandler.get.operation = Operation(  # type: ignore[attr-defined]
+    "A websocket of live state: subscribe to topics, get whole documents and then changes", status=101
+)
 
 live_handlers = [(r"/rayjup/live", LiveHandler)]

@@ -8,14 +8,19 @@ import time
 from typing import Any
 
 from rayjup.cluster.descriptors import Descriptor
+from rayjup.observe.topics import TOPICS
 from rayjup_lab.services.clusters.manager import ClustersManager
+from rayjup_lab.services.errors import ServiceError
+from rayjup_lab.services.live.documents import Documents, Key
 from rayjup_lab.services.live.shorten import shorten
-from rayjup_lab.services.live.subscriber import Subscriber
+from rayjup_lab.services.live.subscriber import SNAPSHOT, Subscriber
 
 _MIN_GAP_S = 0.25
 """Gap between two rounds even when clients keep waking the hub."""
 _UNWATCHED_AGE_S = 5.0
 """How old the node count of a cluster that nobody has opened may get."""
+_PATIENCE_S = 0.5
+"""How long a round waits for a document."""
 _RESEND_S = 10.0
 """An unchanged list of clusters is repeated this often: it tells clients the line is alive."""
 
@@ -34,6 +39,8 @@ class LiveHub:
         self._interval_s = interval_s
         self._log = log
         self._subscribers: set[Subscriber] = set()
+        self._documents = Documents()
+        self._readings: dict[Key, asyncio.Future[Any]] = {}
         self._task: asyncio.Task[None] | None = None
         self._wakeup = asyncio.Event()
 
@@ -61,7 +68,7 @@ class LiveHub:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.gather(task, *self._readings.values(), return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
@@ -83,34 +90,66 @@ class LiveHub:
 
     async def _round(self) -> None:
         found = await self._clusters.live()
-        watched = {cluster for s in self._subscribers if s.active for cluster in s.snapshots}
-        snapshots = dict(zip((d.cluster_id for d in found), await self._read(found, watched), strict=True))
+        active = [s for s in self._subscribers if s.active]
+        watched = {key for s in active for key in s.watched}
+        by_id = {d.cluster_id: d for d in found}
+        troubles: dict[Key, str] = {}
+        here = {key for key in watched if key[1] in by_id}
+        await asyncio.gather(
+            self._read_clusters(found, {cluster for topic, cluster in here if topic == SNAPSHOT}, troubles),
+            *(self._read_topic(key, by_id[key[1]], troubles) for key in sorted(here) if key[0] != SNAPSHOT),
+        )
+        self._documents.keep_only(here)
+        for key in [key for key, reading in self._readings.items() if key not in here and reading.done()]:
+            self._readings.pop(key).exception()  # nobody wants to know it any more
         listing = {
             "type": "clusters",
             "clusters": [self._clusters.summary(d) for d in found],
             "starting": self._clusters.starting,
         }
-        short = {key: shorten(value) for key, value in snapshots.items() if value and key in watched}
         for subscriber in [s for s in self._subscribers if s.active and s.ready()]:
-            for cluster in sorted(subscriber.snapshots):
-                subscriber.send(self._about(cluster, snapshots, short))
-            subscriber.snapshots &= snapshots.keys()
+            for cluster in sorted({cluster for _, cluster in subscriber.watched} - by_id.keys()):
+                subscriber.send_gone(cluster)
+            for key in sorted(subscriber.watched & here):
+                if key in troubles:
+                    subscriber.send_trouble(key, troubles[key])
+                else:
+                    subscriber.send_document(key, self._documents)
             if subscriber.wants_clusters:
                 subscriber.send_clusters(listing, time.time(), _RESEND_S)
 
-    async def _read(self, found: list[Descriptor], watched: set[str]) -> list[dict[str, Any] | None]:
-        return await asyncio.gather(
-            *(
-                self._clusters.refresh(d, max_age_s=0.0 if d.cluster_id in watched else _UNWATCHED_AGE_S)
-                for d in found
-            )
-        )
+    async def _read_clusters(
+        self, found: list[Descriptor], watched: set[str], troubles: dict[Key, str]
+    ) -> None:
+        async def read(cluster: Descriptor) -> None:
+            shown = cluster.cluster_id in watched
+            snapshot = await self._clusters.refresh(cluster, max_age_s=0.0 if shown else _UNWATCHED_AGE_S)
+            key = (SNAPSHOT, cluster.cluster_id)
+            if shown and snapshot is not None:
+                self._documents.put(key, shorten(snapshot))
+            elif shown:
+                troubles[key] = self._clusters.error(cluster.cluster_id) or "it does not answer"
 
-    def _about(
-        self, cluster: str, snapshots: dict[str, dict[str, Any] | None], short: dict[str, dict[str, Any]]
-    ) -> dict[str, Any]:
-        if cluster not in snapshots:
-            return {"type": "gone", "cluster": cluster}
-        if cluster not in short:
-            return {"type": "unreachable", "cluster": cluster, "reason": self._clusters.error(cluster)}
-        return {"type": "snapshot", "cluster": cluster, "snapshot": short[cluster]}
+        await asyncio.gather(*map(read, found))
+
+    async def _read_topic(self, key: Key, cluster: Descriptor, troubles: dict[Key, str]) -> None:
+        topic = TOPICS[key[0]]
+        if self._documents.age_s(key) < topic.interval_s - _MIN_GAP_S:
+            return
+        reading = self._readings.get(key)
+        if reading is None:
+            reading = self._readings[key] = asyncio.ensure_future(
+                self._clusters.ask_found(cluster, topic.read, slow=topic.asks_processes)
+            )
+        # What takes long is shown in a later round, and holds up nothing else.
+        done, _ = await asyncio.wait([reading], timeout=_PATIENCE_S)
+        if not done:
+            return
+        del self._readings[key]
+        error = reading.exception()
+        if error is None:
+            self._documents.put(key, reading.result())
+        elif isinstance(error, (ServiceError, OSError)):
+            troubles[key] = str(error)
+        else:
+            raise error

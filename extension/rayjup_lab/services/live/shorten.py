@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-MAX_ROWS = 200
+MAX_ROWS = 10_000
 
 _ACTOR_ORDER = {"RESTARTING": 0, "PENDING_CREATION": 1, "ALIVE": 2, "DEAD": 3}
 
@@ -13,8 +13,8 @@ def shorten(snapshot: dict[str, Any], max_rows: int = MAX_ROWS) -> dict[str, Any
     """The snapshot with at most ``max_rows`` nodes, tasks and actors.
 
     How many there were goes into ``totals``, so that the reader can be told what is left out.
-    A cluster that has run ten thousand differently named tasks costs a browser no more than one
-    that has run two hundred.
+    A cluster that has run a hundred thousand differently named tasks costs a browser no more than one
+    that has run ten times fewer.
     """
     nodes, tasks, actors = snapshot["nodes"], snapshot["tasks"], snapshot["actors"]
     return {

@@ -6,9 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from rayjup.observe.topics import TOPICS
 from rayjup_lab.services.errors import BadRequest
+from rayjup_lab.services.live.documents import Documents, Key
 
-MAX_SUBSCRIPTIONS = 16
+MAX_SUBSCRIPTIONS = 64
+SNAPSHOT = "snapshot"
+OF_CLUSTER = (SNAPSHOT, *TOPICS)
+"""Topics that are watched per cluster."""
 
 
 class Pending(Protocol):
@@ -31,22 +36,28 @@ class Subscriber:
 
     def __init__(self, write: Callable[[str], Pending | None]) -> None:
         self.wants_clusters = False
-        self.snapshots: set[str] = set()
+        self.versions: dict[Key, int | None] = {}
         self.paused = False
         self._write = write
         self._unsent: list[Pending] = []
         self._last_clusters = ""
         self._clusters_sent_at = 0.0
+        self._troubles: dict[Key, str] = {}
 
     @property
     def active(self) -> bool:
-        return not self.paused and (self.wants_clusters or bool(self.snapshots))
+        return not self.paused and (self.wants_clusters or bool(self.versions))
+
+    @property
+    def watched(self) -> set[Key]:
+        """Topics and clusters."""
+        return set(self.versions)
 
     def handle(self, text: str | bytes) -> None:
         """Take in a message of the client.
 
-        ``{"type": "subscribe" | "unsubscribe", "topic": "clusters"}``, the same with
-        ``"topic": "snapshot", "cluster": id``, ``{"type": "pause"}``, ``{"type": "resume"}``.
+        ``{"type": "subscribe" | "unsubscribe", "topic": "clusters"}``, the same with another topic and
+        ``"cluster": id``, ``{"type": "pause"}``, ``{"type": "resume"}``.
 
         Raises
         ------
@@ -82,9 +93,35 @@ class Subscriber:
         if self.send({**body, "time": now}):
             self._last_clusters, self._clusters_sent_at = text, now
 
+    def send_document(self, key: Key, documents: Documents) -> None:
+        """Send what is new of a document."""
+        found = documents.message(key, self.versions.get(key))
+        self._troubles.pop(key, None)
+        if found is not None:
+            text, version = found
+            self._send_text(text)
+            self.versions[key] = version
+
+    def send_trouble(self, key: Key, reason: str) -> None:
+        """Say once why there is no news of a document."""
+        if self._troubles.get(key) != reason:
+            self._troubles[key] = reason
+            self.versions[key] = None
+            self.send({"type": "unreachable", "topic": key[0], "cluster": key[1], "reason": reason})
+
+    def send_gone(self, cluster: str) -> None:
+        """Say that a cluster is no more, and forget what was wanted of it."""
+        for key in [key for key in self.versions if key[1] == cluster]:
+            del self.versions[key]
+            self._troubles.pop(key, None)
+        self.send({"type": "gone", "cluster": cluster})
+
     def send(self, message: dict[str, Any]) -> bool:
         """Send a message; False when the connection is closed."""
-        sent = self._write(json.dumps(message))
+        return self._send_text(json.dumps(message))
+
+    def _send_text(self, text: str) -> bool:
+        sent = self._write(text)
         if sent is not None:
             self._unsent.append(sent)
         return sent is not None
@@ -94,21 +131,27 @@ class Subscriber:
         if topic == "clusters":
             self.wants_clusters = wanted
             self._last_clusters = ""
-        elif topic == "snapshot":
-            cluster = message.get("cluster")
-            if not isinstance(cluster, str) or not cluster:
-                raise BadRequest("cluster must be the id of a cluster.", field="cluster")
-            if not wanted:
-                self.snapshots.discard(cluster)
-            elif len(self.snapshots) >= MAX_SUBSCRIPTIONS and cluster not in self.snapshots:
-                raise BadRequest(
-                    f"One connection may watch at most {MAX_SUBSCRIPTIONS} clusters; unsubscribe from one.",
-                    field="cluster",
-                )
-            else:
-                self.snapshots.add(cluster)
+            return
+        if topic not in OF_CLUSTER:
+            raise BadRequest(
+                f"topic must be clusters, {', '.join(OF_CLUSTER[:-1])} or {OF_CLUSTER[-1]}; "
+                f"got {str(topic)[:40]!r}.",
+                field="topic",
+            )
+        cluster = message.get("cluster")
+        if not isinstance(cluster, str) or not cluster:
+            raise BadRequest("cluster must be the id of a cluster.", field="cluster")
+        key = (str(topic), cluster)
+        if not wanted:
+            self.versions.pop(key, None)
+            self._troubles.pop(key, None)
+        elif len(self.versions) >= MAX_SUBSCRIPTIONS and key not in self.versions:
+            raise BadRequest(
+                f"One connection may watch at most {MAX_SUBSCRIPTIONS} things; unsubscribe from one.",
+                field="cluster",
+            )
         else:
-            raise BadRequest(f"topic must be clusters or snapshot; got {str(topic)[:40]!r}.", field="topic")
+            self.versions[key] = None
 
 
 def _decode(text: str | bytes) -> dict[str, Any]:

@@ -271,6 +271,15 @@ class IMPALATorchLearner(TorchLearner):
             value = scheduler.update(timesteps.get("num_env_steps_sampled_lifetime", 0))
             self.log(module_id, "curr_entropy_coeff", value)
 
+    def _more_state(self) -> dict[str, Any]:
+        return {**super()._more_state(), "entropy_coeffs": {m: s.value for m, s in self._entropy.items()}}
+
+    def _set_more_state(self, state: dict[str, Any]) -> None:
+        super()._set_more_state(state)
+        for module_id, value in state.get("entropy_coeffs", {}).items():
+            if module_id in self._entropy:
+                self._entropy[module_id].value = value
+
 
 def _flat(x: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
     """Rows of chunks one behind the other, without the padding of sequences."""

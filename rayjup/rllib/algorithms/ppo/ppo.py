@@ -219,11 +219,15 @@ class PPOTorchLearner(TorchLearner):
             self.log(module_id, ENTROPY_COEFF, scheduler.update(steps))
 
     def _more_state(self) -> dict[str, Any]:
-        return {**super()._more_state(), "kl_coeffs": dict(self._kl_coeffs)}
+        entropy = {m: s.value for m, s in self._entropy.items()}
+        return {**super()._more_state(), "kl_coeffs": dict(self._kl_coeffs), "entropy_coeffs": entropy}
 
     def _set_more_state(self, state: dict[str, Any]) -> None:
         super()._set_more_state(state)
         self._kl_coeffs.update(state.get("kl_coeffs", {}))
+        for module_id, value in state.get("entropy_coeffs", {}).items():
+            if module_id in self._entropy:
+                self._entropy[module_id].value = value
 
 
 PPOLearner = PPOTorchLearner

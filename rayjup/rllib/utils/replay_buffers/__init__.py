@@ -1,13 +1,24 @@
 """Replay buffers.
 
 ``EpisodeReplayBuffer``, ``PrioritizedEpisodeReplayBuffer`` and their multi-agent forms are what the
-algorithms use.
+algorithms use; those of `batch_buffers` hold batches, for training loops of one's own.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from rayjup.rllib.utils.replay_buffers.batch_buffers import (
+    FifoReplayBuffer,
+    MultiAgentMixInReplayBuffer,
+    MultiAgentPrioritizedReplayBuffer,
+    MultiAgentReplayBuffer,
+    PrioritizedReplayBuffer,
+    ReplayBuffer,
+    ReplayMode,
+    ReservoirReplayBuffer,
+    StorageUnit,
+)
 from rayjup.rllib.utils.replay_buffers.episode_replay_buffer import (
     EpisodeReplayBuffer,
     PrioritizedEpisodeReplayBuffer,
@@ -32,6 +43,8 @@ def make(config: dict[str, Any], *, multi_agent: bool, seed: int | None) -> Any:
     """The buffer a ``replay_buffer_config`` describes, for as many modules as there are."""
     settings = {k: v for k, v in config.items() if k not in ("type", "beta") and not k.startswith("_")}
     kind = config.get("type", "PrioritizedEpisodeReplayBuffer")
+    if isinstance(kind, type) and issubclass(kind, ReplayBuffer):
+        kind = kind.__name__
     if isinstance(kind, str):
         name = kind.rsplit(".", 1)[-1]
         if "Episode" not in name:  # a buffer of the old stack: the one of this stack with its meaning
@@ -50,7 +63,16 @@ def make(config: dict[str, Any], *, multi_agent: bool, seed: int | None) -> Any:
 
 __all__ = [
     "EpisodeReplayBuffer",
+    "FifoReplayBuffer",
     "MultiAgentEpisodeReplayBuffer",
+    "MultiAgentMixInReplayBuffer",
     "MultiAgentPrioritizedEpisodeReplayBuffer",
+    "MultiAgentPrioritizedReplayBuffer",
+    "MultiAgentReplayBuffer",
     "PrioritizedEpisodeReplayBuffer",
+    "PrioritizedReplayBuffer",
+    "ReplayBuffer",
+    "ReplayMode",
+    "ReservoirReplayBuffer",
+    "StorageUnit",
 ]

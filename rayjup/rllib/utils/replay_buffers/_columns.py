@@ -150,6 +150,34 @@ class Ring:
             "loss_mask": mask,
         }
 
+    def arrivals(self, slots: np.ndarray, length: int, rng: np.random.Generator) -> dict[str, Any]:
+        """``length`` observations from each of the slots on, with what led to them; where an episode is
+        over, the row goes on in another place.
+
+        ``actions_before``, ``rewards_before`` and ``ended`` (for good, not cut off) belong to the step that
+        led to the observation; ``is_first`` says where a row begins or goes on elsewhere.
+        """
+        grid = np.empty((len(slots), length), np.int64)
+        before = np.full((len(slots), length), -1, np.int64)
+        at, came = slots.copy(), np.full(len(slots), -1, np.int64)
+        for k in range(length):
+            grid[:, k], before[:, k] = at, came
+            going = self.acted[at]
+            came = np.where(going, at, -1)
+            at = np.where(going, self.next[at], at)
+            if not going.all():
+                at[~going] = self.random(int((~going).sum()), rng)
+        first = before < 0
+        steps = np.where(first, grid, before)
+        return {
+            "obs": nested.take(self.columns["obs"], grid),
+            "actions_before": nested.take(self.columns["actions"], steps),
+            "rewards_before": np.where(first, 0.0, self.columns["rewards"][steps]).astype(np.float32),
+            "ended": self.terminated[steps] & ~first,
+            "is_first": first,
+            "loss_mask": np.ones(grid.shape, bool),
+        }
+
     def state(self) -> dict[str, Any]:
         """Everything in use."""
         kept = slice(0, self.size)

@@ -161,6 +161,12 @@ class EpisodeReplayBuffer(Checkpointable):
                 found[key] = nested.take(self._ring.columns[key], slots)
         return _as_episodes(found) if sample_episodes else found
 
+    def sample_arrivals(self, rows: int, length: int) -> dict[str, Any]:
+        """Observations with what led to them, (rows, length, …), without padding: see `Ring.arrivals`."""
+        slots, _ = self._draw(rows, 0.0)
+        self._sampled += rows * length
+        return self._ring.arrivals(slots, length, self.rng)
+
     def _draw(self, rows: int, beta: float) -> tuple[np.ndarray, np.ndarray]:
         if not self._ring.steps:
             raise ValueError("the buffer is empty: add episodes before sampling.")

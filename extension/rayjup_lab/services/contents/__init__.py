@@ -1,0 +1,1 @@
+"""What is in one cluster: documents to watch, logs, runs, jobs, applications (``manager``, ``handlers``)."""

@@ -1,0 +1,74 @@
+import * as React from 'react';
+
+import { useDocument } from '../components/hooks';
+import { PanelModel } from '../model';
+import { t } from '../text';
+import type { IClusterSummary, IDocuments, Topic } from '../types';
+
+export interface IPaneProps {
+  model: PanelModel;
+  cluster: IClusterSummary;
+  /** Height for long lists; undefined: as much as there is. */
+  maxHeight?: number;
+}
+
+/** A document, or why there is none yet. */
+export function Document<T extends Topic>(props: {
+  model: PanelModel;
+  topic: T;
+  children: (document: IDocuments[T]) => React.ReactNode;
+}): JSX.Element {
+  const { model, topic } = props;
+  const document = useDocument(model, topic);
+  const trouble = model.trouble(topic);
+  return (
+    <>
+      {trouble && (
+        <p className="rj-Hint rj-mod-error" role="status">
+          {t('This cannot be read at the moment: %1', trouble)}
+        </p>
+      )}
+      {document ? (
+        <div className={trouble ? 'rj-mod-stale' : undefined}>{props.children(document)}</div>
+      ) : (
+        !trouble && <p className="rj-Hint">{t('Reading…')}</p>
+      )}
+    </>
+  );
+}
+
+export function Problem(props: { text: string | null }): JSX.Element | null {
+  return props.text ? (
+    <p className="rj-Hint rj-mod-error" role="alert">
+      {props.text}
+    </p>
+  ) : null;
+}
+
+const TONES: { [state: string]: string } = {
+  RUNNING: 'running',
+  ALIVE: 'running',
+  HEALTHY: 'running',
+  SUCCEEDED: 'done',
+  FINISHED: 'done',
+  TERMINATED: 'done',
+  ERROR: 'error',
+  ERRORED: 'error',
+  FAILED: 'error',
+  UNHEALTHY: 'error',
+  DEPLOY_FAILED: 'error',
+  STOPPED: 'dead',
+  INTERRUPTED: 'dead',
+  PAUSED: 'busy'
+};
+
+/** A state with its colour, in words. */
+export function State(props: { state: string }): JSX.Element {
+  const tone = TONES[props.state.toUpperCase()] ?? 'busy';
+  return (
+    <span className="rj-State">
+      <span className={`rj-Dot rj-mod-${tone}`} />
+      {props.state.toLowerCase().replace(/_/g, ' ')}
+    </span>
+  );
+}

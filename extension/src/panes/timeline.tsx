@@ -1,0 +1,115 @@
+import * as React from 'react';
+
+import { duration, millis } from '../format';
+import { colourOf, lanesOf, rangeOf, rectangles, ticks } from '../lanes';
+import { PanelModel } from '../model';
+import { t, tn } from '../text';
+import type { ISpan, ITimeline } from '../types';
+import { Document, IPaneProps } from './common';
+
+const LANE = 18;
+const AXIS = 16;
+const COLOURS = 6;
+
+/** What ran where and when: one row per process. */
+export function TimelinePane(props: IPaneProps): JSX.Element {
+  return (
+    <Document model={props.model} topic="timeline">
+      {timeline =>
+        timeline.spans.length === 0 ? (
+          <p className="rj-Hint">{t('Nothing has run yet.')}</p>
+        ) : (
+          <Lanes model={props.model} timeline={timeline} maxHeight={props.maxHeight} />
+        )
+      }
+    </Document>
+  );
+}
+
+function Lanes(props: { model: PanelModel; timeline: ITimeline; maxHeight?: number }): JSX.Element {
+  const { spans, total } = props.timeline;
+  const box = React.useRef<HTMLDivElement>(null);
+  const [width, setWidth] = React.useState(280);
+  const [seconds, setSeconds] = React.useState<number | null>(60);
+  const [chosen, setChosen] = React.useState<ISpan | null>(null);
+  React.useEffect(() => {
+    const node = box.current;
+    if (!node) {
+      return undefined;
+    }
+    const observer = new ResizeObserver(() => setWidth(Math.max(80, node.clientWidth - 24)));
+    observer.observe(node);
+    return () => observer.disconnect();
+  }, []);
+  const now = props.model.serverTime;
+  const range = rangeOf(spans, now, seconds);
+  const lanes = React.useMemo(() => lanesOf(spans), [spans]);
+  const inView = lanes.filter(lane => lane.spans.some(span => (span.end ?? now) >= range.start));
+  const height = AXIS + inView.length * LANE;
+  return (
+    <div ref={box} className="rj-Timeline" data-rayjup="timeline">
+      <div className="rj-Line">
+        <select
+          aria-label={t('How much is shown')}
+          value={String(seconds)}
+          onChange={event => setSeconds(event.target.value === 'null' ? null : Number(event.target.value))}
+        >
+          <option value="10">{t('last 10 seconds')}</option>
+          <option value="60">{t('last minute')}</option>
+          <option value="600">{t('last 10 minutes')}</option>
+          <option value="null">{t('everything')}</option>
+        </select>
+        <span className="rj-mod-quiet">{tn('%1 call', '%1 calls', total)}</span>
+      </div>
+      <div className="rj-Timeline-scroll" style={{ maxHeight: props.maxHeight }}>
+        <svg
+          width={width}
+          height={height}
+          role="img"
+          aria-label={t('%1 calls in %2 processes over %3', total, inView.length, duration(range.end - range.start))}
+        >
+          {ticks(range).map(([at, label]) => (
+            <text
+              key={label}
+              className="rj-Timeline-tick"
+              x={(at / (range.end - range.start)) * width}
+              y={11}
+            >
+              {label}
+            </text>
+          ))}
+          {inView.map((lane, row) => (
+            <g key={lane.place} transform={`translate(0, ${AXIS + row * LANE})`}>
+              <title>{lane.place}</title>
+              <rect className="rj-Timeline-lane" width={width} height={LANE - 3} />
+              {rectangles(lane, range, width, now).map(({ x, width: wide, span, count }) => (
+                <rect
+                  key={span.key}
+                  className={`rj-Timeline-span rj-mod-colour${colourOf(span.name, COLOURS)}${
+                    span.state === 'FAILED' ? ' rj-mod-failed' : ''
+                  }${span.end === null ? ' rj-mod-running' : ''}`}
+                  x={x}
+                  width={wide}
+                  height={LANE - 3}
+                  onClick={() => setChosen(span)}
+                >
+                  <title>{`${span.name}${count > 1 ? ` × ${count}` : ''} · ${length(span, now)}`}</title>
+                </rect>
+              ))}
+            </g>
+          ))}
+        </svg>
+      </div>
+      {chosen && (
+        <p className="rj-Hint" role="status">
+          <strong>{chosen.name}</strong> · {chosen.place} · {length(chosen, now)} · {chosen.state.toLowerCase()}
+        </p>
+      )}
+      {props.timeline.warning && <p className="rj-Hint">{props.timeline.warning}</p>}
+    </div>
+  );
+}
+
+function length(span: ISpan, now: number): string {
+  return millis(((span.end ?? now) - span.start) * 1000);
+}
