@@ -220,13 +220,7 @@ def test_cql_finds_the_target_in_recorded_chance(tmp_path):
 
 def dreamer(env, **training):
     config = DreamerV3Config().environment(env).debugging(seed=0)
-    config.training(
-        tuned=True,
-        **{
-            "model_size": "nano", "batch_size_B": 8, "batch_length_T": 8, "horizon_H": 5,
-            "training_ratio": 32, "actor_lr": 3e-3, "world_model_lr": 3e-3, "critic_lr": 3e-3, **training,
-        },
-    )  # fmt: skip
+    config.training(tuned=True, **training)
     return config.reporting(min_sample_timesteps_per_iteration=256)
 
 

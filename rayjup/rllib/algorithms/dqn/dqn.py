@@ -69,14 +69,13 @@ class DQNConfig(OffPolicyConfig):
     TUNED = {
         "num_envs_per_env_runner": 8,
         "rollout_fragment_length": 4,
-        "gamma": 0.98,
-        "training_intensity": 32.0,
-        "train_batch_size_per_learner": 64,
+        "training_intensity": 64.0,
+        "train_batch_size_per_learner": 128,
         "lr": [[0, 1e-3], [20_000, 2e-4], [50_000, 5e-5]],
         "epsilon": [[0, 1.0], [5000, 0.02]],
         # A reward travels n_step steps back with each new target: with n_step=1 values of 100 steps needed
         # 25 000 steps to become known. Targets that follow four times as fast let Q grow without bound.
-        "target_network_update_freq": 256,
+        "target_network_update_freq": 400,
         "n_step": 5,
         "tau": 1.0,
         "num_steps_sampled_before_learning_starts": 1000,

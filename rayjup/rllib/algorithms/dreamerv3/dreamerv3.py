@@ -90,15 +90,16 @@ class DreamerV3Config(AlgorithmConfig):
     TRAINING = DreamerV3Training
     DEFAULTS = {"rollout_fragment_length": 1, "metrics_num_episodes_for_smoothing": 1}
     TUNED = {
-        "model_size": "mini",
-        "training_ratio": 256.0,
-        "batch_size_B": 16,
-        "batch_length_T": 32,
+        "model_size": "nano",
+        "training_ratio": 32.0,
+        "batch_size_B": 8,
+        "batch_length_T": 8,
+        "horizon_H": 5,
         "num_envs_per_env_runner": 4,
         "rollout_fragment_length": 16,
-        "world_model_lr": 1e-3,
-        "actor_lr": 3e-4,
-        "critic_lr": 1e-3,
+        "world_model_lr": 3e-3,
+        "actor_lr": 3e-3,
+        "critic_lr": 3e-3,
         "entropy_scale": 1e-3,
         "replay_buffer_config": {"type": "EpisodeReplayBuffer", "capacity": 100_000},
         "min_sample_timesteps_per_iteration": 512,
