@@ -44,6 +44,23 @@ RUNS = [
     Run("APPO", "CartPole-v1", 450.0, 400_000, seeds=3, settings=LOCAL),
     Run("SAC", "Pendulum-v1", -250.0, 10_000, played=10, seeds=3),
     Run("TQC", "Pendulum-v1", -250.0, 10_000, played=10, seeds=3),
+    Run(
+        "DreamerV3",
+        "CartPole-v1",
+        200.0,
+        8_000,
+        played=10,
+        seeds=1,
+        settings={
+            "training": {
+                "training_ratio": 64,
+                "batch_size_B": 16,
+                "batch_length_T": 16,
+                "horizon_H": 15,
+                "actor_lr": 1e-3,
+            }
+        },
+    ),
     Run("BC", "CartPole-v1", 450.0, 2_000, played=20, seeds=3, recorded_by="PPO"),
     Run("MARWIL", "CartPole-v1", 450.0, 2_000, played=20, seeds=3, recorded_by="PPO"),
     Run("IQL", "CartPole-v1", 450.0, 4_000, played=20, seeds=3, recorded_by="PPO"),

@@ -71,7 +71,7 @@ class DQNConfig(OffPolicyConfig):
         "rollout_fragment_length": 4,
         "training_intensity": 64.0,
         "train_batch_size_per_learner": 128,
-        "lr": [[0, 1e-3], [20_000, 2e-4], [50_000, 5e-5]],
+        "lr": [[0, 1e-3], [40_000, 2e-4]],
         "epsilon": [[0, 1.0], [5000, 0.02]],
         # A reward travels n_step steps back with each new target: with n_step=1 values of 100 steps needed
         # 25 000 steps to become known. Targets that follow four times as fast let Q grow without bound.
