@@ -10,6 +10,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.cluster_utils import AutoscalingCluster
 
 WAIT_S = 60
+pytestmark = pytest.mark.leaks("one cluster for the file; the check per file sees what is left")
 
 
 @pytest.fixture(scope="module")
