@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.leaks("one cluster for the file; the check per file sees what is left"),
     pytest.mark.skipif(
         os.environ.get("RAYJUP_CONFORMANCE_ENGINE") == "ray",
-        reason="Ray's AutoscalingCluster ends all Ray processes of the machine, and its wheel lacks a file of it",
+        reason="Ray's AutoscalingCluster ends all Ray processes of the machine, and its wheel lacks a file",
     ),
 ]
 
