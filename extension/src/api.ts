@@ -50,6 +50,11 @@ export class ClustersApi {
     await this._ask('DELETE', ['clusters', cluster, 'added_nodes', node]);
   }
 
+  /** Have a cluster have as many nodes as it needs, between these; null: those it has. */
+  async adapt(cluster: string, nodes: { min: number; max: number } | null): Promise<void> {
+    await this._ask(nodes ? 'PUT' : 'DELETE', ['clusters', cluster, 'adapt'], nodes ?? undefined);
+  }
+
   /** Ask a run to end, or one trial of it. */
   async stopRun(cluster: string, kind: string, run: string, trial?: string): Promise<void> {
     const body = trial === undefined ? {} : { trial_id: trial };

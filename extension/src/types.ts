@@ -16,6 +16,8 @@ export interface IClusterSummary {
   available: Resources | null;
   /** Ids of nodes that were added from here. */
   added?: string[];
+  /** Whether it grows and shrinks by itself. */
+  adapts?: boolean;
 }
 
 export type Resources = { [name: string]: number };

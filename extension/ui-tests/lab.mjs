@@ -90,11 +90,11 @@ export class Lab {
     return (await indicator.getAttribute('data-status')) === 'idle' && !prompts.some(p => p.includes('[*]'));
   }
 
-  async expectSoon(what, condition) {
-    const deadline = Date.now() + WAIT_MS;
+  async expectSoon(what, condition, within = WAIT_MS) {
+    const deadline = Date.now() + within;
     while (!(await condition())) {
       if (Date.now() > deadline) {
-        throw new Error(`not within ${WAIT_MS / 1000} s: ${what}`);
+        throw new Error(`not within ${within / 1000} s: ${what}`);
       }
       await this.page.waitForTimeout(100);
     }

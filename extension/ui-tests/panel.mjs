@@ -13,7 +13,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { inBrowser, passed } from './lab.mjs';
+import { inBrowser, passed, WAIT_MS } from './lab.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -117,7 +117,7 @@ async function numbersMove(panel) {
       await picture();
     }
     return (await lab.isIdle()) && /[1-9]\d* finished/.test(counts) && !/[1-9]\d* (running|pending)/.test(counts);
-  });
+  }, 2.5 * WAIT_MS);
   assert.ok(pictured, 'no task was seen running');
   assert.ok(seen.size >= 3, `the table of tasks showed ${seen.size} different states only`);
   assert.ok(inUse.size >= 2, `"CPU in use" never changed: ${[...inUse]}`);

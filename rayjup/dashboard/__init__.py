@@ -1,11 +1,10 @@
-"""The dashboard of a cluster: Ray's REST API, on 127.0.0.1:8265, behind a token.
+"""The dashboard of a cluster: Ray's REST API and pages to look at, on 127.0.0.1:8265, behind a token.
 
 =============  ===================================================================
-`server`       the web application: routes, and how errors become answers
 `auth`         the token, and who may ask at all
 `jobs`         ``/api/jobs/…``, ``/api/packages/…``
-`state`        ``/api/v0/…``, ``/nodes``, ``/api/cluster_status``
-`metrics`      ``/metrics`` and health
+`state`        ``/api/v0/…``, ``/api/topics/…``, ``/nodes``, ``/metrics``, health
+`pages`        what people look at (``/pages/…``), built with Panel
 `actor`        the actor in which the server runs
 =============  ===================================================================
 

@@ -15,6 +15,9 @@ from tornado.web import Application
 from rayjup.cluster import dashboards, descriptors
 from rayjup.cluster.dashboards import Server
 from rayjup.dashboard import jobs, state
+from rayjup.dashboard.pages import mount as pages
+from rayjup.dashboard.pages.feed import Feed
+from rayjup.dashboard.pages.requests import Requests
 from rayjup.jobs.manager import JobManager
 from rayjup.observe import ClusterView
 from rayjup.runtime_context import get_runtime_context
@@ -61,7 +64,11 @@ class Dashboard:
         manager = JobManager(self.cluster_id, self.session_dir)
         view = ClusterView(descriptors.which(self.cluster_id))
         application = Application(
-            [*jobs.routes(manager, self.token), *state.routes(self.cluster_id, view, self.token)],
+            [
+                *pages.rules(Feed(view, Requests(view, manager)), self.token),
+                *jobs.routes(manager, self.token),
+                *state.routes(self.cluster_id, view, self.token),
+            ],
             websocket_ping_interval=20,
             log_function=lambda handler: None,
         )

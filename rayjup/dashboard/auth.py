@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 from typing import Any
@@ -9,8 +10,6 @@ from typing import Any
 from tornado.web import HTTPError, RequestHandler
 
 from rayjup.base.exceptions import RayError
-
-COOKIE = "rayjup-token"
 
 
 class Handler(RequestHandler):
@@ -36,8 +35,17 @@ class Handler(RequestHandler):
             given = self.request.headers.get("X-Ray-Authorization", "").removeprefix("Bearer ")
         if not given and self.request.method in ("GET", "HEAD"):
             # A page of another site can make a browser send cookies, so these never change anything.
-            given = self.get_cookie(COOKIE, "") or ""
-        return hmac.compare_digest(given.strip().encode(), self.token.encode())
+            given = self.get_cookie(self.cookie, "") or ""
+        return self.is_token(given.strip())
+
+    def is_token(self, given: str) -> bool:
+        """Whether that is the token."""
+        return hmac.compare_digest(given.encode(), self.token.encode())
+
+    @property
+    def cookie(self) -> str:
+        """Name of the cookie; cookies know no ports, so each server on this machine has another one."""
+        return f"rayjup-{hashlib.sha256(self.token.encode()).hexdigest()[:12]}"
 
     def check_xsrf_cookie(self) -> None:
         """Not needed: what changes something needs a header, which other sites cannot set."""

@@ -10,6 +10,7 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
+from rayjup.dashboard import grafana
 from rayjup.dashboard.auth import Handler
 from rayjup.observe import ClusterView, metrics_text
 from rayjup.observe.timeline import events_at
@@ -214,6 +215,13 @@ class Metrics(StateHandler):
         self.finish(await asyncio.to_thread(metrics_text, self.view))
 
 
+class Grafana(StateHandler):
+    """``GET /api/grafana.json``: a dashboard for Grafana that shows these metrics."""
+
+    def get(self) -> None:
+        self.reply(grafana.board())
+
+
 class Health(StateHandler):
     """``GET /api/gcs_healthz`` and its like: whether the cluster answers; needs no token."""
 
@@ -228,7 +236,15 @@ class Health(StateHandler):
 class Index(StateHandler):
     """``GET /``: what this is."""
 
+    def prepare(self) -> None:
+        """A browser that shows no token is told how to."""
+        if self.allowed() or "text/html" not in self.request.headers.get("Accept", ""):
+            super().prepare()
+
     async def get(self) -> None:
+        if "text/html" in self.request.headers.get("Accept", ""):
+            self.redirect("pages/overview")
+            return
         snapshot = await asyncio.to_thread(self.view.snapshot)
         self.finish(json.dumps({"cluster": snapshot["name"], "api": "/api/v0/", "jobs": "/api/jobs/"}))
 
@@ -248,6 +264,7 @@ def routes(cluster: str, view: ClusterView, token: str) -> list[tuple[str, Any, 
         (r"/nodes", Nodes, given),
         (r"/api/cluster_status", Nodes, given),
         (r"/metrics", Metrics, given),
+        (r"/api/grafana\.json", Grafana, given),
         (r"/api/(?:gcs_healthz|healthz|local_raylet_healthz)", Health, given),
         (r"/", Index, given),
     ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.jupyterlab import EXTENSION, ROOT, chromium, lab, panel_is_built, write_json
 
-from rayjup.cluster import descriptors
+from rayjup.cluster import descriptors, manager
 
 # A real JupyterLab, a browser, a cluster and a notebook with real models.
 pytestmark = pytest.mark.timeout(300)
@@ -64,3 +66,70 @@ def test_displays_alive_reloaded_and_without_their_kernel(
     log = (tmp_path / "lab.log").read_text()
     assert done.returncode == 0, f"{done.stderr}\npictures: {shots}\nserver log:\n{log[-3000:]}"
     assert "ok: without its kernel" in done.stdout
+
+
+WATCHED = """
+import sys, threading, time, rayjup
+from rayjup import serve, tune
+rayjup.init(address=sys.argv[1], namespace="serve", log_to_driver=False)
+
+@rayjup.remote(num_cpus=0, num_gpus=0.5)
+class Holder:
+    def work(self):
+        time.sleep(0.2)
+
+holders = [Holder.remote() for _ in range(3)]
+
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+class Echo:
+    async def __call__(self, request):
+        return "hello from behind the proxy"
+
+serve.start(http_options={"port": 0})
+serve.run(Echo.bind(), name="echo", route_prefix="/echo")
+
+def objective(config):
+    for step in range(4000):
+        tune.report({"loss": config["x"] + 1 / (step + 1)})
+        time.sleep(0.25)
+
+def load():
+    while True:
+        rayjup.get([holder.work.remote() for holder in holders])
+
+threading.Thread(target=load, daemon=True).start()
+tune.Tuner(
+    tune.with_resources(objective, {"cpu": 0.1}),
+    param_space={"x": tune.grid_search([1.0, 2.0, 3.0])},
+    tune_config=tune.TuneConfig(metric="loss", mode="min"),
+    run_config=tune.RunConfig(name="watched", storage_path=sys.argv[2], verbose=0),
+).fit()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("panel_is_built")
+def test_panes_move_and_act(node: str, chromium: str, lab: dict[str, str], tmp_path: Path) -> None:
+    cluster = manager.start("busy", num_cpus=2, num_gpus=4)
+    content = {"cells": [], "metadata": {"kernelspec": {"name": "rayjup", "display_name": "rayjup"}}}
+    write_json(Path(lab["work"], "empty.ipynb"), {**content, "nbformat": 4, "nbformat_minor": 5})
+    shots = Path(os.environ.get("RAYJUP_UI_SHOTS", tmp_path / "shots"))
+    command = [node, "ui-tests/panes.mjs", "--notebook", "empty.ipynb", "--shots", str(shots)]
+    command += ["--head", str(cluster.head_pid)]
+    command += ["--url", lab["url"], "--token", lab["token"], "--chromium", chromium]
+    if importlib.util.find_spec("panel") is not None:
+        command.append("--dashboard")
+    else:
+        print("the dashboard's pages are not visited: Panel is not installed")
+    arguments = [sys.executable, "-c", WATCHED, cluster.cluster_id, str(tmp_path / "tune")]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as program:
+        try:
+            done = subprocess.run(
+                command, cwd=EXTENSION, capture_output=True, text=True, timeout=240, check=False
+            )
+        finally:
+            program.kill()
+    print(done.stdout)
+    log = (tmp_path / "lab.log").read_text()
+    assert done.returncode == 0, f"{done.stderr}\npictures: {shots}\nserver log:\n{log[-3000:]}"
+    assert "ok: the panel goes on when the head is killed" in done.stdout

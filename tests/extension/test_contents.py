@@ -231,6 +231,23 @@ async def test_a_node_is_added_and_taken_away(api: Api) -> None:
     await eventually(nodes, lambda number: number == 1)
 
 
+async def test_a_cluster_adapts_to_what_waits(api: Api) -> None:
+    cluster = manager.start("adapting", num_cpus=1).cluster_id
+    adapt = ("clusters", cluster, "adapt")
+    for body, field in (({"min": 1}, None), ({"min": 0, "max": 2}, "min"), ({"min": 3, "max": 2}, "max")):
+        status, reply = await api("PUT", *adapt, body=body)
+        assert (status, reply.get("field")) == (400, field)
+    status, summary = await api("PUT", *adapt, body={"min": 2, "max": 3})
+    assert (status, summary["adapts"]) == (200, True)
+
+    async def nodes() -> int:
+        return len((await api("GET", "clusters", cluster, "nodes"))[1]["nodes"])
+
+    await eventually(nodes, lambda number: number == 2)
+    assert (await api("DELETE", *adapt))[0] == 204
+    assert (await api("GET", "clusters", cluster))[1]["adapts"] is False
+
+
 class TestOptions:
     @pytest.fixture(autouse=True)
     def _profiles(self, jp_config_dir: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -57,3 +58,13 @@ def test_one_version_everywhere() -> None:
 
     manifest = json.loads((EXTENSION / "package.json").read_text(encoding="utf-8"))
     assert manifest["version"] == rayjup_lab.__version__
+
+
+def test_the_built_panel_is_small_and_has_its_settings() -> None:
+    built = EXTENSION / "rayjup_lab" / "labextension"
+    if not built.is_dir():
+        pytest.skip("the panel is not built: run `npm run build:prod` in extension/")
+    size = sum(len(gzip.compress(path.read_bytes())) for path in (built / "static").glob("*.js"))
+    assert 10_000 < size < 200_000
+    settings = json.loads((built / "schemas" / "@rayjup" / "lab" / "plugin.json").read_text(encoding="utf-8"))
+    assert settings["properties"]["statusBar"]["default"] is True

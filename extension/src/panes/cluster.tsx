@@ -33,7 +33,7 @@ export function NodesPane(props: IPaneProps): JSX.Element {
             </NodeCard>
           ))}
           {cluster.started_by !== 'dask' && (
-            <div className="rj-Line">
+            <div className="rj-Line rj-mod-wrap">
               <button
                 className="rj-Button"
                 data-rayjup="add-node"
@@ -44,12 +44,59 @@ export function NodesPane(props: IPaneProps): JSX.Element {
                 <addIcon.react tag="span" className="rj-Button-icon" />
                 {action.busy ? t('Working…') : t('Add a node')}
               </button>
+              <Adapt key={id} {...props} />
             </div>
           )}
           <Problem text={action.error} />
         </>
       )}
     </Document>
+  );
+}
+
+/** How many nodes the cluster may have by itself. */
+function Adapt(props: IPaneProps): JSX.Element {
+  const { model, cluster } = props;
+  const action = useAction();
+  const [most, setMost] = React.useState('4');
+  const id = cluster.cluster_id;
+  if (cluster.adapts) {
+    return (
+      <>
+        <span className="rj-mod-quiet">{t('adapts to the load')}</span>
+        <button
+          className="rj-Button"
+          data-rayjup="stop-adapting"
+          disabled={action.busy}
+          onClick={() => action.run(() => model.api.adapt(id, null))}
+        >
+          {t('Stop')}
+        </button>
+        <Problem text={action.error} />
+      </>
+    );
+  }
+  return (
+    <>
+      <button
+        className="rj-Button"
+        data-rayjup="adapt"
+        disabled={action.busy || !(Number(most) >= 1)}
+        title={t('Have nodes start while work waits, and end when they are idle')}
+        onClick={() => action.run(() => model.api.adapt(id, { min: 1, max: Math.round(Number(most)) }))}
+      >
+        {t('Adapt up to')}
+      </button>
+      <input
+        type="number"
+        min={1}
+        max={1000}
+        value={most}
+        aria-label={t('Nodes at most')}
+        onChange={event => setMost(event.target.value)}
+      />
+      <Problem text={action.error} />
+    </>
   );
 }
 
@@ -169,7 +216,7 @@ export function ActorsPane(props: IPaneProps): JSX.Element {
           {
             key: 'pending',
             title: t('pending'),
-            width: '60px',
+            width: '52px',
             number: true,
             value: actor => actor.pending,
             render: actor => (

@@ -28,14 +28,14 @@ export function JobsPane(props: IPaneProps): JSX.Element {
     {
       key: 'entrypoint',
       title: t('program'),
-      width: 'minmax(80px, 1fr)',
+      width: 'minmax(48px, 1fr)',
       value: job => job.entrypoint,
       tooltip: job => [job.id, job.entrypoint, job.message].filter(Boolean).join('\n')
     },
     {
       key: 'status',
       title: t('state'),
-      width: '92px',
+      width: '84px',
       value: job => job.status,
       render: job => <State state={job.status} />
     },
@@ -44,13 +44,14 @@ export function JobsPane(props: IPaneProps): JSX.Element {
       title: t('time'),
       width: '60px',
       number: true,
+      optional: true,
       value: job => (job.end_time ?? model.serverTime * 1000) - job.start_time,
       render: job => duration(((job.end_time ?? model.serverTime * 1000) - job.start_time) / 1000)
     },
     {
       key: 'do',
       title: '',
-      width: '26px',
+      width: '22px',
       render: job => {
         if (!job.submission_id) {
           return null;

@@ -10,7 +10,7 @@ const COLUMNS: IColumn<IObject>[] = [
   {
     key: 'id',
     title: 'object',
-    width: 'minmax(70px, 1fr)',
+    width: 'minmax(50px, 1fr)',
     value: row => row.object_id,
     tooltip: row => `${row.object_id}\n${row.call_site}\n${row.ip}`
   },
@@ -25,7 +25,7 @@ const COLUMNS: IColumn<IObject>[] = [
   {
     key: 'kind',
     title: 'held as',
-    width: '110px',
+    width: '90px',
     value: row => row.reference_type,
     render: row => row.reference_type.toLowerCase().replace(/_/g, ' ')
   },

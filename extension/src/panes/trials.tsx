@@ -44,7 +44,7 @@ function Experiment(props: IPaneProps & { experiment: IExperiment; open: boolean
     {
       key: 'trial',
       title: t('trial'),
-      width: 'minmax(64px, 2fr)',
+      width: 'minmax(40px, 2fr)',
       value: trial => trial.trial_id,
       render: trial => settings(trial.config) || trial.trial_id,
       tooltip: trial => `${trial.trial_id}\n${settings(trial.config)}${trial.error ? `\n${trial.error}` : ''}`
@@ -52,14 +52,14 @@ function Experiment(props: IPaneProps & { experiment: IExperiment; open: boolean
     {
       key: 'state',
       title: t('state'),
-      width: '84px',
+      width: '76px',
       value: trial => trial.status,
       render: trial => <State state={trial.status} />
     },
     {
       key: 'value',
       title: metric,
-      width: '60px',
+      width: '52px',
       number: true,
       value: trial => trial.metrics[metric],
       render: trial => number(trial.metrics[metric])
@@ -82,7 +82,7 @@ function Experiment(props: IPaneProps & { experiment: IExperiment; open: boolean
     {
       key: 'stop',
       title: '',
-      width: '26px',
+      width: '22px',
       render: trial =>
         running && ['RUNNING', 'PENDING', 'PAUSED'].includes(trial.status) ? (
           <IconButton

@@ -42,6 +42,15 @@ def known(cluster: Descriptor) -> list[str]:
     return sorted(path.stem for path in Path(cluster.session_dir, _FOLDER).glob("[!.]*.json"))
 
 
+def offer(node: dict[str, Any]) -> dict[str, float]:
+    """What a node of the same kind has to offer, given a node of a snapshot."""
+    return {
+        name: amount
+        for name, amount in node["resources_total"].items()
+        if not name.startswith("node:") and name not in ("memory", "object_store_memory")
+    }
+
+
 def remove(cluster: Descriptor, node_id: str) -> bool:
     """End a node that was added; False when none of that id was."""
     if node_id not in known(cluster):

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from rayjup_lab.services.clusters.options import NODE_SCHEMA, START_SCHEMA, NodeOptions, StartOptions
+from rayjup_lab.services.clusters.options import (
+    ADAPT_SCHEMA,
+    NODE_SCHEMA,
+    START_SCHEMA,
+    NodeOptions,
+    StartOptions,
+    nodes_between,
+)
 from rayjup_lab.services.handlers import AUTH_RESOURCE, ApiHandler, operation
 
 __all__ = ["AUTH_RESOURCE", "clusters_handlers"]
@@ -68,6 +75,20 @@ class SnapshotHandler(ApiHandler):
         self.reply(await self.clusters.snapshot(cluster_id))
 
 
+class AdaptHandler(ApiHandler):
+    """How many nodes a cluster may have by itself."""
+
+    @operation("Have the cluster grow with what waits, and shrink when idle", body=ADAPT_SCHEMA)
+    async def put(self, cluster_id: str) -> None:
+        self.reply(await self.clusters.adapt(cluster_id, nodes_between(self.json_body())))
+
+    @operation("Have the cluster keep the nodes it has", status=204)
+    async def delete(self, cluster_id: str) -> None:
+        await self.clusters.adapt(cluster_id, None)
+        self.set_status(204)
+        self.finish()
+
+
 class AddedNodesHandler(ApiHandler):
     """Nodes that are added to a cluster on this machine."""
 
@@ -91,6 +112,7 @@ clusters_handlers = [
     (r"/rayjup/options", OptionsHandler),
     (r"/rayjup/clusters/([^/]+)", ClusterHandler),
     (r"/rayjup/clusters/([^/]+)/snapshot", SnapshotHandler),
+    (r"/rayjup/clusters/([^/]+)/adapt", AdaptHandler),
     (r"/rayjup/clusters/([^/]+)/added_nodes", AddedNodesHandler),
     (r"/rayjup/clusters/([^/]+)/added_nodes/([^/]+)", AddedNodeHandler),
 ]

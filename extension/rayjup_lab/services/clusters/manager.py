@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from rayjup.cluster import descriptors, manager
 from rayjup.cluster.descriptors import Descriptor
+from rayjup.cluster.scaling import monitor as scaling
+from rayjup.cluster.scaling.settings import alike
 from rayjup.exceptions import RaySystemError
 from rayjup.notebook import profiles
 from rayjup.observe import ClusterView
@@ -182,6 +184,26 @@ class ClustersManager:
             )
         self.on_change()
 
+    async def adapt(self, cluster_id: str, nodes: tuple[int, int] | None) -> dict[str, Any]:
+        """Have a cluster have so many nodes, at least and at most, as it needs them; None: those it has.
+
+        Raises
+        ------
+        NotFound, Unreachable, Failed
+        """
+        descriptor = await self.find(cluster_id)
+        if nodes is None:
+            await self.in_thread(lambda: scaling.stop(descriptor))
+        else:
+            first = next(node for node in (await self.snapshot(cluster_id))["nodes"] if node["is_head"])
+            settings = alike(nodes, added.offer(first), {})
+            try:
+                await self.in_thread(lambda: scaling.start(descriptor, settings, {"launcher": "local"}))
+            except (RaySystemError, OSError) as error:
+                raise Failed(f"Cluster {descriptor.name!r} cannot adapt: {error}") from error
+        self.on_change()
+        return self.summary(descriptor)
+
     async def start(self, options: StartOptions) -> dict[str, Any]:
         """Start a cluster and wait until it is usable.
 
@@ -280,6 +302,7 @@ class ClustersManager:
             "resources": latest["resources_total"] if latest else None,
             "available": latest["resources_available"] if latest else None,
             "added": added.known(descriptor),
+            "adapts": scaling.running(descriptor.session_dir) is not None,
         }
 
     def close(self) -> None:

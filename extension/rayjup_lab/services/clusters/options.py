@@ -70,6 +70,40 @@ NODE_SCHEMA: dict[str, Any] = {
 """The body of ``POST /rayjup/clusters/ID/added_nodes``."""
 
 
+ADAPT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "How many nodes there may be",
+    "required": ["min", "max"],
+    "additionalProperties": False,
+    "properties": {
+        "min": {"type": "integer", "minimum": 1, "title": "Nodes at least"},
+        "max": {"type": "integer", "minimum": 1, "maximum": 1000, "title": "Nodes at most"},
+    },
+}
+"""The body of ``PUT /rayjup/clusters/ID/adapt``."""
+
+
+def nodes_between(body: Any) -> tuple[int, int]:
+    """How many nodes there may be, at least and at most.
+
+    Raises
+    ------
+    BadRequest
+        Naming the field and the rule it breaks.
+    """
+    if not isinstance(body, dict) or set(body) != {"min", "max"}:
+        raise BadRequest('The body must be a JSON object such as {"min": 1, "max": 4}.')
+    for field in ("min", "max"):
+        value = body[field]
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+            raise BadRequest(
+                f"{field} must be a whole number from 1 to 1000; got {_short(value)}.", field=field
+            )
+    if body["min"] > body["max"]:
+        raise BadRequest(f"max must be at least min, {body['min']}; got {body['max']}.", field="max")
+    return body["min"], body["max"]
+
+
 @dataclass(frozen=True)
 class NodeOptions:
     """Options of a node; None leaves a value to the node's own default."""

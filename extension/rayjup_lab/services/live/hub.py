@@ -117,6 +117,8 @@ class LiveHub:
                     subscriber.send_document(key, self._documents)
             if subscriber.wants_clusters:
                 subscriber.send_clusters(listing, time.time(), _RESEND_S)
+            # Each tab's message is compressed by itself: others get their turn in between.
+            await asyncio.sleep(0)
 
     async def _read_clusters(
         self, found: list[Descriptor], watched: set[str], troubles: dict[Key, str]
