@@ -108,7 +108,7 @@ binder-test: $(VENV)/.made  ## Binder's steps without Docker: install, start Jup
 # Machines are namespaces of this one: they need root. What Debian lacks is installed, where that is possible.
 clusters: $(VENV)/.test  ## launchers for real: ssh to machines of their own, jobs of Slurm; ports scanned from outside
 	$(PIP) install -c constraints.txt -e '.[test,hpc]'
-	@command -v slurmctld sshd >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	@{ command -v slurmctld && command -v sshd && command -v rsync; } >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	        openssh-client openssh-server munge rsync slurm-client slurmctld slurmd >/dev/null; } \
 	    || echo "sshd or Slurm is missing and cannot be installed here: their tests will be skipped."

@@ -171,11 +171,11 @@ def monitor(cluster: str, lines: int, follow: bool) -> None:
                 time.sleep(0.2)
 
 
-@click.command("autoscale", hidden=True)
+@click.command("autoscale")
 @click.argument("cluster")
 @_file
 def autoscale(cluster: str, file: str) -> None:
-    """Give a running CLUSTER of this machine the settings of FILE."""
+    """Have a running CLUSTER of this machine grow and shrink as FILE says."""
     wanted = cluster_file.read(file)
     scaling.start(descriptors.which(cluster), wanted.scaling, wanted.launcher)
 

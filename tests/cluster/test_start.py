@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,11 @@ def test_a_node_joins_by_address_and_programs_find_the_cluster_by_it(listening, 
     )
     assert ran.stdout.split() == ["2", "True"], ran.stderr
     assert "listening" in rayjup("clusters").stdout
+    os.kill(listening.head()[0], signal.SIGKILL)  # the next head listens on the same port
+    again = subprocess.run(
+        [sys.executable, "-c", PROGRAM % address], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert again.stdout.split() == ["2", "True"], again.stderr
     done = rayjup("stop", "listening")  # as on a machine of its own: its node ends, not the cluster
     assert "Stopped: listening" in done.stdout
     assert listening.is_alive()

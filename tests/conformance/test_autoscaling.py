@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -10,6 +11,13 @@ from ray.autoscaler.sdk import request_resources
 from ray.cluster_utils import AutoscalingCluster
 
 WAIT_S = 60
+pytestmark = [
+    pytest.mark.leaks("one cluster for the file; the check per file sees what is left"),
+    pytest.mark.skipif(
+        os.environ.get("RAYJUP_CONFORMANCE_ENGINE") == "ray",
+        reason="Ray's AutoscalingCluster ends all Ray processes of the machine, and its wheel lacks a file",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

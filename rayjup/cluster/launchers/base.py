@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from rayjup.cluster.scaling.settings import NodeType
 
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 8
 State = Literal["pending", "running", "ended"]
 
 
@@ -62,6 +67,10 @@ class Launcher(ABC):
         """The end of what a node (or what was to start it) has written; "" where nothing is known."""
 
     def close(self) -> None:
-        """The cluster has ended: give everything back."""
-        for name in self.instances():
-            self.stop(name)
+        """The cluster has ended: give everything back, also where some of it does not answer."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            ends = {name: pool.submit(self.stop, name) for name in self.instances()}
+        for name, end in ends.items():
+            error = end.exception()
+            if error is not None:
+                logger.error("the node %s could not be given back: %s", name, error)

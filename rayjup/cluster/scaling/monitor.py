@@ -16,7 +16,7 @@ from rayjup.base.exceptions import RaySystemError
 from rayjup.cluster.descriptors import Descriptor, process_start_time
 from rayjup.cluster.scaling.settings import ScalingSettings
 
-_END_S = 10.0
+_END_S = 30.0  # machines that do not answer take ten
 
 
 def start(cluster: Descriptor, settings: ScalingSettings, launcher: Mapping[str, Any]) -> int:
