@@ -147,7 +147,7 @@ def test_dashboard(kernel: Any, clusters: Clusters) -> None:
 
 
 def test_the_panels_command_is_the_one_that_is_linked() -> None:
-    source = Path(__file__).parents[2] / "extension" / "src" / "commands.ts"
+    source = Path(__file__).parents[2] / "extension" / "src" / "commandids.ts"
     from rayjup.notebook import dashboard
 
     assert f"'{dashboard._COMMAND}'" in source.read_text(encoding="utf-8")
