@@ -10,6 +10,8 @@ export interface IClusterSummary {
   linger_s: number | null;
   state: 'running' | 'unreachable' | 'stopping';
   reason: string | null;
+  /** The last lines of its log, when it does not answer. */
+  log?: string | null;
   nodes: number | null;
   resources: Resources | null;
   /** What is free of the resources, as of a few seconds ago. */
