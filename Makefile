@@ -10,7 +10,7 @@ PANEL_SOURCES := $(wildcard $(shell git ls-files extension kernels 2>/dev/null))
 INSTALL_INPUTS := pyproject.toml constraints.txt hatch_build.py rayjup/_version.py $(PANEL_SOURCES)
 
 .DEFAULT_GOAL := help
-.PHONY: help binder-test demo test lab lint bench bench-peers chaos conformance-ray chromium clean
+.PHONY: help binder-test demo test lab lint bench bench-peers chaos clusters conformance-ray chromium clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
@@ -104,6 +104,15 @@ chaos: $(VENV)/.test  ## kill processes at random for ten minutes; counts wrong 
 
 binder-test: $(VENV)/.made  ## Binder's steps without Docker: install, start JupyterLab and a cluster, measure
 	$(BIN)/python binder/reproduce.py --constraints constraints.txt
+
+# Machines are namespaces of this one: they need root. What Debian lacks is installed, where that is possible.
+clusters: $(VENV)/.test  ## launchers for real: ssh to machines of their own, jobs of Slurm; ports scanned from outside
+	$(PIP) install -c constraints.txt -e '.[test,hpc]'
+	@command -v slurmctld sshd >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	        openssh-client openssh-server munge rsync slurm-client slurmctld slurmd >/dev/null; } \
+	    || echo "sshd or Slurm is missing and cannot be installed here: their tests will be skipped."
+	RAYJUP_TEST_CLUSTERS=1 $(BIN)/python -m pytest -rs tests/cluster/test_ssh.py tests/cluster/test_launchers.py
 
 clean:  ## remove the environments and what was built
 	rm -rf $(VENV) $(VENV)-ray out build dist extension/lib extension/rayjup_lab/labextension

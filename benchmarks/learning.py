@@ -44,7 +44,7 @@ RUNS = [
     Run("APPO", "CartPole-v1", 450.0, 400_000, seeds=3, settings=LOCAL),
     Run("SAC", "Pendulum-v1", -250.0, 10_000, played=10, seeds=3),
     Run("TQC", "Pendulum-v1", -250.0, 10_000, played=10, seeds=3),
-    Run("DreamerV3", "CartPole-v1", 400.0, 20_000, played=10, seeds=1),
+    Run("DreamerV3", "CartPole-v1", 200.0, 8_000, played=10, seeds=1),
     Run("BC", "CartPole-v1", 450.0, 2_000, played=20, seeds=3, recorded_by="PPO"),
     Run("MARWIL", "CartPole-v1", 450.0, 2_000, played=20, seeds=3, recorded_by="PPO"),
     Run("IQL", "CartPole-v1", 450.0, 4_000, played=20, seeds=3, recorded_by="PPO"),

@@ -55,29 +55,6 @@ def fastapi(port: int) -> None:
     uvicorn(fastapi_app(), port)
 
 
-def litserve(port: int) -> None:
-    import threading
-
-    import litserve as ls
-
-    class Api(ls.LitAPI):
-        def setup(self, device: str) -> None: ...
-
-        def decode_request(self, request: Any) -> Any:
-            return request
-
-        def predict(self, x: Any) -> str:
-            return "hello"
-
-        def encode_response(self, output: str) -> str:
-            return output
-
-    threading.Thread(target=lambda: (time.sleep(5), wait(), os._exit(0)), daemon=True).start()
-    ls.LitServer(Api(api_path="/"), accelerator="cpu").run(
-        port=port, generate_client_file=False, log_level="error"
-    )
-
-
 def serve_of(engine: str) -> tuple[Any, Any]:
     if engine == "ray":
         import ray

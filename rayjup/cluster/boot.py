@@ -433,7 +433,7 @@ async def _until_head_ends(
             return
         await starting
         plugin.agent.on_shutdown = stop.set
-        if plugin.agent.told_to_end:
+        if plugin.agent.told_to_end or plugin.agent.refused:
             stop.set()  # before anybody listened
         waiting = [asyncio.ensure_future(worker.finished()), head_ended, stopped]
         if report_fd is not None:

@@ -19,8 +19,6 @@ _LISTS = (
     "setup_commands",
     "head_setup_commands",
     "worker_setup_commands",
-    "head_start_ray_commands",
-    "worker_start_ray_commands",
 )
 _USED = {
     "cluster_name",
@@ -46,11 +44,13 @@ _NO_EFFECT = {
     "rsync_filter": "use rsync_exclude",
     "head_node": "give node_config in available_node_types",
     "worker_nodes": "give node_config in available_node_types",
+    "head_start_ray_commands": "nodes are started by 'rayjup start'",
+    "worker_start_ray_commands": "nodes are started by 'rayjup start'",
     "no_restart": "a running cluster is never restarted",
 }
 _ON_PREMISE = ("local", "on-premise", "ssh")
 _QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor")
-_CLOUDS = {"aws": "ec2", "gcp": "gcp", "azure": "azure"}
+_CLOUDS = {"aws": "Amazon", "gcp": "Google", "azure": "Microsoft Azure"}
 _HERE = ("fake_multinode", "processes")
 
 
@@ -212,6 +212,27 @@ def _of_machines(provider: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[
     return (NodeType("local.cluster.node", {}, least, most),)
 
 
+def _by_ssh(options: dict[str, Any], auth: Mapping[str, Any], setup: list[str]) -> dict[str, Any]:
+    """Options of the launcher for ssh; what is used of ``options`` is taken out of them."""
+    found: dict[str, Any] = {"setup": setup}
+    for name in ("python", "directory", "environment"):
+        if name in options:
+            found[name] = options.pop(name)
+    for ours, theirs in _AUTH.items():
+        if auth.get(theirs) is not None:
+            found[ours] = auth[theirs]
+    return found
+
+
+_AUTH = {
+    "user": "ssh_user",
+    "key": "ssh_private_key",
+    "port": "ssh_port",
+    "known_hosts": "ssh_known_hosts",
+    "proxy_command": "ssh_proxy_command",
+}
+
+
 def _launcher(
     kind: str, provider: Mapping[str, Any], auth: Mapping[str, Any], commands: Mapping[str, tuple[str, ...]]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -224,29 +245,17 @@ def _launcher(
     options = {key: value for key, value in provider.items() if key != "type"}
     if kind in _ON_PREMISE:
         if "coordinator_address" in provider:
-            raise ValueError(
-                "provider: coordinator_address is not supported: list the machines in worker_ips."
-            )
-        names = {"hosts": "worker_ips", "python": "python", "directory": "directory"}
-        found: dict[str, Any] = {"launcher": "ssh", "setup": setup}
-        for ours, theirs in names.items():
-            if theirs in options:
-                found[ours] = options.pop(theirs)
+            raise ValueError("provider: there is no coordinator: list the machines in worker_ips.")
+        hosts = options.pop("worker_ips", None)
         options.pop("head_ip", None)
-        auth_names = {
-            "user": "ssh_user",
-            "key": "ssh_private_key",
-            "port": "ssh_port",
-            "known_hosts": "ssh_known_hosts",
-            "proxy_command": "ssh_proxy_command",
-        }
-        for ours, theirs in auth_names.items():
-            if auth.get(theirs) is not None:
-                found[ours] = auth[theirs]
-        if "environment" in options:
-            found["environment"] = options.pop("environment")
+        found = {"launcher": "ssh", **_by_ssh(options, auth, setup), **({"hosts": hosts} if hosts else {})}
         remarks += [f"provider: {key} is unknown, and has no effect." for key in options]
         return found, tuple(remarks)
+    if kind == "external":
+        internal = bool(provider.get("use_internal_ips", True))
+        by_ssh = _by_ssh(options, auth, setup)
+        given = {"provider": dict(provider), "ssh": by_ssh, "use_internal_ips": internal}
+        return {"launcher": "external", **given}, ()
     if kind in _QUEUES:
         return {"launcher": kind, "prologue": setup, **options}, ()
     if kind in _HERE:
@@ -255,6 +264,9 @@ def _launcher(
         more = {"object_store_memory": store} if store is not None else {}
         return {"launcher": "local", **more}, tuple(remarks)
     if kind in _CLOUDS:
-        return {"launcher": _CLOUDS[kind], "setup": setup, "auth": dict(auth), **options}, ()
-    known = ", ".join(sorted({*_ON_PREMISE, *_QUEUES, *_HERE, *_CLOUDS}))
+        raise ValueError(
+            f"provider type {kind!r}: rayjup makes no machines at {_CLOUDS[kind]} itself. Make them with the "
+            "cloud's own tools and list them under type: local, or use type: external with a NodeProvider."
+        )
+    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_HERE}))
     raise ValueError(f"provider type {kind!r} is not supported; supported are {known}.")

@@ -112,7 +112,12 @@ _HOMES = {
     "watch_run": "run_displays",
 }
 
-_MAGICS = (("magics", "RayMagics"), ("work_magics", "WorkMagics"), ("watch_magics", "WatchMagics"))
+_MAGICS = (
+    ("magics", "RayMagics"),
+    ("work_magics", "WorkMagics"),
+    ("watch_magics", "WatchMagics"),
+    ("job_magics", "JobMagics"),
+)
 
 
 _PARTS = ("object_displays", "redefinition", "cells", "data_progress")

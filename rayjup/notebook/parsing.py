@@ -49,7 +49,7 @@ def parse(magic: Callable[..., Any], line: str, variables: Mapping[str, Any] | N
         words = shlex.split(line)
     except ValueError as error:
         raise UsageError(f"the line {line!r} cannot be split into words: {error}") from error
-    options = parser.parse_args([_expanded(word, variables or {}) for word in words])
+    options = parser.parse_args([expanded(word, variables or {}) for word in words])
     if options.help:
         text = parser.format_help().replace("::\n\n", "", 1).rstrip()
         if parser.prog in CELL_MAGICS:
@@ -59,7 +59,8 @@ def parse(magic: Callable[..., Any], line: str, variables: Mapping[str, Any] | N
     return options
 
 
-def _expanded(word: str, variables: Mapping[str, Any]) -> str:
+def expanded(word: str, variables: Mapping[str, Any]) -> str:
+    """A word, or the value of the variable that it names with a dollar sign."""
     match = re.fullmatch(r"\$([A-Za-z_]\w*)", word)
     if match is None:
         return word

@@ -22,6 +22,7 @@ _MOST_SHOWN = 20_000
 _OPENAPI_S = 2.0
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _FREE = "any path"
+_ENDED = "not served any more; this is how it was"
 
 
 class ServeDisplay(LiveDisplay):
@@ -45,17 +46,18 @@ class ServeDisplay(LiveDisplay):
         # A cluster that is just going away leaves the last known state.
         with contextlib.suppress(ConnectionError, RayError):
             found = card.latest(self._app_name)
-            self._ended = found is None
-            self._facts = found or self._facts
+            self._ended = found is None or found["status"] == "DELETING"
+            if found is not None and not self._ended:
+                self._facts = found
 
     def html(self, *, status: str = "", stamp: bool = False) -> str:
         shown = card.as_html(self._facts)
-        note = '<div class="rj-soft">not served any more</div>' if self._ended else ""
+        note = f'<div class="rj-soft">{_ENDED}</div>' if self._ended else ""
         timed = self._snapshot if stamp and self._snapshot.get("time") else None
         return wrap_html([note, shown], timed)
 
     def text(self, *, status: str = "", stamp: bool = False) -> str:
-        return card.as_text(self._facts, self._title) + ("\n  (not served any more)" if self._ended else "")
+        return card.as_text(self._facts, self._title) + (f"\n  ({_ENDED})" if self._ended else "")
 
     def footer(self) -> list[Any]:
         """The form, where the application answers over HTTP."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ class DataConfig:
     -----
     For another way of dividing, derive from it and override `configure`.
     """
+
+    _train_cpus = _train_gpus = 0.0  # held by the workers
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class DataConfig:
         hints = worker_node_ids if self._enable_shard_locality else None
         for name, given in datasets.items():
             data = given() if _is_factory(given) else given
-            self._set_options(name, data)
+            data = self._with_options(name, data)
             if name in split and hasattr(data, "streaming_split"):
                 parts = data.streaming_split(world_size, equal=True, locality_hints=hints)
             elif hasattr(data, "iterator"):
@@ -80,13 +83,29 @@ class DataConfig:
                 share[name] = part
         return shares
 
-    def _set_options(self, name: str, data: Any) -> None:
+    def set_train_total_resources(self, num_train_cpus: float, num_train_gpus: float) -> None:
+        """What the workers hold: the data sets leave it to them, unless their options say otherwise."""
+        self._train_cpus, self._train_gpus = num_train_cpus, num_train_gpus
+
+    def _with_options(self, name: str, data: Any) -> Any:
+        """The data set as it is executed for training; the one given stays as it is."""
+        from rayjup.data import Dataset, ExecutionResources
+
+        if not isinstance(data, Dataset):
+            return data
+        data = Dataset.copy(data, _deep_copy=True)
         options = self._execution_options
         if isinstance(options, Mapping):
             options = options.get(name)
-        context = getattr(data, "context", None)
-        if options is not None and context is not None:
-            context.execution_options = options
+        if options is None:
+            options = copy.copy(data.context.execution_options)
+            if options.is_resource_limits_default():
+                excluded = options.exclude_resources
+                options.exclude_resources = excluded.add(
+                    ExecutionResources(cpu=self._train_cpus, gpu=self._train_gpus)
+                )
+        data.context.execution_options = options
+        return data
 
     @staticmethod
     def default_ingest_options() -> Any:

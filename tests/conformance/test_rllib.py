@@ -56,19 +56,25 @@ def test_results_of_iterations(ray_cluster: ModuleType) -> None:
     algo = small().build_algo()
     first, second = algo.train(), algo.train()
     assert (first["training_iteration"], second["training_iteration"]) == (1, 2)
-    assert second["num_env_steps_sampled_lifetime"] == 512 and not second["done"]
-    runners = second["env_runners"]
-    assert runners["num_env_steps_sampled_lifetime"] == 512
-    assert runners["num_env_steps_sampled"] == 256
+    runners, steps = second["env_runners"], second["num_env_steps_sampled_lifetime"]
+    assert 512 <= steps < 560 and not second["done"]  # steps that only reset may count, too
+    assert runners["num_env_steps_sampled_lifetime"] == steps
+    assert 256 <= runners["num_env_steps_sampled"] < 280
+    assert runners["num_agent_steps_sampled_lifetime"] == {"default_agent": steps}
+    assert runners["num_module_steps_sampled_lifetime"] == {"default_policy": steps}
+    assert runners["agent_episode_return_mean"]["default_agent"] == runners["episode_return_mean"]
+    assert runners["module_episode_return_mean"]["default_policy"] == runners["episode_return_mean"]
     for key in ("episode_return_mean", "episode_return_max", "episode_return_min", "episode_len_mean"):
         assert runners[key] > 0
-    assert runners["episode_return_mean"] == runners["episode_len_mean"]  # a reward of 1 per step
+    # A reward of 1 per step.
+    assert runners["episode_return_mean"] == pytest.approx(runners["episode_len_mean"], rel=0.05)
     assert runners["num_episodes_lifetime"] >= runners["num_episodes"]
     learnt = second["learners"]["default_policy"]
-    for key in ("policy_loss", "vf_loss", "entropy", "total_loss", "mean_kl_loss"):
+    for key in ("policy_loss", "vf_loss", "vf_loss_unclipped", "entropy", "total_loss"):
         assert np.isfinite(learnt[key])
     assert second["learners"]["__all_modules__"]["num_env_steps_trained_lifetime"] > 0
-    assert second["timers"]["training_iteration"] > 0
+    assert second["timers"]["training_iteration"] >= second["timers"]["training_step"] > 0
+    assert second["num_training_step_calls_per_iteration"] == 1
     assert {"config", "fault_tolerance", "time_total_s", "env_runners", "learners"} <= set(second)
     algo.stop()
 
@@ -85,7 +91,8 @@ def test_checkpoints_bring_everything_back(ray_cluster: ModuleType, tmp_path: Pa
     mine, other = (a.get_module().get_state() for a in (algo, again))
     assert set(mine) == set(other) and all(np.array_equal(mine[k], other[k]) for k in mine)
     assert again.train()["training_iteration"] == 2
-    again.restore_from_path(path, component="learner_group/learner/rl_module")
+    part = "learner_group/learner/rl_module"
+    again.restore_from_path(f"{path}/{part}", component=part)
     assert again.training_iteration == 2
     module = RLModule.from_checkpoint(
         Path(path) / "learner_group" / "learner" / "rl_module" / "default_policy"
@@ -207,7 +214,8 @@ def test_agents_are_mapped_to_modules(ray_cluster: ModuleType) -> None:
     assert runners["episode_return_mean"] == pytest.approx(12.0)
     assert runners["agent_episode_returns_mean"] == pytest.approx({"a": 4.0, "b": 8.0})
     assert runners["module_episode_returns_mean"] == pytest.approx({"even": 4.0, "odd": 8.0})
-    assert "even" in result["learners"] and "odd" not in result["learners"]
+    learnt = result["learners"]
+    assert "policy_loss" in learnt["even"] and "policy_loss" not in learnt.get("odd", {})
     changed = {
         m: any(not np.array_equal(v, before[m][k]) for k, v in algo.get_module(m).get_state().items())
         for m in before

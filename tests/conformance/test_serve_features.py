@@ -349,6 +349,39 @@ def test_many_at_once(base: str) -> None:
     assert max(int(a) for a in answers) <= 3
 
 
+def test_plain_functions_run_side_by_side(base: str) -> None:
+    from ray import serve
+
+    @serve.deployment(max_ongoing_requests=4)
+    class Plain:
+        def wait(self, x: int) -> int:
+            time.sleep(0.5)
+            return x
+
+        def count(self, n: int):
+            for i in range(n):
+                time.sleep(0.1)
+                yield i
+
+        def asks_itself(self) -> int:
+            handle = serve.get_deployment_handle("Plain", "default")
+            return handle.wait.remote(41).result() + 1
+
+        async def quick(self) -> str:
+            return "quick"
+
+    handle = serve.run(Plain.bind(), route_prefix=None)
+    handle.quick.remote().result()
+    began = time.monotonic()
+    slow = [handle.wait.remote(i) for i in range(3)]
+    assert handle.quick.remote().result() == "quick"
+    assert time.monotonic() - began < 0.5
+    assert [one.result() for one in slow] == [0, 1, 2]
+    assert time.monotonic() - began < 1.4
+    assert list(handle.options(stream=True).count.remote(3)) == [0, 1, 2]
+    assert handle.asks_itself.remote().result() == 42
+
+
 def test_local_testing_mode() -> None:
     from ray import serve
 

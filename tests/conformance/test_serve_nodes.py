@@ -92,5 +92,9 @@ def test_a_lost_node_costs_its_replicas_only(cluster):
             return False
 
     wait_for(healed)
-    states = serve.status().applications["default"].deployments["Where"].replica_states
-    assert states.get("RUNNING") == 4
+
+    def running():
+        deployment = serve.status().applications["default"].deployments["Where"]
+        return deployment.replica_states.get("RUNNING") == 4
+
+    wait_for(running)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import getpass
 import json
 import os
 import select
@@ -50,6 +51,7 @@ class Machine:
         self.name = name
         self.address = address
         self.tmp = tmp
+        self._has_run = False
         command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self._outer = subprocess.Popen(
             [*command, "sh", "-c", _INIT.format(tmp=tmp)], stderr=subprocess.DEVNULL
@@ -76,6 +78,13 @@ class Machine:
         environ = {**os.environ, "TMPDIR": self.tmp, "JUPYTER_RUNTIME_DIR": self.tmp}
         environ |= options.pop("environ", {})
         return subprocess.Popen(self.inside(*command), env=environ, text=True, **options)
+
+    def own_run(self, *directories: str) -> None:
+        """Give it a ``/run`` of its own, with these directories."""
+        if not self._has_run:
+            self.run("mount", "-t", "tmpfs", "tmpfs", "/run")
+            self._has_run = True
+        self.run("mkdir", "-p", *(f"/run/{name}" for name in directories))
 
     def switch_off(self) -> None:
         """End everything on it at once."""
@@ -192,6 +201,31 @@ class Lab:
             text=True,
         )
         return int(json.loads(shown.stdout)[0]["stats64"]["tx"]["bytes"])
+
+    def start_sshd(self, name: str) -> None:
+        """Have a machine take commands by ssh, with the key ``ssh/user``; nothing of the host is touched."""
+        keys = self.directory / "ssh"
+        if not keys.is_dir():
+            keys.mkdir(mode=0o700)
+            for key in ("host", "user"):
+                command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / key)]
+                subprocess.run(command, check=True)
+            (keys / "authorized").write_text((keys / "user.pub").read_text())
+            (keys / "config").write_text(_SSHD.format(keys=keys, user=getpass.getuser()))
+        machine = self.machines[name]
+        machine.own_run("sshd")
+        log = open(self.directory / f"{name}-sshd.log", "w")  # noqa: SIM115
+        self._logs.append(log)
+        command = [shutil.which("sshd", path=_SBIN) or "sshd", "-D", "-e", "-f", str(keys / "config")]
+        self._processes.append(machine.start(*command, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+
+    def listening(self, name: str) -> list[tuple[str, int]]:
+        """Addresses and ports on which something listens on a machine."""
+        found = subprocess.run(
+            self.machines[name].inside("ss", "-Htln"), check=True, capture_output=True, text=True
+        )
+        places = [line.split()[3].rpartition(":") for line in found.stdout.splitlines()]
+        return [(host.strip("[]"), int(port)) for host, _, port in places]
 
     # -- the cluster
 
@@ -337,6 +371,30 @@ class Driver:
             self._process.wait(10)
 
 
+LONG = "RAYJUP_TEST_CLUSTERS"
+_SBIN = "/usr/sbin:/sbin:/usr/local/sbin:" + os.environ.get("PATH", "")
+_SSHD = """
+HostKey {keys}/host
+AuthorizedKeysFile {keys}/authorized
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin prohibit-password
+AllowUsers {user}
+"""
+
+
+def why_no_ssh() -> str:
+    """Why machines cannot be reached by ssh here; empty where they can."""
+    if os.environ.get(LONG) != "1":
+        return f"it takes long: 'make clusters' runs it ({LONG}=1)"
+    for program in ("sshd", "ssh", "ssh-keygen", "ss"):
+        if shutil.which(program, path=_SBIN) is None:
+            return f"{program} is not installed (packages openssh-server, openssh-client, iproute2)"
+    return why_not()
+
+
 _PROLOGUE = """
 import json, os, sys, time
 import numpy as np
@@ -359,6 +417,29 @@ def on(name, **more):
 
 ray.init(address=os.environ["RAYJUP_LAB_ADDRESS"], log_to_driver=False)
 """
+
+
+WAIT_FOR_NODES = """
+import collections, platform, sys, time
+import ray
+
+ray.init(address="localhost:6379")
+deadline = time.monotonic() + 30
+while len([n for n in ray.nodes() if n["Alive"]]) < 3:
+    assert time.monotonic() < deadline, ray.nodes()
+    time.sleep(0.05)
+
+@ray.remote(scheduling_strategy="SPREAD")
+def node(previous):
+    time.sleep(0.01)
+    return (*previous, ray.get_runtime_context().get_node_id())
+
+for _ in range(3):
+    results = [node.remote(node.remote(())) for _ in range(100)]
+    counted = collections.Counter(ray.get(results))
+print(sum(counted.values()), len({n for pair in counted for n in pair}))
+"""
+"""Prints how many calls there were in the end, and on how many nodes; for clusters of three."""
 
 
 def _make_certificates(directory: Path) -> None:
@@ -388,9 +469,13 @@ def _make_certificates(directory: Path) -> None:
 
 @contextlib.contextmanager
 def lab(
-    names: str, encrypted: bool = True, environ: dict[str, str] | None = None, workers: str | None = None
+    names: str,
+    encrypted: bool = True,
+    environ: dict[str, str] | None = None,
+    workers: str | None = None,
+    cluster: bool = True,
 ) -> Iterator[Lab]:
-    """Machines with a running cluster; skips the test where that is not possible."""
+    """Machines with a running cluster (or without one); skips the test where that is not possible."""
     import pytest
 
     if why_not():
@@ -398,7 +483,8 @@ def lab(
     with tempfile.TemporaryDirectory(prefix="m", dir="/tmp") as directory:
         made = Lab(names, Path(directory), encrypted, environ)
         try:
-            made.start_cluster(workers)
+            if cluster:
+                made.start_cluster(workers)
             yield made
         finally:
             made.close()

@@ -81,7 +81,7 @@ def test_a_constructor_that_raises_is_tried_again_and_then_fails() -> None:
     now = 0.0
     for _ in range(3):
         (replica,) = of(Start, actions)
-        now += 0.3
+        now += 0.1
         state.start_failed(now, ID, replica, "ValueError: no")
         now += 0.4
         actions = state.tick(now)
@@ -94,13 +94,16 @@ def test_a_constructor_that_raises_is_tried_again_and_then_fails() -> None:
 def test_a_constructor_that_goes_on_raising_is_not_waited_for() -> None:
     state = State()
     (first,) = of(Start, deploy(state, 0.0, "1"))
-    state.start_failed(1.0, ID, first, "no model", took_s=0.5)
+    state.start_failed(1.0, ID, first, "no model", took_s=0.1)
     (second,) = of(Start, state.tick(1.5))
-    state.tick(2.9)
+    state.tick(1.9)
     assert state.apps["app"].status == "DEPLOYING"
-    state.tick(3.0)  # two seconds after the first failure
+    state.constructing(ID, second)
+    state.tick(4.9)  # a second after the first failure is over, but something is being tried
+    assert state.apps["app"].status == "DEPLOYING"
+    state.tick(5.0)
     assert state.apps["app"].status == "DEPLOY_FAILED" and "no model" in state.apps["app"].message
-    state.started(4.0, ID, second, {})  # the try that was under way
+    state.started(6.0, ID, second, {})  # the try that was under way
     assert state.apps["app"].status == "RUNNING"
 
 

@@ -19,6 +19,7 @@ __all__ = ["LAUNCHERS", "Instance", "Launcher", "make"]
 LAUNCHERS = {
     "local": "local:LocalLauncher",
     "ssh": "ssh:SshLauncher",
+    "external": "external:ExternalLauncher",
     "slurm": "slurm:SlurmLauncher",
     "pbs": "pbs:PbsLauncher",
     "lsf": "lsf:LsfLauncher",

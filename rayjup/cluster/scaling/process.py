@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from rayjup.base.exceptions import RaySystemError
@@ -24,6 +25,7 @@ from rayjup.cluster.scaling.settings import ScalingSettings
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 0.2
+_PAUSES = 4  # times as long as it took, at least
 _ANSWER_S = 10.0
 
 
@@ -49,13 +51,15 @@ def main() -> None:
     _report("")
     try:
         while not ended.is_set() and cluster.is_alive():
+            began = time.monotonic()
             try:
                 controller.step()
             except ConnectionError as error:  # a head that is being replaced, or the end of the cluster
                 logger.info("%s", error)
             except Exception:  # it may go better the next time, and a cluster that grows no more is no better
                 logger.exception("the size of the cluster could not be decided")
-            ended.wait(_EVERY_S)
+            # The head of a cluster of thousands is busy a while answering: it is asked less often.
+            ended.wait(max(_EVERY_S, _PAUSES * (time.monotonic() - began)))
     finally:
         observer.close()
         controller.close(end_nodes=not cluster.is_alive())

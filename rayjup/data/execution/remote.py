@@ -18,6 +18,7 @@ from rayjup.data.physical.works import Work
 
 _known: dict[str, Work] = {}
 _KEPT = 64
+_MOST_ROWS = 1000  # of the table of tasks; nobody has more of them waiting than that at once
 
 
 def _work(key: str, holder: Sequence[Any]) -> Work:
@@ -189,6 +190,19 @@ class Backend:
         )
         ready += [c.generator for c in calls if c.generator.next_ready()]
         return [by_generator[i] for i in dict.fromkeys(id(g) for g in ready)]
+
+    @staticmethod
+    def without_place(calls: Sequence[Call]) -> list[Call]:
+        """Those of the calls that wait for resources."""
+        from rayjup.util import state
+
+        rows = state.list_tasks(
+            filters=[("state", "=", "PENDING_NODE_ASSIGNMENT")],
+            limit=_MOST_ROWS,
+            raise_on_missing_output=False,
+        )
+        waiting = {row.task_id for row in rows}
+        return [call for call in calls if call.generator.task_id().hex() in waiting]
 
     @staticmethod
     def end_actor(actor: Any) -> None:

@@ -124,7 +124,9 @@ class ClusterRun:
         resources = rayjup.cluster_resources()
         options = context.execution_options
         limit, excluded = options.resource_limits, options.exclude_resources
-        self.cpus = max(1, int(min(resources.get("CPU", 1), limit.cpu) - excluded.cpu))
+        free = min(resources.get("CPU", 1), limit.cpu) - excluded.cpu
+        self.cpus = max(1, int(free))
+        self._none_free = free < 1
         store = min(
             resources.get("object_store_memory", 1024 * _MIB), limit.object_store_memory or float("inf")
         )
@@ -167,7 +169,7 @@ class ClusterRun:
             for n in pools
             if isinstance(n.compute, ActorPoolStrategy)
         )
-        helper = 0.0 if held >= self.cpus else None
+        helper = 0.0 if self._none_free or held >= self.cpus else None
         share = self._actor_share(pools, bool(tasks), held)
 
         def options(node: TaskNode) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from rayjup.data.execution.policy import Limits, choose
 from rayjup.data.execution.pool import ActorPool
 
 _log = logging.getLogger(__name__)
+_STALLED_S = 2.0  # tasks that yield nothing for so long may have no place to run
 
 
 class Runner:
@@ -136,7 +137,11 @@ class Runner:
             if not self.root.finished and not any(n.waiting() for n in self.nodes) and not self.root.out:
                 self._move()
             return
-        ready = self.backend.wait(self._calls, self.context.execution_no_progress_timeout_s)
+        timeout_s = self.context.execution_no_progress_timeout_s
+        ready = self.backend.wait(self._calls, min(_STALLED_S, timeout_s))
+        if not ready:
+            self._share_cpus()
+            ready = self.backend.wait(self._calls, max(0.0, timeout_s - _STALLED_S))
         if not ready:
             raise ExecutionTimeoutError(
                 "no task of the dataset has yielded anything for "
@@ -146,6 +151,23 @@ class Runner:
                 "DataContext.execution_no_progress_timeout_s."
             )
         self._take(ready)
+
+    def _share_cpus(self) -> None:
+        """Where others hold all CPUs, and may do so until they have these blocks, tasks run without."""
+        calls = self.backend.without_place(self._calls)
+        if len(calls) < len(self._calls) or self.backend.helper_cpus == 0.0:
+            return  # some run, so there are CPUs; or it is something else that is missing
+        free = [call for call in calls if call.task.node.remote.num_cpus is None]
+        if not free:
+            return
+        _log.warning(
+            "all CPUs are held by others, such as the workers that wait for this dataset: its tasks share "
+            "theirs. Leave a CPU free for the dataset to have it faster."
+        )
+        self.backend.helper_cpus = 0.0
+        for call in free:
+            call.cancel()
+            self._calls[self._calls.index(call)] = self.backend.start(call.task)
 
     def _poll(self) -> None:
         """Take what has come, without waiting."""

@@ -22,6 +22,7 @@ from distributed.comm import connect
 from distributed.comm.core import Comm, CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
+from rayjup._version import __version__
 from rayjup.base.paths import session_root
 from rayjup.engine.dask import attach
 from rayjup.engine.head.head import Head
@@ -32,6 +33,8 @@ from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.store_place import default_capacity, shm_free
 
 logger = logging.getLogger(__name__)
+
+_PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 
 class HeadPlugin(SchedulerPlugin):
@@ -61,7 +64,7 @@ class HeadPlugin(SchedulerPlugin):
         """What a joining driver needs: versions, and the agents that are up."""
         return {
             "protocol": attach.PROTOCOL,
-            "python": ".".join(map(str, sys.version_info[:2])),
+            "python": _PYTHON,
             "cluster": self.cluster,
             "head_pid": os.getpid(),
             "host_id": host_id(),
@@ -75,7 +78,7 @@ class HeadPlugin(SchedulerPlugin):
         head = self.head
         stream = attach.Stream(comm, lambda message: head.on_message(node_id, message), self._before_write)
         report = info.pop("report", None)
-        problem = head.hosts.problem_with(info)
+        problem = version_problem(info) or head.hosts.problem_with(info)
         joined = ("joined", bytes.fromhex(self.token))
         if problem:
             logger.error("%s", problem)
@@ -102,6 +105,22 @@ class HeadPlugin(SchedulerPlugin):
     async def wait_for_node(self) -> None:
         """Until the first node of a local cluster is ready."""
         await self._first_node.wait()
+
+
+def version_problem(info: dict[str, Any]) -> str:
+    """Why a node cannot work with this head, by the versions of both; empty where it can."""
+    node = f"the node {info['name']} on {info['host']}"
+    if info.get("protocol") != attach.PROTOCOL:
+        return (
+            f"{node} runs rayjup {info.get('rayjup')} (protocol {info.get('protocol')}), the cluster runs "
+            f"rayjup {__version__} (protocol {attach.PROTOCOL}): install the same version on both."
+        )
+    if info.get("python") != _PYTHON:
+        return (
+            f"{node} runs Python {info.get('python')}, the cluster runs Python {_PYTHON}: functions cannot "
+            "travel between them. Use the same Python (major.minor) on both."
+        )
+    return ""
 
 
 class NodePlugin(WorkerPlugin):
@@ -173,6 +192,7 @@ class NodePlugin(WorkerPlugin):
         comm = await connect(worker.scheduler.address, **worker.connection_args)
         stream = attach.Stream(comm, agent.on_head_message)
         info = {**agent.info(), **self.extra, "is_head": self.is_head, "worker": worker.address}
+        info |= {"protocol": attach.PROTOCOL, "python": _PYTHON, "rayjup": __version__}
         if agent.joined.is_set():
             info["report"] = pickle.dumps(agent.to_head.report(), 5)
         agent.to_head.send = stream.send  # at once: what happens from now on is not in the report

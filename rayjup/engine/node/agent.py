@@ -510,6 +510,7 @@ class NodeAgent:
     def _head_refused(self, why: str) -> None:
         self.refused = why
         logger.error("this node is not taken into the cluster: %s", why)
+        self.on_shutdown()
 
     def _head_kept(self, number: int) -> None:
         self.to_head.arrived(number)

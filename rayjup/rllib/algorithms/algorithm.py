@@ -5,6 +5,7 @@ An algorithm overrides `training_step`: sample, learn, hand the new parameters t
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import tempfile
@@ -38,9 +39,11 @@ from rayjup.rllib.utils.metrics import (
     LEARNER_RESULTS,
     LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_TRAINING_STEP_CALLS_PER_ITERATION,
     SAMPLE_TIMER,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
+    TRAINING_ITERATION_TIMER,
     TRAINING_STEP_TIMER,
 )
 from rayjup.rllib.utils.metrics.metrics_logger import MetricsLogger
@@ -208,7 +211,9 @@ class Algorithm(Checkpointable, Trainable):
         if config.offline_evaluation_interval and iteration % config.offline_evaluation_interval == 0:
             evaluation = {**evaluation, **self.evaluate_offline()}
         self._restore_failed()
+        self.metrics.log_value((TIMERS, TRAINING_ITERATION_TIMER), time.perf_counter() - begun, window=1)
         result = self._compiled()
+        result["training_iteration"] = iteration
         if evaluation:
             result[EVALUATION_RESULTS] = evaluation
         elif self.evaluation_metrics and config.evaluation_interval:
@@ -223,7 +228,7 @@ class Algorithm(Checkpointable, Trainable):
 
     def _train_long_enough(self, begun: float, before: tuple[int, int]) -> None:
         config = self.config
-        while True:
+        for calls in itertools.count(1):
             with self.metrics.log_time((TIMERS, TRAINING_STEP_TIMER)):
                 self.training_step()
             sampled, trained = self._steps()
@@ -232,6 +237,7 @@ class Algorithm(Checkpointable, Trainable):
                 and sampled - before[0] >= config.min_sample_timesteps_per_iteration
                 and trained - before[1] >= config.min_train_timesteps_per_iteration
             ):
+                self.metrics.log_value(NUM_TRAINING_STEP_CALLS_PER_ITERATION, calls, reduce="item")
                 return
 
     def training_step(self) -> None:
@@ -279,6 +285,7 @@ class Algorithm(Checkpointable, Trainable):
         result[FAULT_TOLERANCE_STATS] = {
             "num_healthy_workers": group.num_healthy_remote_env_runners() if group is not None else 0,
             "num_remote_worker_restarts": group.num_remote_worker_restarts() if group is not None else 0,
+            "num_env_runners_dropped_lifetime": group.num_dropped if group is not None else 0,
         }
         return result
 

@@ -74,7 +74,10 @@ class Rollout:
         observations = _owned(observations)
         t = len(self.steps)
         rewards = np.asarray(rewards, np.float32)
-        says = any(not key.startswith("_") and key != "final_obs" and infos[key] is not None for key in infos)
+        says = any(
+            not key.startswith("_") and key != "final_obs" and value is not None and not _is_empty(value)
+            for key, value in infos.items()
+        )
         self.steps.append((observations, actions, rewards, outputs, after, infos if says else None))
         self.returns += rewards
         skipped, self.skip = self.skip, np.zeros(self.n, bool)
@@ -214,6 +217,10 @@ class Rollout:
 
 
 _EMPTY: dict[str, Any] = {}
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, dict) and not value
 
 
 def _owned(observations: Any) -> Any:

@@ -41,9 +41,9 @@ class MultiAgentEnvRunner(EnvRunner, Checkpointable):
         self._seed = (
             None if seed is None else seed + self.worker_index * 1000 + 100_000 * config.in_evaluation_
         )
-        rng = np.random.default_rng(self._seed)
+        self._rng = np.random.default_rng(self._seed)
         self.generator = torch.Generator()
-        self.generator.manual_seed(int(rng.integers(2**31)))
+        self.generator.manual_seed(int(self._rng.integers(2**31)))
         self.callbacks = make_callbacks(config)
         self.global_steps = 0
         self._weights_seq_no = 0
@@ -72,6 +72,10 @@ class MultiAgentEnvRunner(EnvRunner, Checkpointable):
         ]
         self.num_envs = len(self.envs)
         self.env = self.envs[0]
+        if self._seed is not None:
+            for env in self.envs:
+                for agent in env.possible_agents or env.agents:
+                    env.get_action_space(agent).seed(int(self._rng.integers(2**31)))
         if not isinstance(getattr(self.env, "unwrapped", self.env), MultiAgentEnv):
             raise EnvError(
                 f"{type(self.env).__name__} is no MultiAgentEnv, but config.multi_agent() asks for one."

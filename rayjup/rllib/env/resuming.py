@@ -2,11 +2,13 @@
 stopped.
 
 Environments go into the checkpoint as they are, when they can be pickled with their state. Others (those of
-other processes, emulators and simulators that gymnasium makes anew from their arguments) begin new episodes.
+other processes, emulators and simulators that gymnasium makes anew from their arguments) begin new episodes;
+so do runners that were given another environment, or another number of them, since.
 """
 
 from __future__ import annotations
 
+import logging
 import pickle
 from typing import Any
 
@@ -14,6 +16,8 @@ import cloudpickle
 from gymnasium.utils import EzPickle
 
 PLACE = "place"
+
+_log = logging.getLogger(__name__)
 
 
 def sampling_state(runner: Any) -> dict[str, Any] | None:
@@ -32,12 +36,13 @@ def sampling_state(runner: Any) -> dict[str, Any] | None:
             for episode, _ in mapping:
                 episode.agent_to_module_mapping_fn = None
             state[PLACE] = cloudpickle.dumps(place)
-    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
-        pass  # sockets, windows, emulators: new episodes then
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
+        # Sockets, windows, emulators: new episodes then.
+        _log.info("environments of %r are not in the checkpoint: %r", runner.config.env, error)
     finally:
         for episode, function in mapping:
             episode.agent_to_module_mapping_fn = function
-    return {"worker_index": runner.worker_index, **state}
+    return {"worker_index": runner.worker_index, "kind": _kind(runner), **state}
 
 
 def resume(runner: Any, state: dict[str, Any]) -> None:
@@ -46,17 +51,33 @@ def resume(runner: Any, state: dict[str, Any]) -> None:
 
     runner.generator.set_state(torch.as_tensor(state["generator"].copy()))
     runner.metrics.set_state(state["metrics"])
-    if PLACE not in state:
+    place: dict[str, Any] = {}
+    if PLACE in state and state["kind"] == _kind(runner):
+        try:
+            place = pickle.loads(state[PLACE])
+        except (ImportError, AttributeError, TypeError, pickle.UnpicklingError) as error:
+            _log.warning("environments of the checkpoint cannot be made here (%r): new episodes.", error)
+    if not place:
         runner._needs_reset = True
         if runner._seed is not None:  # not the episodes of the beginning once more
             runner._first_seed = runner._seed + int(runner.global_steps)
         return
     runner.close_envs()
-    for name, value in pickle.loads(state[PLACE]).items():
+    for name, value in place.items():
         setattr(runner, name, value)
     for episode in runner._episodes:
         if hasattr(episode, "agent_episodes"):
             episode.agent_to_module_mapping_fn = runner._mapping
+
+
+def _kind(runner: Any) -> tuple[str, ...]:
+    """What must be the same for going on: which environments, how many, on which way."""
+    config = runner.config
+    env = getattr(config.env, "__qualname__", config.env)
+    return (
+        str(env), repr(config.env_config), str(runner.num_envs), str(getattr(runner, "_plain", None)),
+        str(config.gym_env_vectorize_mode),
+    )  # fmt: skip
 
 
 def _pickles_with_state(runner: Any) -> bool:

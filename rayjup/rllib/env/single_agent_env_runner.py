@@ -88,8 +88,8 @@ class SingleAgentEnvRunner(EnvRunner, Checkpointable):
         self.num_envs = self.env.num_envs
         self._autoreset = self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._first_seed = self._seed
-        if self._seed is not None:
-            self.env.action_space.seed(self._seed)
+        if self._seed is not None:  # another one than the environments': chance must not know what comes
+            self.env.action_space.seed(int(self._rng.integers(2**31)))
         self._needs_reset = True
         self.callbacks.on_environment_created(
             env_runner=self,

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rayjup.serve._private import tracing
-from rayjup.serve._private.answers import is_stream, send_answer, send_text, to_json
+from rayjup.serve._private.answers import has_length, is_stream, send_answer, send_text, to_json
 from rayjup.serve.context import RequestContext, _serve_request_context
 from rayjup.serve.exceptions import BackPressureError
 from rayjup.serve.handle import new_request_id
@@ -102,7 +102,7 @@ async def _respond(
     id = request_id.encode("latin-1", "replace")
     try:
         if user.app is not None:
-            return await run_app(user, scope, reply.receive, reply.send, prefix, (_WITH_ID, id))
+            return await run_app(user, reply, prefix, (_WITH_ID, id))
         if scope["type"] != "http":
             await reply.send({"type": "websocket.close", "code": 1000})
             return 400
@@ -134,24 +134,36 @@ async def _respond(
         return await send_text(reply.send, 500, "Internal Server Error", [(_WITH_ID, id)])
 
 
-async def run_app(
-    user: Any, scope: Any, receive: Any, send: Any, prefix: str, with_id: tuple[bytes, bytes]
-) -> int:
+async def run_app(user: Any, reply: Reply, prefix: str, with_id: tuple[bytes, bytes]) -> int:
     """Run the user's application; the status it answers with."""
+    scope, send = reply.scope, reply.send
     if prefix:
         scope["root_path"] = scope["root_path"] + prefix
     if user.lifespan is not None and user.lifespan.state:
         scope["state"] = {**scope.get("state", {}), **user.lifespan.state}
     status = 101 if scope["type"] == "websocket" else 200
+    finish = getattr(reply, "finish", None)
+    held: Any = None  # the beginning of an answer that is probably sent in one
 
     async def sending(message: Any) -> None:
-        nonlocal status
+        nonlocal status, held
         if message["type"] == "http.response.start":
             status = message["status"]
             message = {**message, "headers": [*message.get("headers", ()), with_id]}
+            if finish is not None and has_length(message):
+                held = message
+                return
+        elif held is not None:
+            start, held = held, None
+            if finish is not None and not message.get("more_body", False):
+                finish(start, message.get("body", b""))
+                return
+            await send(start)
         await send(message)
 
-    await user.app(scope, receive, sending)
+    await user.app(scope, reply.receive, sending)
+    if held is not None:
+        await send(held)
     return status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,9 @@ from starlette.responses import Response
 
 from rayjup.serve._private import pool
 
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NO_BODY = frozenset((204, 304))
 _orjson_dumps: Any = None
 if importlib.util.find_spec("orjson") is not None:
     _orjson_dumps = importlib.import_module("orjson").dumps
@@ -123,3 +127,35 @@ async def send_text(
     )
     await send({"type": "http.response.body", "body": body})
     return status
+
+
+def has_length(start: dict[str, Any]) -> bool:
+    """Whether the beginning of an answer says how long it is."""
+    return any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))
+
+
+def block_of(start: dict[str, Any], size: int, method: str) -> tuple[bytes, bool]:
+    """The lines of headers of a complete answer, and whether the connection is to end with it.
+
+    Raises
+    ------
+    RuntimeError
+        A header has characters that would not stay in its line, or there is no such status.
+    """
+    if not 100 <= start["status"] <= 599:
+        raise RuntimeError(f"{start['status']} is no status of HTTP")
+    lines: list[bytes] = []
+    length, close = size, False
+    for name, value in start.get("headers", ()):
+        if _NAME.fullmatch(name) is None or _BAD_VALUE.search(value):
+            raise RuntimeError(f"the header {bytes(name)!r} has characters that HTTP does not allow")
+        lower = bytes(name).lower()
+        if lower == b"content-length":
+            length = int(value) if method == "HEAD" else size
+        elif lower == b"connection":
+            close = close or b"close" in bytes(value).lower()
+        elif lower != b"transfer-encoding":
+            lines += (lower, b": ", value, b"\r\n")
+    if start["status"] >= 200 and start["status"] not in _NO_BODY:
+        lines.append(b"content-length: %d\r\n" % length)
+    return b"".join(lines), close

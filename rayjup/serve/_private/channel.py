@@ -107,7 +107,7 @@ class Exchange:
         kind = message["type"]
         if kind == "http.response.start":
             headers = [(bytes(k), bytes(v)) for k, v in message.get("headers", ())]
-            self.outgoing.append((message["status"], headers, None))
+            self.outgoing.append((int(message["status"]), headers, None))
             return
         if kind == "http.response.body":
             body = message.get("body", b"")

@@ -131,6 +131,7 @@ class Controller:
             if app.status in ("RUNNING", "DEPLOY_FAILED", "UNHEALTHY") and self.http.settled():
                 ids = [i for i in self.errors if i.app_name == name]
                 error = self.errors[ids[0]] if ids and app.status != "RUNNING" else None
+                describing.publish_view(self, at_once=True)  # a display comes next
                 return {"status": app.status, "message": app.message, "error": error}
             left = deadline - time.monotonic()
             why = self._why_waiting(name)
@@ -308,6 +309,7 @@ class Controller:
             actor = await self.placing.make_replica(id, spec, deployment)
             self.actors[record.id] = actor
             waiting.cancel()
+            self.state.constructing(deployment.id, record.id)
             began = time.monotonic()
             info = await actor.start.remote(payload, self._table())
         except Exception as error:  # noqa: BLE001 - the user's constructor; told to whoever deploys

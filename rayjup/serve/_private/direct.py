@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rayjup.serve._private.answering import respond
+from rayjup.serve._private.answers import block_of
 from rayjup.serve._private.front import Front
 from rayjup.serve.context import _serve_request_context
 
@@ -41,6 +42,11 @@ class OwnReply:
     def whole(self, head: bytes, body: bytes) -> None:
         """Answer with status 200, these lines of headers, and this body."""
         self.connection.answer(self.cycle, 200, head, body)
+
+    def finish(self, start: dict[str, Any], body: bytes) -> None:
+        """Answer with what an application of ASGI has begun, and its only piece."""
+        head, close = block_of(start, len(body), self.scope["method"])
+        self.connection.answer(self.cycle, int(start["status"]), head, body, close)
 
 
 class Direct:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from rayjup.serve._private import link as links
 from rayjup.serve._private.answering import respond
+from rayjup.serve._private.answers import block_of, has_length
 from rayjup.serve._private.link import (
     ANSWER,
     ASK,
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from rayjup.serve._private.replica import Replica
 
 _LONGEST_PATH = 100  # of a unix socket, with some room
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_NO_BODY = frozenset((204, 304))
 
 
 def path_of(directory: str, replica: str) -> str | None:
@@ -190,19 +187,23 @@ class Served:
             await self._pieces([_plain(message)])
             return
         if message["type"] == "http.response.start":
-            self._start = message
+            if has_length(message):  # what follows comes at once, and mostly in one piece
+                self._start = message
+            else:
+                headers = [(bytes(k), bytes(v)) for k, v in message.get("headers", ())]
+                await self._pieces([(int(message["status"]), headers, None)])
             return
         body = bytes(message.get("body", b""))
         more = bool(message.get("more_body", False))
         if not self.begun and not more and self._start is not None:
             block, close = block_of(self._start, len(body), self.scope["method"])
             self.begun = True
-            self._answer(self._start["status"], block, body, close)
+            self._answer(int(self._start["status"]), block, body, close)
             return
         pieces: list[Any] = []
         if not self.begun and self._start is not None:
             headers = [(bytes(k), bytes(v)) for k, v in self._start.get("headers", ())]
-            pieces.append((self._start["status"], headers, None))
+            pieces.append((int(self._start["status"]), headers, None))
         self.complete = not more
         pieces.append((body, more))
         await self._pieces(pieces)
@@ -276,28 +277,3 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     if "headers" in found:
         found["headers"] = [(bytes(k), bytes(v)) for k, v in found["headers"]]
     return found
-
-
-def block_of(start: dict[str, Any], size: int, method: str) -> tuple[bytes, bool]:
-    """The lines of headers of a complete answer, and whether the connection is to end with it.
-
-    Raises
-    ------
-    RuntimeError
-        A header has characters that would not stay in its line.
-    """
-    lines: list[bytes] = []
-    length, close = size, False
-    for name, value in start.get("headers", ()):
-        if _NAME.fullmatch(name) is None or _BAD_VALUE.search(value):
-            raise RuntimeError(f"the header {bytes(name)!r} has characters that HTTP does not allow")
-        lower = bytes(name).lower()
-        if lower == b"content-length":
-            length = int(value) if method == "HEAD" else size
-        elif lower == b"connection":
-            close = close or b"close" in bytes(value).lower()
-        elif lower != b"transfer-encoding":
-            lines += (lower, b": ", value, b"\r\n")
-    if start["status"] >= 200 and start["status"] not in _NO_BODY:
-        lines.append(b"content-length: %d\r\n" % length)
-    return b"".join(lines), close

@@ -7,11 +7,11 @@ the request goes straight to it; otherwise over the lane to the least busy repli
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
+import rayjup
 from rayjup.exceptions import RayError, RayTaskError, TaskCancelledError
 from rayjup.serve._private import link as links
 from rayjup.serve._private import tracing
@@ -60,7 +60,7 @@ class Front:
         self.local_app = local[0] if local else ""
         self.local: Callable[..., Any] | None = local[1] if local else None
         self.timeout_s = timeout_s
-        self.host = socket.gethostname()
+        self.node = rayjup.get_runtime_context().get_node_id() if rayjup.is_initialized() else ""
         self.ongoing = 0
         self.version = 0
         self._prefixes: list[tuple[str, str]] = []
@@ -268,7 +268,7 @@ class Front:
         if link is not None and link.open:
             return link
         path = slot.entry.get("door")
-        if not path or slot.entry.get("host") != self.host:
+        if not path or slot.entry.get("node") != self.node:
             return None
         try:
             slot.link = await links.connect(path)

@@ -30,6 +30,7 @@ class Replica:
     checking: bool = False
     reconfiguring: bool = False
     no_room: bool = False  # the cluster has not got what it asks for
+    constructing: bool = False  # its process is there, and has not said yet that it is up
     gang: str = ""
     gang_rank: int = 0
 

@@ -37,7 +37,8 @@ from rayjup.serve._private.records import (
 
 UNHEALTHY_AFTER = 3  # failed health checks in a row
 FIRST_RETRIES = 3  # so often a constructor is tried per replica that is wanted, before the deployment fails
-GIVE_UP_S = 2.0  # … and for no longer than this, or twice as long as the constructor took to fail
+GIVE_UP_S = 1.0  # … and for no longer than this, or twice as long as the constructor took to fail,
+GIVE_UP_LATER_S = 3.0  # … with so much more for one that is just running
 KEPT_DEAD = 5
 _STATUS = DeploymentStatus
 _TRIGGER = DeploymentStatusTrigger
@@ -135,6 +136,12 @@ class State:
 
     # -- what becomes of replicas
 
+    def constructing(self, id: DeploymentID, replica: str) -> None:
+        """The process of a replica is there, and runs the constructor."""
+        found = self._replica(id, replica)
+        if found is not None:
+            found.constructing = True
+
     def started(self, now: float, id: DeploymentID, replica: str, info: dict[str, Any]) -> list[Action]:
         """A replica is up: its constructor has returned."""
         found = self._replica(id, replica)
@@ -143,7 +150,7 @@ class State:
         deployment = self.deployments[id]
         if found.state is ReplicaState.STARTING and found.code == deployment.code:
             deployment.failures, deployment.failed = 0, False  # also where it had been given up meanwhile
-        found.state = ReplicaState.RUNNING
+        found.state, found.constructing = ReplicaState.RUNNING, False
         found.ready = found.checked = now
         found.info = {**found.info, **info}
         found.no_room = False
@@ -262,10 +269,9 @@ class State:
         actions: list[Action] = []
         for deployment in list(self.deployments.values()):
             if deployment.failures and not deployment.served and now >= deployment.give_up_at:
-                starting = [
-                    r for r in deployment.replicas.values() if r.serving and r.code == deployment.code
-                ]
-                deployment.failed = deployment.failed or not starting
+                current = [r for r in deployment.replicas.values() if r.live and r.code == deployment.code]
+                late = any(r.constructing for r in current) and now < deployment.give_up_at + GIVE_UP_LATER_S
+                deployment.failed = deployment.failed or not (late or any(r.serving for r in current))
             actions += self._reconcile(now, deployment)
             period = deployment.config.get("health_check_period_s", 10.0)
             for replica in deployment.replicas.values():

@@ -257,6 +257,10 @@ class Leader:
             return [{} for _ in group.workers]
         node_ids = [worker.info["node_id"] for worker in group.workers]
         handles = [worker.actor for worker in group.workers]
+        scaling = self.job.scaling
+        self.job.data_config.set_train_total_resources(
+            len(group) * scaling.num_cpus_per_worker, len(group) * scaling.num_gpus_per_worker
+        )
         shards: list[dict[str, Any]] = self.job.data_config.configure(
             self.job.datasets, len(group), handles, node_ids
         )

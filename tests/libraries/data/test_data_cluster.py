@@ -241,3 +241,13 @@ def test_progress_is_told(on_cluster):
     finally:
         notebook.on_data_progress = None
     assert seen and seen[-1][-1] == 1000
+
+
+def test_a_dataset_whose_reader_holds_all_cpus(on_cluster):
+    (whole,) = numbers().map(lambda row: row).streaming_split(1)
+
+    @rayjup.remote(num_cpus=4)
+    def read(iterator):
+        return sum(row["id"] for row in iterator.iter_rows())
+
+    assert rayjup.get(read.remote(whole), timeout=60) == 499500

@@ -29,7 +29,7 @@ def small(env="CartPole-v1", **training):
     return config.rl_module(model_config={"fcnet_hiddens": [16]}).debugging(seed=1)
 
 
-def test_remote_runners_sample_a_batch(ray_cluster):
+def test_remote_runners_sample_a_batch_and_go_on_after_a_restore(ray_cluster, tmp_path):
     algo = small().env_runners(num_env_runners=2, num_envs_per_env_runner=2).build_algo()
     result = algo.train()
     assert result["num_env_steps_sampled_lifetime"] == 256
@@ -40,7 +40,12 @@ def test_remote_runners_sample_a_batch(ray_cluster):
     own = algo.get_weights()["default_policy"]
     for state in remote:
         assert all(np.array_equal(state[k], own[k]) for k in state)
+    path = algo.save_to_path(tmp_path / "checkpoint")
+    expected = [algo.train()["env_runners"]["episode_return_mean"] for _ in range(2)]
     algo.stop()
+    again = type(algo).from_checkpoint(path)
+    assert [again.train()["env_runners"]["episode_return_mean"] for _ in range(2)] == expected
+    again.stop()
 
 
 def test_a_killed_runner_comes_back_and_the_others_go_on(ray_cluster):
@@ -50,7 +55,9 @@ def test_a_killed_runner_comes_back_and_the_others_go_on(ray_cluster):
     pids = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
     os.kill(pids[0], signal.SIGKILL)
     result = algo.train()
-    assert result["fault_tolerance"] == {"num_healthy_workers": 2, "num_remote_worker_restarts": 1}
+    assert result["fault_tolerance"] == {
+        "num_healthy_workers": 2, "num_remote_worker_restarts": 1, "num_env_runners_dropped_lifetime": 0
+    }  # fmt: skip
     again = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
     assert pids[1] in again and pids[0] not in again
     algo.stop()

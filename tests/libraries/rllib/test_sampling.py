@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from libraries.rllib.environments import Counting, Masked
+from libraries.rllib.environments import Counting, Masked, Target
 
 from rayjup.rllib.algorithms.ppo import PPOConfig
 from rayjup.rllib.connectors.env_to_module import MeanStdFilter
@@ -64,6 +64,26 @@ class _Nothing(MeanStdFilter):
 
     def __call__(self, *, batch, **kwargs):
         return batch
+
+
+def test_random_actions_know_nothing_of_the_environment():
+    runner = runner_of(Target, envs=2)
+    episodes = runner.sample(num_timesteps=400, random_actions=True)
+    seen, actions = (np.array([f(e)[0] for e in episodes]).ravel() for f in (_observed, _acted))
+    assert abs(np.corrcoef(seen, actions)[0, 1]) < 0.2
+    again = runner_of(Target, envs=2)
+    repeated = again.sample(num_timesteps=400, random_actions=True)
+    assert np.array_equal(actions, np.array([_acted(e)[0] for e in repeated]).ravel())
+    for one in (runner, again):
+        one.stop()
+
+
+def _observed(episode):
+    return np.asarray(episode.get_observations())
+
+
+def _acted(episode):
+    return np.asarray(episode.get_actions())
 
 
 def test_both_ways_give_the_same_episodes():

@@ -142,6 +142,26 @@ def test_a_killed_replica_is_replaced(port: int) -> None:
     poll(lambda: serve.status().applications["default"].deployments["Echo"].replica_states == {"RUNNING": 1})
 
 
+def test_behind_the_proxy_nothing_fails(port: int) -> None:
+    """It can ask again where a replica has gone, since what is asked for is safe to ask for twice."""
+    from rayjup import serve
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0})
+    def other(request: Any) -> str:
+        return "other"
+
+    serve.run(other.bind(), name="other", route_prefix="/other")
+    handle = serve.run(make("one"))
+    with Clients(port) as clients:
+        serve.run(make("two"))
+        poll(lambda: clients.answers.get("two", 0) > 20)
+        time.sleep(0.5)  # until the old replica has gone
+        os.kill(handle.pid.remote().result(), signal.SIGKILL)
+        poll(grows(clients), 15)
+    assert clients.failures == []
+    assert set(clients.answers) == {"one", "two"}
+
+
 def test_serving_goes_on_without_the_controller(port: int) -> None:
     import rayjup
     from rayjup import serve

@@ -35,6 +35,8 @@ def make() -> Any:
             self.cancelled = 0
 
         async def __call__(self, request: Any) -> Any:
+            from http import HTTPStatus
+
             from starlette.responses import Response, StreamingResponse
 
             what = request.url.path.rsplit("/", 1)[-1]
@@ -77,7 +79,9 @@ def make() -> Any:
 
                 return StreamingResponse(cut())
             if what == "header":
-                return Response("x", status_code=418, headers={"x-own": "yes"})
+                return Response("x", status_code=HTTPStatus.IM_A_TEAPOT, headers={"x-own": "yes"})
+            if what == "odd":
+                return Response("x", status_code=999)
             if what == "pid":
                 return os.getpid()
             return "hello"
@@ -128,6 +132,8 @@ def test_answers_of_all_kinds(way: str) -> None:
         assert (head.status_code, head.headers["content-length"], head.content) == (200, "5", b"")
         own = client.get("/header")
         assert (own.status_code, own.headers["x-own"], own.text) == (418, "yes", "x")
+        with contextlib.suppress(httpx.RemoteProtocolError):  # uvicorn itself just ends the connection
+            assert client.get("/odd").status_code == 500
         assert client.get("/tokens").text == "0 1 2 3 4 "
         body = os.urandom(1_500_000)
         assert client.post("/twice", content=body).content == body + body

@@ -133,3 +133,44 @@ def test_workers_get_their_shares_as_batches_of_tensors(ray_cluster: ModuleType,
         run_config=train.RunConfig(storage_path=str(tmp_path)),
     ).fit()
     assert result.metrics == {"seen": [32, 32]}
+
+
+def test_workers_that_hold_all_cpus_are_fed(ray_cluster: ModuleType, tmp_path: Path) -> None:
+    from rayjup import data
+    from rayjup.train.data_parallel_trainer import DataParallelTrainer
+
+    def function() -> None:
+        total = sum(row["id"] for row in train.get_dataset_shard("train").iter_rows())
+        (tmp_path / f"rank {train.get_context().get_world_rank()}").write_text(str(total))
+
+    numbers = data.range(1000, override_num_blocks=8)
+    numbers.context.local_max_bytes = (
+        numbers.context.local_udf_max_bytes
+    ) = -1  # in tasks, though it is little
+    given = numbers.map(lambda row: row)
+    DataParallelTrainer(
+        function,
+        scaling_config=train.ScalingConfig(num_workers=4),
+        datasets={"train": given},
+        run_config=train.RunConfig(storage_path=str(tmp_path), name="fed"),
+    ).fit()
+    assert sum(int((tmp_path / f"rank {rank}").read_text()) for rank in range(4)) == 499500
+    assert given.context.execution_options.exclude_resources.cpu == 0, "the one given stays as it is"
+
+
+def test_data_sets_leave_the_workers_what_they_hold() -> None:
+    from rayjup import data
+
+    class Seen(train.DataConfig):
+        def _with_options(self, name: str, data: Any) -> Any:
+            data = super()._with_options(name, data)
+            seen[name] = data.context.execution_options.exclude_resources
+            return "a"
+
+    seen: dict[str, Any] = {}
+    own = data.ExecutionOptions(exclude_resources=data.ExecutionResources(cpu=1))
+    config = Seen(execution_options={"own": own})
+    config.set_train_total_resources(4, 2)
+    config.configure({"own": data.range(3), "other": data.range(3)}, 2, None, None)
+    assert (seen["own"].cpu, seen["own"].gpu) == (1, 0)
+    assert (seen["other"].cpu, seen["other"].gpu) == (4, 2)

@@ -268,6 +268,8 @@ class IMPALATorchLearner(TorchLearner):
         """Entropy coefficients follow their schedules."""
         super().after_gradient_based_update(timesteps=timesteps)
         for module_id, scheduler in self._entropy.items():
+            if not self.should_module_be_updated(module_id):
+                continue
             value = scheduler.update(timesteps.get("num_env_steps_sampled_lifetime", 0))
             self.log(module_id, "curr_entropy_coeff", value)
 

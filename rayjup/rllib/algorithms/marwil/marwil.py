@@ -54,7 +54,9 @@ class MARWILConfig(AlgorithmConfig):
     TUNED = {
         "lr": 1e-3,
         "train_batch_size_per_learner": 1024,
-        "moving_average_sqd_adv_norm_update_rate": 1e-3,
+        "moving_average_sqd_adv_norm_update_rate": 1e-2,
+        # Values of long episodes are large: in shared layers their loss drowns the policy's.
+        "model": {"fcnet_hiddens": [64, 64], "vf_share_layers": False},
     }
 
     def __init__(self, algo_class: type | None = None) -> None:

@@ -181,6 +181,7 @@ class PPOTorchLearner(TorchLearner):
         self._last = {"values": values, "targets": batch[Columns.VALUE_TARGETS]}
         self.log(module_id, POLICY_LOSS, policy_loss)
         self.log(module_id, VF_LOSS, vf_loss)
+        self.log(module_id, "vf_loss_unclipped", mean(squared))
         self.log(module_id, ENTROPY, mean_entropy)
         self.log(module_id, "_explained", (values, batch[Columns.VALUE_TARGETS], mask))
         return loss
@@ -216,6 +217,8 @@ class PPOTorchLearner(TorchLearner):
             self.log(module_id, KL_COEFF, self._kl_coeffs[module_id])
         self._last_kl = {}
         for module_id, scheduler in self._entropy.items():
+            if not self.should_module_be_updated(module_id):
+                continue
             self.log(module_id, ENTROPY_COEFF, scheduler.update(steps))
 
     def _more_state(self) -> dict[str, Any]:

@@ -85,6 +85,9 @@ class InfiniteLookbackBuffer:
             Discrete items as one-hot vectors.
         """
         if indices is None:
+            if fill is None and not one_hot_discrete:  # what is asked for most
+                s = slice(self.lookback, None)
+                return nested.take(self.data, s) if self.finalized else self.data[s]
             indices = slice(0, len(self))
         if isinstance(indices, slice):
             span = self._places_of_slice(indices, neg_index_as_lookback, fill is not None)

@@ -34,6 +34,8 @@ SAMPLE_TIMER, LEARNER_UPDATE_TIMER, SYNCH_WORKER_WEIGHTS_TIMER = (
     "synch_weights",
 )
 TRAINING_STEP_TIMER, EVALUATION_ITERATION_TIMER = "training_step", "evaluation_iteration"
+TRAINING_ITERATION_TIMER = "training_iteration"
+NUM_TRAINING_STEP_CALLS_PER_ITERATION = "num_training_step_calls_per_iteration"
 
 
 def stats_of_episodes(  # type: ignore[no-untyped-def]
@@ -55,10 +57,14 @@ def stats_of_episodes(  # type: ignore[no-untyped-def]
     ):
         for name, count in counts.items():
             metrics.log_value((key, str(name)), count, reduce="sum")
+            metrics.log_value((f"{key}_lifetime", str(name)), count, reduce="lifetime_sum")
     metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum", with_throughput=True)
     metrics.log_value(NUM_EPISODES, len(finished), reduce="sum")
     metrics.log_value(NUM_EPISODES_LIFETIME, len(finished), reduce="lifetime_sum")
     for total, length in finished:
+        if agent_steps is None:  # the only agent and its module
+            metrics.log_value(("agent_episode_return_mean", "default_agent"), total, window=window)
+            metrics.log_value(("module_episode_return_mean", "default_policy"), total, window=window)
         metrics.log_value(EPISODE_RETURN_MEAN, total, window=window)
         metrics.log_value(EPISODE_RETURN_MIN, total, reduce="min", window=window)
         metrics.log_value(EPISODE_RETURN_MAX, total, reduce="max", window=window)

@@ -1,0 +1,225 @@
+"""The contract of launchers, the same for all that can run here: processes, ssh, jobs of Slurm."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from support import slurm
+from support.clusters import poll
+from support.machines import WAIT_FOR_NODES, Lab, lab, why_no_ssh
+
+from rayjup.cluster import manager
+
+pytestmark = pytest.mark.leaks("a launcher's cluster runs until the end of the file")
+
+CONTRACT = """
+import json, sys, time
+from rayjup.base.exceptions import RaySystemError
+from rayjup.cluster import descriptors, launchers
+from rayjup.cluster.scaling.settings import NodeType
+from rayjup.observe import ClusterView
+
+name, options, nowhere = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+cluster = descriptors.which(name)
+launcher = launchers.make(cluster, options)
+view = ClusterView(cluster)
+
+def nodes():
+    return {row["NodeName"]: row for row in view.request("nodes") if row["Alive"]}
+
+def until(condition, what, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, (what, nodes().keys(), launcher.instances(), launcher.log("one"))
+        time.sleep(0.05)
+
+own = {"CPU": 1, "memory": 300 << 20, "object_store_memory": 80 << 20, "license": 2}
+kind = NodeType("small", own, 0, 4, {"disk": "ssd"})
+assert launcher.instances() == {}
+began = time.monotonic()
+launcher.start(kind, "one")
+until(lambda: "one" in nodes(), "one joins")
+took = time.monotonic() - began
+row = nodes()["one"]
+assert {key: row["Resources"][key] for key in own} == own, row
+assert (row["Labels"]["disk"], row["Labels"]["ray.io/node-group"]) == ("ssd", "small"), row
+launcher.start(kind, "two")
+until(lambda: "two" in nodes(), "two joins")
+until(lambda: {i.state for i in launcher.instances().values()} == {"running"}, "both are said to run")
+assert set(launcher.instances()) == {"one", "two"}
+assert all(instance.place for instance in launcher.instances().values())
+assert isinstance(launcher.log("two"), str) and launcher.log("nobody") == "" or options["launcher"] == "local"
+
+launcher.stop("nobody")
+launcher.stop("one")
+until(lambda: "one" not in nodes(), "one goes")
+assert "two" in nodes() and set(launcher.instances()) == {"two"}
+launcher.start(kind, "three")
+until(lambda: "three" in nodes(), "another takes its place")
+if nowhere is not None:
+    try:
+        launcher.start(NodeType("no", {"CPU": 1}, 0, 1, node_config=nowhere), "four")
+        raise AssertionError("what cannot be had was had")
+    except RaySystemError as error:
+        print(error)
+assert "four" not in launcher.instances()
+launcher.close()
+until(lambda: set(nodes()) == {"node-0"}, "all go")
+until(lambda: not launcher.instances(), "nothing is left of them")
+view.close()
+print("took", round(took, 2))
+"""
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Lab]:
+    with lab("a b c", cluster=False) as made:
+        made.slurm = slurm.start(made, "b c") if not slurm.why_no_slurm() else {}  # type: ignore[attr-defined]
+        if not why_no_ssh():
+            for name in "bc":
+                made.start_sshd(name)
+            poll(lambda: all(("0.0.0.0", 22) in made.listening(name) for name in "bc"))
+        yield made
+
+
+def on_first(grid: Lab, *command: str, timeout_s: float = 90.0) -> str:
+    process = grid.machines["a"].start(
+        *(sys.executable, *command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        environ=grid.slurm,  # type: ignore[attr-defined]
+    )
+    said, _ = process.communicate(timeout=timeout_s)
+    assert process.returncode == 0, said
+    return str(said)
+
+
+@pytest.fixture(scope="module")
+def on_machines(machines: Lab) -> Iterator[Callable[..., str]]:
+    """A cluster on the first machine that lets others in; runs the contract there."""
+    a = machines.machines["a"]
+    head = ("start", "--head", "--name", "grid", "--node-ip-address", a.address, "--port", "6379")
+    on_first(machines, "-m", "rayjup", *head, "--num-cpus", "1", "--no-dashboard")
+
+    def check(options: dict[str, object], nowhere: dict[str, object]) -> str:
+        return on_first(machines, "-c", CONTRACT, "grid", json.dumps(options), json.dumps(nowhere))
+
+    yield check
+    on_first(machines, "-m", "rayjup", "stop", "grid")
+    poll(lambda: not any(machines.programs(name, "rayjup.cluster") for name in "abc"), 15)
+
+
+def by_ssh(machines: Lab) -> dict[str, object]:
+    tmp, keys = machines.machines["a"].tmp, machines.directory / "ssh"
+    environment = {"TMPDIR": tmp, "JUPYTER_RUNTIME_DIR": tmp, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    return {
+        "user": "root",
+        "key": str(keys / "user"),
+        "known_hosts": str(keys / "known"),
+        "directory": f"{tmp}/own",
+        "environment": environment,
+    }
+
+
+def test_processes_of_this_machine():
+    cluster = manager.start(num_cpus=1, owner_pid=os.getpid(), object_store_memory=100 << 20)
+    try:
+        options = json.dumps({"launcher": "local"})
+        command = [sys.executable, "-c", CONTRACT, cluster.cluster_id, options, "null"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        assert done.returncode == 0, done.stderr
+    finally:
+        manager.stop(cluster)
+
+
+@pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made")
+def test_machines_by_ssh(machines, on_machines):
+    hosts = [machines.machines[name].address for name in "bc"]
+    said = on_machines({"launcher": "ssh", "hosts": hosts, **by_ssh(machines)}, {"hosts": ["10.86.5.1"]})
+    assert "10.86.5.1 cannot be reached by ssh" in said
+
+
+PROVIDER = """
+from rayjup.autoscaler.node_provider import NodeProvider
+
+class Rack(NodeProvider):
+    def __init__(self, provider_config, cluster_name):
+        super().__init__(provider_config, cluster_name)
+        self.used = {}
+
+    def create_node(self, node_config, tags, count):
+        free = [ip for ip in self.provider_config["machines"] if ip not in self.used]
+        if "shelf" in node_config or not free:
+            raise RuntimeError("the rack has no such machine")
+        self.used[free[0]] = dict(tags)
+
+    def non_terminated_nodes(self, tag_filters):
+        return [ip for ip, tags in self.used.items() if tag_filters.items() <= tags.items()]
+
+    def is_running(self, node_id):
+        return node_id in self.used
+
+    def is_terminated(self, node_id):
+        return node_id not in self.used
+
+    def internal_ip(self, node_id):
+        return node_id
+
+    def terminate_node(self, node_id):
+        del self.used[node_id]
+"""
+
+
+@pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made")
+def test_machines_of_somebody_elses_provider(machines, on_machines, monkeypatch):
+    (machines.directory / "rack.py").write_text(PROVIDER)
+    path = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([path, str(machines.directory)]))
+    places = [machines.machines[name].address for name in "bc"]
+    provider = {"module": "rack.Rack", "machines": places}
+    options = {"launcher": "external", "provider": provider, "ssh": by_ssh(machines)}
+    said = on_machines(options, {"shelf": 1})
+    assert "made no machine for the node four: the rack has no such machine" in said
+
+
+@pytest.mark.skipif(bool(slurm.why_no_slurm()), reason=slurm.why_no_slurm() or "Slurm can run")
+def test_jobs_of_slurm(machines, on_machines):
+    options = {"launcher": "slurm", "directory": str(machines.directory / "own"), "walltime": "00:10:00"}
+    said = on_machines(options, {"queue": "nowhere"})
+    assert "slurm did not take the job of the node four" in said
+    assert not list((machines.directory / "own").glob("*.pem"))
+
+
+@pytest.mark.skipif(bool(slurm.why_no_slurm()), reason=slurm.why_no_slurm() or "Slurm can run")
+def test_a_program_waits_for_jobs_of_slurm(machines, on_machines):
+    a = machines.machines["a"]
+    file = machines.directory / "slurm.yaml"
+    own = machines.directory / "own2"
+    types = {"worker": {"resources": {"CPU": 1, "memory": 300 << 20}, "min_workers": 2, "max_workers": 2}}
+    provider = {"type": "slurm", "directory": str(own)}
+    file.write_text(json.dumps({"cluster_name": "s", "provider": provider, "available_node_types": types}))
+    program = machines.directory / "program.py"
+    program.write_text(WAIT_FOR_NODES.replace("6379", "6380"))
+    head = ("start", "--head", "--name", "s", "--node-ip-address", a.address, "--port", "6380")
+    on_first(
+        machines,
+        "-m",
+        "rayjup",
+        *head,
+        "--num-cpus",
+        "1",
+        "--no-dashboard",
+        "--autoscaling-config",
+        str(file),
+    )
+    try:
+        said = on_first(machines, "-m", "rayjup.as_ray", str(program))
+        assert said.splitlines()[-1].split() == ["100", "3"], said
+    finally:
+        on_first(machines, "-m", "rayjup", "stop", "s")
+    assert not list(own.glob("*.pem"))

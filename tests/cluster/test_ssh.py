@@ -1,0 +1,193 @@
+"""A cluster of machines that are reached by ssh: found in a cluster file, joined, scanned, given back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from support.clusters import poll
+from support.machines import WAIT_FOR_NODES, Lab, lab, why_no_ssh
+
+pytestmark = [
+    pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made"),
+    pytest.mark.leaks("the machines of a file run until its end; the check per file sees what is left then"),
+]
+
+FILE = """
+cluster_name: grid
+max_workers: 2
+idle_timeout_minutes: 60
+provider:
+    type: local
+    head_ip: {head}
+    worker_ips: [{workers}]
+    python: {python}
+    directory: {tmp}/own
+    environment: {environment}
+auth:
+    ssh_user: root
+    ssh_private_key: {keys}/user
+    ssh_known_hosts: {keys}/known
+setup_commands: [echo set up]
+colour: blue
+"""
+
+PROBE = """
+import json, socket, ssl, sys
+got = {}
+for host, port in json.loads(sys.argv[1]):
+    heard = []
+    for kind in ("http", "tls", "dask", "lane"):
+        try:
+            sock = socket.create_connection((host, port), 2)
+            sock.settimeout(1.5)
+            if kind == "tls":
+                context = ssl.create_default_context()
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                sock = context.wrap_socket(sock)
+                sock.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            elif kind == "http":
+                sock.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            elif kind == "dask":
+                sock.sendall((1).to_bytes(8, "little") + (9).to_bytes(8, "little") + b"\\x81\\xa2op\\xa4ping")
+            else:
+                sock.sendall(b"RJ1P" + bytes(8) + bytes(32))
+            data = sock.recv(4096)
+            # An alert of TLS says no, and nothing else.
+            if data and data[:1] != b"\\x15":
+                heard.append([kind, repr(data[:80])])
+        except (OSError, ssl.SSLError):
+            pass
+    got[f"{host}:{port}"] = heard
+print(json.dumps(got))
+"""
+
+
+def rayjup(grid: Lab, name: str, *arguments: str, timeout_s: float = 60.0) -> str:
+    process = grid.machines[name].start(
+        sys.executable, "-m", "rayjup", *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said, _ = process.communicate(timeout=timeout_s)
+    assert process.returncode == 0, said
+    return str(said)
+
+
+def file_of(grid: Lab) -> str:
+    return str(grid.directory / "cluster.yaml")
+
+
+@pytest.fixture(scope="module")
+def grid() -> Iterator[Lab]:
+    """Started from a machine that is none of the cluster's, as from somebody's laptop."""
+    with lab("a b c e", cluster=False) as made:
+        for name in "abc":
+            made.start_sshd(name)
+        a = made.machines["a"]
+        variables = {"TMPDIR": a.tmp, "JUPYTER_RUNTIME_DIR": a.tmp}
+        variables["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+        text = FILE.format(
+            head=a.address,
+            workers=", ".join(made.machines[name].address for name in "bc"),
+            python=sys.executable,
+            tmp=a.tmp,
+            keys=made.directory / "ssh",
+            environment=json.dumps(variables),
+        )
+        (made.directory / "cluster.yaml").write_text(text)
+        poll(lambda: all(("0.0.0.0", 22) in made.listening(name) for name in "abc"))
+        said = rayjup(made, "e", "up", file_of(made), "--yes")
+        assert "colour is unknown, and has no effect" in said
+        assert "echo set up" in said
+        yield made
+
+
+def test_commands_of_the_file_work_on_its_head(grid):
+    assert rayjup(grid, "e", "get-head-ip", file_of(grid)).strip() == grid.machines["a"].address
+    assert rayjup(grid, "e", "exec", file_of(grid), "echo on $((40 + 2))").strip() == "on 42"
+    (grid.directory / "notes").write_text("to and fro")
+    far = f"{grid.machines['a'].tmp}/notes"
+    rayjup(grid, "e", "rsync-up", file_of(grid), str(grid.directory / "notes"), far)
+    rayjup(grid, "e", "rsync-down", file_of(grid), far, str(grid.directory / "back"))
+    assert (grid.directory / "back").read_text() == "to and fro"
+    rayjup(grid, "e", "exec", file_of(grid), f"rm {far}")
+    assert "asking for the node" in rayjup(grid, "e", "monitor", file_of(grid))
+    assert "has its new settings" in rayjup(grid, "e", "up", file_of(grid), "-y")
+
+
+def test_a_program_waits_for_the_nodes_and_uses_all(grid):
+    path = grid.directory / "program.py"
+    path.write_text(WAIT_FOR_NODES)
+    said = rayjup(grid, "e", "submit", file_of(grid), str(path), "--", "ignored")
+    assert said.splitlines()[-1].split() == ["100", "3"], (said, monitor_log(grid))
+
+
+def monitor_log(grid: Lab) -> str:
+    tmp = grid.machines["a"].tmp
+    command = f"cat {tmp}/rayjup-*/*/logs/monitor.log"
+    found = subprocess.run(
+        grid.machines["a"].inside("sh", "-c", command), capture_output=True, text=True, check=False
+    )
+    return found.stdout
+
+
+def test_every_open_port_says_nothing_to_who_has_no_credentials(grid):
+    places = [
+        (grid.machines[name].address, port)
+        for name in "abc"
+        for host, port in grid.listening(name)
+        if not host.startswith("127.") and port != 22
+    ]
+    assert (grid.machines["a"].address, 6379) in places
+    assert len(places) >= 4  # the head, and each node
+    process = grid.machines["e"].start(
+        sys.executable, "-c", PROBE, json.dumps(places), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said, errors = process.communicate(timeout=80)
+    heard = json.loads(said)
+    assert heard == {f"{host}:{port}": [] for host, port in places}, errors
+
+
+def test_a_machine_without_credentials_is_told_what_to_do(grid):
+    process = grid.machines["e"].start(
+        *(sys.executable, "-m", "rayjup", "start", "--address", f"{grid.machines['a'].address}:6379"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "lets nobody in without credentials" in said
+
+
+def test_no_secret_stands_in_a_command_line(grid):
+    (path,) = subprocess.run(
+        grid.machines["a"].inside("sh", "-c", f"ls {grid.machines['a'].tmp}/rayjup-*/*/credentials.pem"),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    secret = (
+        subprocess.run(grid.machines["a"].inside("cat", path), capture_output=True, text=True, check=True)
+        .stdout.split("-----BEGIN PRIVATE KEY-----\n")[1]
+        .splitlines()[0]
+    )
+    lines = subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True, check=True).stdout
+    assert "rayjup.cluster.boot" in lines
+    assert secret not in lines
+    assert secret not in monitor_log(grid)
+
+
+def test_stopping_the_cluster_gives_all_machines_back(grid):
+    assert "Stopped: grid" in rayjup(grid, "e", "down", file_of(grid))
+    poll(lambda: not any(grid.programs(name, "rayjup.cluster") for name in "abc"), 15)
+    for name in "bc":
+        left = subprocess.run(
+            grid.machines[name].inside("sh", "-c", f"find {grid.machines[name].tmp} /dev/shm -type f"),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        assert [path for path in left if not path.endswith("known_hosts")] == []
