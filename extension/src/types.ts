@@ -31,6 +31,9 @@ export interface IGpu {
   mem_used: number | null;
   mem_total: number | null;
   temperature: number | null;
+  processes?: { pid: number; mem_used: number }[];
+  /** Parts into which it is divided (MIG). */
+  slices?: IGpu[];
 }
 
 export interface INode {
