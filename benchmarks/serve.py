@@ -245,8 +245,8 @@ def turn(one: Server, connections: int, seconds: int) -> Turn:
     took = cpu(one.family) - before
     count = int(re.search(r"(\d+) requests in", output)[1])  # type: ignore[index]
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])  # type: ignore[index]
-    p50 = milliseconds(re.search(r"50%\s+(\S+)", output)[1])  # type: ignore[index]
-    p99 = milliseconds(re.search(r"99%\s+(\S+)", output)[1])  # type: ignore[index]
+    p50 = milliseconds(re.search(r"\n +50% +(\S+)", output)[1])  # type: ignore[index]
+    p99 = milliseconds(re.search(r"\n +99% +(\S+)", output)[1])  # type: ignore[index]
     errors = sum(int(n) for n in re.findall(r"Non-2xx[^:]*: (\d+)", output))
     lost = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
     errors += sum(map(int, lost.groups())) if lost else 0

@@ -12,7 +12,7 @@ from typing import Any
 import rayjup
 from rayjup.serve import context as contexts
 from rayjup.serve._private import client
-from rayjup.serve._private.build import build
+from rayjup.serve._private.build import build, own_paths
 from rayjup.serve._private.common import CONTROLLER, DEFAULT_APP, NAMESPACE, UNSET, DeploymentID
 from rayjup.serve._private.ingress import INGRESS, SELF
 from rayjup.serve._private.placing import shared_name
@@ -89,11 +89,13 @@ def _options(
     chosen = location if location is not None else given.location
     if grpc is not None and not isinstance(grpc, config.gRPCOptions):
         grpc = config.gRPCOptions(**grpc)
-    plain = given.model_dump(mode="json", exclude={"middlewares", "location"})
+    plain: dict[str, Any] = given.model_dump(mode="json", exclude={"middlewares", "location"})
     if given.middlewares:
         from rayjup.serve._private.packing import dumps
 
         plain["middlewares"] = dumps(given.middlewares)
+    if given.middlewares or grpc is not None:  # the proxy imports what they name
+        plain["sys_path"] = own_paths()
     found: dict[str, Any] = {"http": plain}
     if chosen is not None:
         found["location"] = config.ProxyLocation(chosen).value

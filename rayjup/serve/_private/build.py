@@ -29,7 +29,7 @@ class Built:
             Code or arguments that cannot be pickled.
         """
         found = []
-        paths = [p for p in sys.path if p and not p.endswith(("site-packages", ".zip"))]
+        paths = own_paths()
         for deployment, name in self.deployments:
             config = for_controller(deployment._options, deployment._source)
             config["sys_path"] = paths
@@ -45,6 +45,11 @@ class Built:
             code = deployment._version or random_id(12)
             found.append({"name": name, "code": code, "config": config, "payload": payload})
         return found
+
+
+def own_paths() -> list[str]:
+    """Where this process finds modules that others may not find by themselves."""
+    return [p for p in sys.path if p and not p.endswith(("site-packages", ".zip"))]
 
 
 def build(

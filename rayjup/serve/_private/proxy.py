@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from typing import Any
 
 import rayjup
@@ -30,6 +31,7 @@ class Proxy:
 
     def __init__(self, options: dict[str, Any], logs_dir: str | None) -> None:
         self.options = options
+        sys.path += [entry for entry in options.get("sys_path") or () if entry not in sys.path]
         self.measures = Measures()
         path = os.path.join(logs_dir, f"proxy_{os.getpid()}.log") if logs_dir else None
         self.log = AccessLog("proxy", path, self.measures)

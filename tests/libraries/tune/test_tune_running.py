@@ -204,7 +204,7 @@ def test_a_trial_that_never_reports_does_not_hold_up_the_others(fit):
         grid.get_best_result("y", "max")
 
 
-def test_a_remote_storage_gets_everything(fit):
+def test_a_remote_storage_gets_everything(fit, tmp_path):
     def train(config):
         for i in range(2):
             tune.report({"i": i}, checkpoint=tune.Checkpoint.from_dict({"i": i}))
@@ -214,7 +214,7 @@ def test_a_remote_storage_gets_everything(fit):
         warnings.simplefilter("ignore", ResourceWarning)
         tuner = tune.Tuner(
             train,
-            run_config=tune.RunConfig(name="remote", storage_path=f"file://{os.getcwd()}/up", verbose=0),
+            run_config=tune.RunConfig(name="remote", storage_path=f"file://{tmp_path}/up", verbose=0),
         )
         (result,) = tuner.fit()
     assert result.checkpoint.to_dict() == {"i": 1}
