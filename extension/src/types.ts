@@ -10,6 +10,8 @@ export interface IClusterSummary {
   linger_s: number | null;
   state: 'running' | 'unreachable' | 'stopping';
   reason: string | null;
+  /** The last lines of its log, when it does not answer. */
+  log?: string | null;
   nodes: number | null;
   resources: Resources | null;
   /** What is free of the resources, as of a few seconds ago. */
@@ -29,6 +31,9 @@ export interface IGpu {
   mem_used: number | null;
   mem_total: number | null;
   temperature: number | null;
+  processes?: { pid: number; mem_used: number }[];
+  /** Parts into which it is divided (MIG). */
+  slices?: IGpu[];
 }
 
 export interface INode {

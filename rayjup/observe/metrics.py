@@ -141,6 +141,8 @@ def _of_nodes(
         family = Family(name, "gauge", text)
         for node in snapshot["nodes"]:
             for gpu in node["gpus"]:
+                if gpu[key] is None:
+                    continue  # of a GPU that is divided, how busy it is is not known
                 own = {"GpuIndex": str(gpu["index"]), "GpuDeviceName": gpu["name"], **labels[node["node_id"]]}
                 family.add(gpu[key] / unit, **own)
         yield family

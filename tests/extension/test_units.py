@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rayjup_lab.services.clusters.observer import ClusterObserver
 from rayjup_lab.services.errors import BadRequest
 from rayjup_lab.services.live.shorten import MAX_ROWS, shorten
 from rayjup_lab.services.live.subscriber import MAX_SUBSCRIPTIONS, Subscriber
+
+from rayjup.cluster.descriptors import Descriptor
 
 
 def task(name: str, pending: int = 0, running: int = 0, finished: int = 0, failed: int = 0) -> dict[str, Any]:
@@ -123,3 +127,18 @@ class _Done:
 
 def _subscribe(cluster: str, kind: str = "subscribe") -> str:
     return json.dumps({"type": kind, "topic": "snapshot", "cluster": cluster})
+
+
+def test_a_cluster_that_does_not_answer_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    lost = Descriptor("rj-lost", "lost", "unix:///x", str(tmp_path), str(tmp_path / "no-agent"), 1)
+    observer = ClusterObserver(lost)
+    with pytest.raises(ConnectionError, match="lost"):
+        observer.read()
+    assert observer.log == "", "there is no log"
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "cluster.log").write_text("".join(f"line {n}\n" for n in range(5000)))
+    with pytest.raises(ConnectionError, match="lost"):
+        observer.read()
+    lines = observer.log.splitlines()
+    assert (len(lines), lines[0], lines[-1]) == (20, "line 4980", "line 4999")
+    observer.close()

@@ -25,6 +25,12 @@ export function ClusterDetails(props: {
         <p className="rj-Hint rj-mod-error" role="status">
           {t('Cluster “%1” does not answer: %2. Its state is shown again as soon as it does.', cluster.name, trouble)}
         </p>
+        {cluster.log && (
+          <>
+            <p className="rj-Hint">{t('The last lines of its log:')}</p>
+            <pre className="rj-Note">{cluster.log}</pre>
+          </>
+        )}
       </div>
     );
   }

@@ -1,6 +1,6 @@
 import * as React from 'react';
 
-import { amount, bytesOf, count, percent, plural, resources, share } from '../format';
+import { amount, bytes, bytesOf, count, percent, plural, resources, share } from '../format';
 import type { IGpu, INode } from '../types';
 import { Meter } from './meter';
 
@@ -67,9 +67,11 @@ function GpuStrip(props: { gpus: IGpu[] }): JSX.Element {
       <ul className="rj-Strip" aria-label={`GPUs: ${percent(busy)}`}>
         {gpus.map(gpu => {
           const text = describe(gpu);
+          // Of a GPU that is divided nobody knows how busy it is: its slices' memory is shown in its place.
+          const busy = gpu.utilization ?? share(gpu.mem_used ?? 0, gpu.mem_total ?? 0) * 100;
           return (
             <li key={gpu.index} className="rj-Strip-gpu" title={text} aria-label={text}>
-              <span className="rj-Strip-busy" style={{ height: `${share(gpu.utilization ?? 0, 100) * 100}%` }} />
+              <span className="rj-Strip-busy" style={{ height: `${share(busy, 100) * 100}%` }} />
               <span
                 className="rj-Strip-memory"
                 style={{ width: `${share(gpu.mem_used ?? 0, gpu.mem_total ?? 0) * 100}%` }}
@@ -92,7 +94,14 @@ function describe(gpu: IGpu): string {
   if (gpu.temperature !== null) {
     parts.push(`${Math.round(gpu.temperature)} °C`);
   }
-  return parts.join(', ');
+  const lines = [parts.join(', ')];
+  for (const { pid, mem_used } of gpu.processes ?? []) {
+    lines.push(`pid ${pid}: ${bytes(mem_used)}`);
+  }
+  for (const slice of gpu.slices ?? []) {
+    lines.push(`slice ${slice.index}: ${describe({ ...slice, slices: [] })}`);
+  }
+  return lines.join('\n');
 }
 
 /** GPUs that are only declared, or cannot be measured: how many are taken. */
@@ -123,21 +132,17 @@ function DeclaredGpus(props: { node: INode }): JSX.Element | null {
 }
 
 function GpuMeter(props: { gpu: IGpu }): JSX.Element {
-  const { index, name, utilization, mem_used, mem_total, temperature } = props.gpu;
-  const notes = [name];
+  const { index, utilization, mem_used, mem_total } = props.gpu;
   const texts = [utilization === null ? 'busy: unknown' : percent(utilization)];
   if (mem_used !== null && mem_total !== null) {
     texts.push(bytesOf(mem_used, mem_total));
-  }
-  if (temperature !== null) {
-    notes.push(`${Math.round(temperature)} °C`);
   }
   return (
     <Meter
       label={`GPU ${index}`}
       value={share(utilization ?? 0, 100)}
       text={texts.join(' · ')}
-      title={notes.join(', ')}
+      title={describe(props.gpu)}
     />
   );
 }

@@ -42,7 +42,7 @@ export function NodesPane(props: IPaneProps): JSX.Element {
                 onClick={() => action.run(() => model.api.addNode(id, {}))}
               >
                 <addIcon.react tag="span" className="rj-Button-icon" />
-                {action.busy ? t('Working…') : t('Add a node')}
+                {action.busy ? t('Working…') : t('Add node')}
               </button>
               <Adapt key={id} {...props} />
             </div>
@@ -85,7 +85,7 @@ function Adapt(props: IPaneProps): JSX.Element {
         title={t('Have nodes start while work waits, and end when they are idle')}
         onClick={() => action.run(() => model.api.adapt(id, { min: 1, max: Math.round(Number(most)) }))}
       >
-        {t('Adapt up to')}
+        {t('Adapt to')}
       </button>
       <input
         type="number"

@@ -298,6 +298,7 @@ class ClustersManager:
             "linger_s": descriptor.linger_s,
             "state": state,
             "reason": reason,
+            "log": observer.log if observer is not None and reason else None,
             "nodes": sum(1 for node in latest["nodes"] if node["alive"]) if latest else None,
             "resources": latest["resources_total"] if latest else None,
             "available": latest["resources_available"] if latest else None,

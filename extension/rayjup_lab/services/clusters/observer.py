@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rayjup.cluster.descriptors import Descriptor
@@ -12,6 +13,8 @@ from rayjup.observe import ClusterView
 from rayjup.util.state.exception import RayStateApiException
 
 T = TypeVar("T")
+_LINES, _TAIL = 20, 8192
+"""Of a cluster's log, lines and bytes that are shown when it does not answer."""
 
 
 class ClusterObserver:
@@ -27,6 +30,7 @@ class ClusterObserver:
         self.latest: dict[str, Any] | None = None
         self.read_at = 0.0
         self.error: str | None = None
+        self.log = ""
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.Lock()
         self._view: ClusterView | None = None
@@ -87,4 +91,16 @@ class ClusterObserver:
 
     def _failed(self, reason: str) -> ConnectionError:
         self.error = reason
+        self.log = _last_lines(Path(self.descriptor.session_dir, "logs", "cluster.log"))
         return ConnectionError(reason)
+
+
+def _last_lines(path: Path) -> str:
+    """The end of a log, as far as it can be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-_LINES:])
