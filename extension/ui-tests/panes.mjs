@@ -3,10 +3,11 @@
  * a pane of its own, the status bar, the dashboard behind the proxy, and what is left after a reload.
  *
  *   node ui-tests/panes.mjs --url http://127.0.0.1:8888 --token T --notebook empty.ipynb
- *        [--shots DIR] [--dashboard] [--head PID] [--chromium FILE]
+ *        [--shots DIR] [--dashboard] [--restarts] [--head PID] [--chromium FILE]
  *
  * Expects one cluster with an experiment "watched" whose trials run, an application "echo" at /echo, and
- * declared GPUs. Prints what it checked, one line each, and ends with status 1 at the first thing wrong.
+ * declared GPUs. With `--restarts` whoever runs this starts the server anew, on the same port, when told so
+ * by the line "restart the server". Prints what it checked, one line each, and ends with status 1 at the first thing wrong.
  */
 
 import assert from 'node:assert/strict';
@@ -21,6 +22,7 @@ const { values: options } = parseArgs({
     notebook: { type: 'string' },
     shots: { type: 'string' },
     dashboard: { type: 'boolean', default: false },
+    restarts: { type: 'boolean', default: false },
     head: { type: 'string' },
     chromium: { type: 'string', default: '/usr/bin/chromium' }
   }
@@ -43,6 +45,7 @@ await inBrowser(options, async lab => {
   );
   passed('a strip shows the four declared GPUs');
 
+  await scale(lab, panel);
   await fold(panel, 'nodes', 'tasks', 'actors');
   await trials(lab, panel);
   await deployments(lab, panel);
@@ -51,6 +54,9 @@ await inBrowser(options, async lab => {
   await attach(lab);
   if (options.dashboard) {
     await dashboard(lab, panel);
+  }
+  if (options.restarts) {
+    await withAnotherServer(lab, panel);
   }
   if (options.head) {
     await withoutItsHead(lab, panel);
@@ -61,6 +67,16 @@ async function fold(panel, ...names) {
   for (const name of names) {
     await panel.locator(`[data-rayjup=fold-${name}]`).click();
   }
+}
+
+async function scale(lab, panel) {
+  const nodes = panel.locator('[data-rayjup=node]');
+  await panel.locator('[data-rayjup=add-node]').click();
+  await lab.expectSoon('a second node joins', async () => (await nodes.count()) === 2);
+  await lab.shot('two_nodes');
+  await panel.locator('[data-rayjup=remove-node]').click();
+  await lab.expectSoon('it leaves again', async () => (await nodes.count()) === 1);
+  passed('a node was added and taken away');
 }
 
 async function trials(lab, panel) {
@@ -172,6 +188,31 @@ async function attach(lab) {
   const errors = page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]');
   assert.equal(await errors.count(), 0);
   passed('the button in the toolbar connects the notebook');
+}
+
+/** The server ends and another one begins: clusters live on, and the panel finds them again by itself. */
+async function withAnotherServer(lab, panel) {
+  const started = async () => {
+    try {
+      const answer = await fetch(`${options.url}/api/status?token=${options.token}`);
+      return (await answer.json()).started;
+    } catch {
+      return null; // between the two
+    }
+  };
+  const before = await started();
+  console.log('restart the server');
+  await lab.expectSoon('another server answers', async () => ![before, null].includes(await started()));
+  for (const button of await lab.page.locator('.jp-Dialog .jp-mod-accept').all()) {
+    await button.click(); // JupyterLab says that the connection was lost
+  }
+  await fold(panel, 'actors');
+  const seen = async () => panel.locator('[data-rayjup=fold-timeline]').innerText();
+  const text = await seen();
+  await lab.expectSoon('the numbers move again', async () => (await seen()) !== text);
+  assert.equal(await panel.locator('[data-rayjup=cluster]').count(), 1);
+  await fold(panel, 'actors');
+  passed('the panel goes on with another server');
 }
 
 /** The head is killed while the panel looks: another takes over, and the numbers go on. */

@@ -215,6 +215,26 @@ def test_logs_that_are_not_there(ray: ModuleType):
         list(state.get_log(task_id="ab" * 24))
 
 
+def test_full_logs_are_put_aside(ray: ModuleType):
+    @ray.remote
+    class Talker:
+        def say(self, text, times):
+            for i in range(times):
+                print(text, i)
+
+        def prints_next(self):
+            print("the last word")
+            return ray.get_runtime_context().get_task_id(), os.path.basename(os.readlink("/proc/self/fd/1"))
+
+    limits = {"env_vars": {"RAY_ROTATION_MAX_BYTES": "10000", "RAY_ROTATION_BACKUP_COUNT": "2"}}
+    actor = Talker.options(runtime_env=limits).remote()
+    ray.get(actor.say.remote("x" * 90, 500))
+    task_id, log = ray.get(actor.prints_next.remote())
+    files = state.list_logs(node_id=ray.get_runtime_context().get_node_id(), glob_filter=f"{log}*")
+    assert {name for names in files.values() for name in names} == {log, f"{log}.1", f"{log}.2"}
+    assert list(state.get_log(task_id=task_id)) == ["the last word\n"]
+
+
 def test_a_followed_log_ends_with_its_process(ray: ModuleType):
     @ray.remote
     class Ending:

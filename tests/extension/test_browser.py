@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.jupyterlab import EXTENSION, ROOT, chromium, lab, panel_is_built, write_json
+from support.jupyterlab import EXTENSION, ROOT, Lab, chromium, lab, panel_is_built, write_json
 
 from rayjup.cluster import descriptors, manager
 
@@ -28,7 +28,7 @@ def jp_server_cleanup() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("panel_is_built")
 def test_start_watch_and_stop_a_cluster_by_clicking(
-    node: str, chromium: str, lab: dict[str, str], tmp_path: Path
+    node: str, chromium: str, lab: Lab, tmp_path: Path
 ) -> None:
     put_notebook(lab, ROOT / "notebooks" / "01_tour.ipynb")
     shots = Path(os.environ.get("RAYJUP_UI_SHOTS", tmp_path / "shots"))
@@ -45,7 +45,7 @@ def test_start_watch_and_stop_a_cluster_by_clicking(
     assert descriptors.list_clusters() == []
 
 
-def put_notebook(lab: dict[str, str], source: Path) -> None:
+def put_notebook(lab: Lab, source: Path) -> None:
     notebook = json.loads(source.read_text(encoding="utf-8"))
     notebook["metadata"]["kernelspec"] = {"name": "rayjup", "display_name": "Python 3 (rayjup)"}
     write_json(Path(lab["work"], source.name), notebook)
@@ -55,7 +55,7 @@ def put_notebook(lab: dict[str, str], source: Path) -> None:
 @pytest.mark.usefixtures("panel_is_built")
 @pytest.mark.parametrize("notebook", ["displays.ipynb", "library_displays.ipynb"])
 def test_displays_alive_reloaded_and_without_their_kernel(
-    notebook: str, node: str, chromium: str, lab: dict[str, str], tmp_path: Path
+    notebook: str, node: str, chromium: str, lab: Lab, tmp_path: Path
 ) -> None:
     put_notebook(lab, ROOT / "tests" / "extension" / notebook)
     shots = Path(os.environ.get("RAYJUP_UI_SHOTS", tmp_path / "shots"))
@@ -109,13 +109,13 @@ tune.Tuner(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("panel_is_built")
-def test_panes_move_and_act(node: str, chromium: str, lab: dict[str, str], tmp_path: Path) -> None:
+def test_panes_move_and_act(node: str, chromium: str, lab: Lab, tmp_path: Path) -> None:
     cluster = manager.start("busy", num_cpus=2, num_gpus=4)
     content = {"cells": [], "metadata": {"kernelspec": {"name": "rayjup", "display_name": "rayjup"}}}
     write_json(Path(lab["work"], "empty.ipynb"), {**content, "nbformat": 4, "nbformat_minor": 5})
     shots = Path(os.environ.get("RAYJUP_UI_SHOTS", tmp_path / "shots"))
     command = [node, "ui-tests/panes.mjs", "--notebook", "empty.ipynb", "--shots", str(shots)]
-    command += ["--head", str(cluster.head_pid)]
+    command += ["--restarts", "--head", str(cluster.head_pid)]
     command += ["--url", lab["url"], "--token", lab["token"], "--chromium", chromium]
     if importlib.util.find_spec("panel") is not None:
         command.append("--dashboard")
@@ -124,12 +124,19 @@ def test_panes_move_and_act(node: str, chromium: str, lab: dict[str, str], tmp_p
     arguments = [sys.executable, "-c", WATCHED, cluster.cluster_id, str(tmp_path / "tune")]
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as program:
         try:
-            done = subprocess.run(
-                command, cwd=EXTENSION, capture_output=True, text=True, timeout=240, check=False
-            )
+            with subprocess.Popen(
+                command, cwd=EXTENSION, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ) as browser:
+                assert browser.stdout is not None
+                said = []
+                for line in browser.stdout:
+                    said.append(line)
+                    if line == "restart the server\n":
+                        lab["server"].stop()
+                        assert lab["server"].start() == lab["url"]
         finally:
             program.kill()
-    print(done.stdout)
+    print("".join(said))
     log = (tmp_path / "lab.log").read_text()
-    assert done.returncode == 0, f"{done.stderr}\npictures: {shots}\nserver log:\n{log[-3000:]}"
-    assert "ok: the panel goes on when the head is killed" in done.stdout
+    assert browser.returncode == 0, f"{''.join(said)}\npictures: {shots}\nserver log:\n{log[-3000:]}"
+    assert "ok: the panel goes on when the head is killed\n" in said

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -67,7 +67,7 @@ def set_up_home(home: Path) -> Path:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A JupyterLab server on a free loopback port: its ``url``, ``token``, and directory ``work``."""
     work = set_up_home(tmp_path)
     runtime = tmp_path / "run"
@@ -85,32 +85,64 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, s
     }
     # The other tests of this folder run without the configuration of the environment; a user does not.
     environment.pop("JUPYTER_NO_CONFIG", None)
-    log = (tmp_path / "lab.log").open("wb")
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            *("-m", "jupyterlab", "--no-browser", "--allow-root"),
-            *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={work}"),
-            "--ServerApp.jpserver_extensions={'rayjup_lab': True}",
-        ],
-        env=environment,
-        cwd=work,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
+    server = LabServer(environment, work, runtime, tmp_path / "lab.log")
     try:
-        url = wait_for_url(server, runtime, tmp_path / "lab.log")
-        yield {"url": url, "token": token, "work": str(work)}
+        yield Lab(url=server.start(), token=token, work=str(work), server=server)
     finally:
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-        log.close()
+        server.stop()
         for descriptor in descriptors.list_clusters():
             manager.stop(descriptor.cluster_id)
+
+
+class Lab(TypedDict):
+    """Where JupyterLab is, and the server itself."""
+
+    url: str
+    token: str
+    work: str
+    server: LabServer
+
+
+class LabServer:
+    """The process of JupyterLab; after `start` it may be started again on the same port."""
+
+    def __init__(self, environment: dict[str, str], work: Path, runtime: Path, log: Path) -> None:
+        self._environment, self._work, self._runtime, self._log = environment, work, runtime, log
+        self._port = "0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> str:
+        """Start it and wait; its address."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    *("-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port_retries=0"),
+                    *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self._port}"),
+                    *(
+                        f"--ServerApp.root_dir={self._work}",
+                        "--ServerApp.jpserver_extensions={'rayjup_lab': True}",
+                    ),
+                ],
+                env=self._environment,
+                cwd=self._work,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        url = wait_for_url(self._process, self._runtime, self._log)
+        self._port = url.removeprefix("http://127.0.0.1:").partition("/")[0]
+        return url
+
+    def stop(self) -> None:
+        """End it, by force if it does not go."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def wait_for_url(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:

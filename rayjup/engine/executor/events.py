@@ -77,6 +77,10 @@ class Events:
         else:
             self.prints.append([running.task_id, stream, start, end])
 
+    def put_aside(self, stream: str) -> None:
+        """A new log was begun: where calls have printed in the one before is of no use any more."""
+        self.prints = deque((entry for entry in self.prints if entry[1] != stream), self.prints.maxlen)
+
     # -- asked for
 
     def report(self, newest: int | None = None) -> dict[str, Any]:

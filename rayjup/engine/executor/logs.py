@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rayjup.base.logging_config import LoggingConfig
+from rayjup.engine.executor.log_file import LogFile
 
 if TYPE_CHECKING:
     from rayjup.engine.executor.executor import Executor
@@ -105,7 +105,7 @@ class LineStream(io.TextIOBase):
     def __init__(self, executor: Executor, stream: str, fd: int, lines: LineBuffer) -> None:
         self.executor = executor
         self.stream = stream
-        self._fd = fd
+        self._file = LogFile(fd)
         self._lines = lines
         self._rest = ""
 
@@ -116,7 +116,7 @@ class LineStream(io.TextIOBase):
 
     def fileno(self) -> int:
         """The log file's descriptor."""
-        return self._fd
+        return self._file.fd
 
     def writable(self) -> bool:
         """True."""
@@ -127,9 +127,10 @@ class LineStream(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         data = text.encode("utf-8", "replace")
-        os.write(self._fd, data)
-        end = os.lseek(self._fd, 0, os.SEEK_CUR)
+        end = self._file.write(data)
         self.executor.events.printed(self.stream, end - len(data), end)
+        if self._file.turn(end):
+            self.executor.events.put_aside(self.stream)
         if "\n" in text:
             *lines, self._rest = (self._rest + text).split("\n")
             self._forward(lines)

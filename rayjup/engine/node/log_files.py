@@ -53,6 +53,8 @@ def piece(
         size = os.fstat(file.fileno()).st_size
         if start is None:
             start = _start_of_last(file, size, lines) if lines is not None and lines >= 0 else 0
+        elif start > size and end is None:
+            start = 0  # a new file was begun since
         file.seek(start)
         stop = size if end is None else min(end, size)
         data = file.read(max(0, min(PIECE, stop - start)))
