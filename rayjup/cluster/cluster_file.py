@@ -50,6 +50,7 @@ _NO_EFFECT = {
 }
 _ON_PREMISE = ("local", "on-premise", "ssh")
 _QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor")
+_PODS = ("kubernetes",)
 _CLOUDS = {"aws": "Amazon", "gcp": "Google", "azure": "Microsoft Azure"}
 _HERE = ("fake_multinode", "processes")
 
@@ -258,6 +259,8 @@ def _launcher(
         return {"launcher": "external", **given}, ()
     if kind in _QUEUES:
         return {"launcher": kind, "prologue": setup, **options}, ()
+    if kind in _PODS:
+        return {"launcher": "kubernetes", "setup": setup, **options}, ()
     if kind in _HERE:
         store = options.pop("object_store_memory", None)
         remarks += [f"provider: {key} has no effect for processes of this machine." for key in options]
@@ -268,5 +271,5 @@ def _launcher(
             f"provider type {kind!r}: rayjup makes no machines at {_CLOUDS[kind]} itself. Make them with the "
             "cloud's own tools and list them under type: local, or use type: external with a NodeProvider."
         )
-    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_HERE}))
+    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_PODS, *_HERE}))
     raise ValueError(f"provider type {kind!r} is not supported; supported are {known}.")

@@ -1,0 +1,59 @@
+"""What every launcher does: a program that checks it, to be run on a machine of a cluster."""
+
+CONTRACT = """
+import json, sys, time
+from rayjup.base.exceptions import RaySystemError
+from rayjup.cluster import descriptors, launchers
+from rayjup.cluster.scaling.settings import NodeType
+from rayjup.observe import ClusterView
+
+name, options, nowhere = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+cluster = descriptors.which(name)
+launcher = launchers.make(cluster, options)
+view = ClusterView(cluster)
+
+def nodes():
+    return {row["NodeName"]: row for row in view.request("nodes") if row["Alive"]}
+
+def until(condition, what, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, (what, nodes().keys(), launcher.instances(), launcher.log("one"))
+        time.sleep(0.05)
+
+own = {"CPU": 1, "memory": 300 << 20, "object_store_memory": 80 << 20, "license": 2}
+kind = NodeType("small", own, 0, 4, {"disk": "ssd"})
+assert launcher.instances() == {}
+began = time.monotonic()
+launcher.start(kind, "one")
+until(lambda: "one" in nodes(), "one joins")
+took = time.monotonic() - began
+row = nodes()["one"]
+assert {key: row["Resources"][key] for key in own} == own, row
+assert (row["Labels"]["disk"], row["Labels"]["ray.io/node-group"]) == ("ssd", "small"), row
+launcher.start(kind, "two")
+until(lambda: "two" in nodes(), "two joins")
+until(lambda: {i.state for i in launcher.instances().values()} == {"running"}, "both are said to run")
+assert set(launcher.instances()) == {"one", "two"}
+assert all(instance.place for instance in launcher.instances().values())
+assert isinstance(launcher.log("two"), str) and launcher.log("nobody") == "" or options["launcher"] == "local"
+
+launcher.stop("nobody")
+launcher.stop("one")
+until(lambda: "one" not in nodes(), "one goes")
+assert "two" in nodes() and set(launcher.instances()) == {"two"}
+launcher.start(kind, "three")
+until(lambda: "three" in nodes(), "another takes its place")
+if nowhere is not None:
+    try:
+        launcher.start(NodeType("no", {"CPU": 1}, 0, 1, node_config=nowhere), "four")
+        raise AssertionError("what cannot be had was had")
+    except RaySystemError as error:
+        print(error)
+assert "four" not in launcher.instances()
+launcher.close()
+until(lambda: set(nodes()) == {"node-0"}, "all go")
+until(lambda: not launcher.instances(), "nothing is left of them")
+view.close()
+print("took", round(took, 2))
+"""
