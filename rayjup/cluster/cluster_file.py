@@ -51,7 +51,7 @@ _NO_EFFECT = {
 _ON_PREMISE = ("local", "on-premise", "ssh")
 _QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor")
 _PODS = ("kubernetes",)
-_CLOUDS = {"aws": "Amazon", "gcp": "Google", "azure": "Microsoft Azure"}
+_CLOUDS = {"gcp": "Google", "azure": "Microsoft Azure"}
 _HERE = ("fake_multinode", "processes")
 
 
@@ -266,10 +266,17 @@ def _launcher(
         remarks += [f"provider: {key} has no effect for processes of this machine." for key in options]
         more = {"object_store_memory": store} if store is not None else {}
         return {"launcher": "local", **more}, tuple(remarks)
+    if kind == "aws":
+        if provider.get("cache_stopped_nodes"):
+            remarks.append("provider: cache_stopped_nodes has no effect: machines are terminated.")
+        given = {"provider": {**provider, "module": "rayjup.autoscaler.aws.Ec2NodeProvider"}}
+        internal = bool(provider.get("use_internal_ips", False))
+        by_ssh = _by_ssh(options, auth, setup)
+        return {"launcher": "external", **given, "ssh": by_ssh, "use_internal_ips": internal}, tuple(remarks)
     if kind in _CLOUDS:
         raise ValueError(
             f"provider type {kind!r}: rayjup makes no machines at {_CLOUDS[kind]} itself. Make them with the "
             "cloud's own tools and list them under type: local, or use type: external with a NodeProvider."
         )
-    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_PODS, *_HERE}))
+    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_PODS, *_HERE, "aws"}))
     raise ValueError(f"provider type {kind!r} is not supported; supported are {known}.")

@@ -76,7 +76,7 @@ def test_what_has_no_effect_is_named():
         ({}, "add provider"),
         ({"provider": {"type": "slurm"}}, "needs available_node_types"),
         ({"provider": {"type": "mainframe"}, "available_node_types": TYPES}, "'mainframe' is not supported"),
-        ({"provider": {"type": "aws"}, "available_node_types": TYPES}, "makes no machines at Amazon"),
+        ({"provider": {"type": "gcp"}, "available_node_types": TYPES}, "makes no machines at Google"),
         ({**LOCAL, "setup_commands": "one"}, "must be a list of commands"),
         (
             {**LOCAL, "available_node_types": TYPES, "head_node_type": "x"},

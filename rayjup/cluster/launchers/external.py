@@ -52,6 +52,17 @@ class ExternalLauncher(Launcher):
         self._ssh = SshLauncher(cluster, **dict(ssh or {}))
         self._ids: dict[str, str] = {}
         self._lock = threading.Lock()  # providers are made for one caller at a time
+        self._find_again()
+
+    def _find_again(self) -> None:
+        """The machines of the launcher before this one, where the provider remembers tags."""
+        known = {"ray-cluster-name": self._cluster.name, "ray-node-type": "worker"}
+        try:
+            for machine in self._provider.non_terminated_nodes(known):
+                if name := self._provider.node_tags(machine).get("ray-node-name"):
+                    self._ids[name] = machine
+        except NotImplementedError:
+            pass  # it remembers none
 
     def start(self, kind: NodeType, name: str) -> None:
         """Have a machine made, and make it a node."""
