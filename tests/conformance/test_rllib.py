@@ -73,7 +73,8 @@ def test_results_of_iterations(ray_cluster: ModuleType) -> None:
     for key in ("policy_loss", "vf_loss", "vf_loss_unclipped", "entropy", "total_loss"):
         assert np.isfinite(learnt[key])
     assert second["learners"]["__all_modules__"]["num_env_steps_trained_lifetime"] > 0
-    assert second["timers"]["training_iteration"] >= second["timers"]["training_step"] > 0
+    # Both are means over several iterations, not of the same ones.
+    assert second["timers"]["training_iteration"] > 0 and second["timers"]["training_step"] > 0
     assert second["num_training_step_calls_per_iteration"] == 1
     assert {"config", "fault_tolerance", "time_total_s", "env_runners", "learners"} <= set(second)
     algo.stop()
