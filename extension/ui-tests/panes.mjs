@@ -206,12 +206,13 @@ async function withAnotherServer(lab, panel) {
   for (const button of await lab.page.locator('.jp-Dialog .jp-mod-accept').all()) {
     await button.click(); // JupyterLab says that the connection was lost
   }
-  await fold(panel, 'actors');
-  const seen = async () => panel.locator('[data-rayjup=fold-timeline]').innerText();
+  await fold(panel, 'trials');
+  const seen = async () => panel.locator('[data-rayjup=trials] .rj-Grid-row').first().innerText();
+  await lab.expectSoon('trials are shown', async () => /running/.test(await seen()));
   const text = await seen();
-  await lab.expectSoon('the numbers move again', async () => (await seen()) !== text);
+  await lab.expectSoon('trials move again', async () => (await seen()) !== text);
   assert.equal(await panel.locator('[data-rayjup=cluster]').count(), 1);
-  await fold(panel, 'actors');
+  await fold(panel, 'trials');
   passed('the panel goes on with another server');
 }
 
