@@ -64,7 +64,7 @@ def test_other_clusters_are_not_seen(blue: Ec2NodeProvider, image: str) -> None:
 
 def test_what_cannot_be_had_is_said(blue: Ec2NodeProvider, image: str) -> None:
     config = {"InstanceType": "m5.large", "ImageId": image, "SubnetIds": ["subnet-nothing", "subnet-2"]}
-    with pytest.raises(RuntimeError, match="InvalidSubnetID.NotFound.*subnet-nothing"):
+    with pytest.raises(RuntimeError, match=r"InvalidSubnetID\.NotFound.*subnet-nothing"):
         blue.create_node(config, TAGS, 1)
     with pytest.raises(ValueError, match="need a region, such as us-west-2"):
         Ec2NodeProvider({"type": "aws"}, "blue")
