@@ -160,8 +160,10 @@ class JobManager:
         try:
             return bool(await actor.stop.remote())
         except RayActorError:
-            if _ended(submission_id):
-                return False
+            # The program may end so fast that its supervisor is gone before it has answered.
+            now = table.get(submission_id)
+            if now is None or now.status.is_terminal():
+                return now is not None and now.status is JobStatus.STOPPED
             raise
 
     def delete(self, submission_id: str) -> bool:

@@ -100,6 +100,7 @@ def test_stop_ends_all_that_was_started(client: JobSubmissionClient, tmp_path: P
     pid = tmp_path / "pid"
     job = client.submit_job(entrypoint=f"sleep 1000 & echo $! > {pid}; wait")
     poll(lambda: pid.exists() and pid.read_text().strip(), 20)
+    poll(lambda: client.get_job_status(job) is JobStatus.RUNNING)  # said a moment after it has begun
     with pytest.raises(ValueError, match="is RUNNING: stop it before it is deleted"):
         client.delete_job(job)
     assert client.stop_job(job) is True

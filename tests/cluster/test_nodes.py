@@ -178,7 +178,7 @@ def test_tasks_run_again_on_another_node(cluster, tmp_path):
 
     path = str(tmp_path / "runs")
     ref = slow.remote(path)
-    eventually(lambda: os.path.exists(path))
+    eventually(lambda: os.path.exists(path) and Path(path).read_text().endswith("\n"))
     kill(node)
     other = join(cluster)
     Path(path + ".go").touch()
