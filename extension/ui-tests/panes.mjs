@@ -201,11 +201,11 @@ async function withAnotherServer(lab, panel) {
     }
   };
   const before = await started();
+  // JupyterLab says, sooner or later, that the connection was lost.
+  const lost = lab.page.locator('.jp-Dialog .jp-mod-accept');
+  await lab.page.addLocatorHandler(lost, button => button.first().click(), { noWaitAfter: true });
   console.log('restart the server');
   await lab.expectSoon('another server answers', async () => ![before, null].includes(await started()));
-  for (const button of await lab.page.locator('.jp-Dialog .jp-mod-accept').all()) {
-    await button.click(); // JupyterLab says that the connection was lost
-  }
   await fold(panel, 'trials');
   const seen = async () => panel.locator('[data-rayjup=trials] .rj-Grid-row').first().innerText();
   await lab.expectSoon('trials are shown', async () => /running/.test(await seen()));
