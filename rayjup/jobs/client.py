@@ -20,6 +20,7 @@ from rayjup.jobs.packages import SCHEME
 from rayjup.runtime_env import RuntimeEnv
 
 _TIMEOUT_S = 60.0
+_NORMAL_ENDS = (1000, 1001, 1005)  # of a websocket
 
 
 class JobSubmissionClient:
@@ -169,7 +170,13 @@ class JobSubmissionClient:
         return str(self._ask("GET", f"/api/jobs/{_quote(job_id)}/logs")["logs"])
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
-        """What the program prints, piece by piece, from its beginning to the end of the job."""
+        """What the program prints, piece by piece, from its beginning to the end of the job.
+
+        Raises
+        ------
+        RuntimeError
+            There is no such job, or the node with its log is gone.
+        """
         from tornado.httpclient import HTTPClientError, HTTPRequest
         from tornado.websocket import websocket_connect
 
@@ -181,6 +188,8 @@ class JobSubmissionClient:
         try:
             while (piece := await socket.read_message()) is not None:
                 yield piece if isinstance(piece, str) else piece.decode()
+            if socket.close_code not in (None, *_NORMAL_ENDS):
+                raise RuntimeError(f"the log of the job {job_id!r} ends here: {socket.close_reason}")
         finally:
             socket.close()
 

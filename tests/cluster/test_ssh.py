@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from support import programs
 from support.clusters import poll
-from support.machines import WAIT_FOR_NODES, Lab, lab, why_no_ssh
+from support.machines import Lab, lab, why_no_ssh
 
 pytestmark = [
     pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made"),
@@ -118,11 +119,12 @@ def test_commands_of_the_file_work_on_its_head(grid):
     assert "has its new settings" in rayjup(grid, "e", "up", file_of(grid), "-y")
 
 
-def test_a_program_waits_for_the_nodes_and_uses_all(grid):
+@pytest.mark.parametrize("old", [False, True])
+def test_a_program_waits_for_the_nodes_and_uses_all(grid, old):
     path = grid.directory / "program.py"
-    path.write_text(WAIT_FOR_NODES)
+    path.write_text(programs.wait_for_nodes("localhost:6379", 3, old=old))
     said = rayjup(grid, "e", "submit", file_of(grid), str(path), "--", "ignored")
-    assert said.splitlines()[-1].split() == ["100", "3"], (said, monitor_log(grid))
+    programs.check(said, 3)
 
 
 def monitor_log(grid: Lab) -> str:

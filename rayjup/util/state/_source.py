@@ -66,6 +66,11 @@ class Source:
         found = {name.decode(): self._ask("kv_get", space, name, timeout=timeout) for name in names}
         return {key: value for key, value in found.items() if value is not None}
 
+    def value(self, space: str, name: str, timeout: float) -> bytes | None:
+        """One value of that table; None where there is none."""
+        value: bytes | None = self._ask("kv_get", keys.of(space), name.encode(), timeout=timeout)
+        return value
+
     def ask_nodes(
         self, topic: str, options: dict[str, Any], timeout: float, only: str | None = None
     ) -> dict[str, Any]:
