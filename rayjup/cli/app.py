@@ -38,6 +38,7 @@ _COMMANDS = {
     "job": "jobs:job",
     "dashboard": "jobs:dashboard",
     "get-auth-token": "jobs:get_auth_token",
+    "rotate-credentials": "secrets:rotate_credentials",
     "doctor": "doctor:doctor",
 }
 

@@ -9,28 +9,36 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
+import socket
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.clusters import poll
 
+import rayjup as ray
+from rayjup.base.exceptions import RaySystemError
 from rayjup.cli.app import program
-from rayjup.cluster import manager
+from rayjup.cluster import dashboards, manager, rotation
 from rayjup.job_submission import JobStatus, JobSubmissionClient
 from rayjup.util import state
 
 pytestmark = pytest.mark.leaks("one cluster for the file; the check per file sees what is left")
 
 
-def join(places: Any, name: str, resource: str) -> Any:
+def join(places: Any, name: str, resource: str, credentials: Path | None = None) -> Any:
     """A node as on a machine called so."""
     own = places.directory / name
     own.mkdir()
-    shutil.copy(places.cluster.credentials, own / "own.pem")
+    shutil.copy(credentials or places.cluster.credentials, own / "own.pem")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYJUP_HOST", name)
         patch.setenv("JUPYTER_RUNTIME_DIR", str(own))
@@ -184,3 +192,101 @@ def test_the_log_of_a_job_goes_with_its_node_and_the_error_says_so(
 
 async def _whole(client: JobSubmissionClient, job: str) -> str:
     return "".join([piece async for piece in client.tail_job_logs(job)])
+
+
+def refusal(url: str, token: str) -> int:
+    request = urllib.request.Request(f"{url}/api/version", headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def lets_in(cluster: Any, credentials: Path) -> bool:
+    """Whether the head speaks with who shows these."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # what it shows is not the question
+    context.load_cert_chain(credentials)
+    host, port = cluster.network.split(":")
+    try:
+        with (
+            socket.create_connection((host, int(port)), 10) as plain,
+            context.wrap_socket(plain) as connection,
+        ):
+            return bool(connection.recv(1))
+    except (ssl.SSLError, ConnectionError):
+        return False
+
+
+def test_credentials_are_exchanged_while_programs_run(places: Any, client: JobSubmissionClient) -> None:
+    cluster = places.cluster
+    old = places.directory / "old.pem"
+    shutil.copy(cluster.credentials, old)
+    server = dashboards.read(cluster.session_dir)
+    assert server is not None
+    ray.init("places")
+    try:
+
+        @ray.remote(resources={"far": 1})
+        class Counter:
+            def __init__(self) -> None:
+                self.count = 0
+
+            def add(self) -> int:
+                self.count += 1
+                return self.count
+
+        @ray.remote
+        def ones(name: str) -> tuple[str, Any]:
+            return ray.get_runtime_context().get_node_id(), np.ones(1 << 20, np.uint8)
+
+        def fetched_from(name: str) -> str:
+            node_id, array = ray.get(ones.options(resources={name: 0.1}).remote(name), timeout=30)
+            assert array.sum() == 1 << 20
+            return str(node_id)
+
+        counter = Counter.remote()
+        assert ray.get(counter.add.remote(), timeout=30) == 1
+        said = run("rotate-credentials", "--grace", "600")
+        assert f"copy {cluster.credentials} again" in said and "are refused from" in said
+        assert lets_in(cluster, old) and lets_in(cluster, Path(cluster.credentials))
+        # Both count: with the old file a machine comes in, with the new one, too.
+        assert Path(cluster.credentials).read_text() != old.read_text()
+        assert places.far.credentials.read_text() == Path(cluster.credentials).read_text()
+        first = join(places, "first", "first", old)
+        second = join(places, "second", "second", Path(cluster.credentials))
+        assert fetched_from("first") == first.info.node_id
+        assert fetched_from("second") == second.info.node_id
+        new = dashboards.read(cluster.session_dir)
+        assert new is not None and new.token != server.token
+        assert refusal(server.url, server.token) == refusal(server.url, new.token) == 200
+        with pytest.raises(RaySystemError, match="being exchanged already"):
+            rotation.rotate(cluster)
+        assert ray.get(counter.add.remote(), timeout=30) == 2
+
+        assert "refused now" in run("rotate-credentials", "--end")
+        assert refusal(server.url, server.token) == 401
+        assert refusal(server.url, new.token) == 200
+        assert client.get_version() == "4"  # it had the old token
+        assert not lets_in(cluster, old)
+        assert lets_in(cluster, Path(cluster.credentials))
+        for node in (places.far, first, second):
+            assert node.credentials.read_text() == Path(cluster.credentials).read_text()
+            assert node.credentials.stat().st_mode & 0o777 == 0o600
+        # Who was connected still is, and new connections are made with what is new.
+        assert ray.get(counter.add.remote(), timeout=30) == 3
+        assert fetched_from("first") == first.info.node_id
+        assert fetched_from("far") == places.far.info.node_id
+        # So does the next head, for those who know it and for those who come.
+        os.kill(cluster.head()[0], signal.SIGKILL)
+        assert fetched_from("second") == second.info.node_id
+        assert ray.get(counter.add.remote(), timeout=30) == 4
+        fourth = join(places, "fourth", "fourth", Path(cluster.credentials))
+        assert fetched_from("fourth") == fourth.info.node_id
+        with pytest.raises(RaySystemError, match="waits for its end"):
+            rotation.end(cluster)
+    finally:
+        ray.shutdown()

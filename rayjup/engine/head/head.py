@@ -25,6 +25,7 @@ from rayjup.engine.head.journal import Journal
 from rayjup.engine.head.late import Late
 from rayjup.engine.head.recovery import Recovery
 from rayjup.engine.head.reports import HeadReports
+from rayjup.engine.head.rotation import Rotation
 from rayjup.engine.head.saved import Saved
 from rayjup.engine.head.scaling import Scaling
 
@@ -114,6 +115,8 @@ class Head:
         self.reports = HeadReports(self)
         self.scaling = Scaling(self)
         self._on_collected = self.reports.on_collected
+        self.rotation = Rotation(self)
+        self._on_credentials_kept = self.rotation.on_kept
         self._ops: dict[str, Callable[..., Any]] = {
             "nodes": lambda client: views.nodes(self),
             "cluster_resources": lambda client: self.scheduler.total(),
@@ -134,6 +137,7 @@ class Head:
             **self.reports.ops,
             **self.environments.ops,
             **self.scaling.ops,
+            **self.rotation.ops,
         }
         self.ending = False
         self.recovery = Recovery(self)
@@ -166,6 +170,7 @@ class Head:
         self.dead_nodes.append(info)
         self.saved.node(node_id, None)
         self.reports.node_left(node_id)
+        self.rotation.node_left(node_id)
         self.environments.node_left(node_id)
         self.reports.event("WARNING", "GCS", f"node {info['name']} has left", node_id=node_id)
 

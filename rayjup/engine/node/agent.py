@@ -501,8 +501,8 @@ class NodeAgent:
         if not spare:
             self.executors.jobs.pop(job_id, None)
 
-    def _head_joined(self, token: bytes = b"") -> None:
-        self.neighbours.joined(token)
+    def _head_joined(self, token: bytes = b"", *more: Any) -> None:
+        self.neighbours.joined(token, *more)
         if self.joined.is_set():
             self.to_head.again()
         self.joined.set()
