@@ -120,6 +120,8 @@ class Door:
 class Served:
     """A request that came over a link: what the application receives and sends."""
 
+    in_one = None
+
     def __init__(self, link: Link, number: int, message: tuple[Any, ...]) -> None:
         _, _, kind, method, path, raw, query, headers, client, server, scheme, version, subs, root = message[
             :14
