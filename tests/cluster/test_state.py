@@ -51,7 +51,7 @@ def test_calls_of_threads_and_coroutines_are_seen(ray: ModuleType, tmp_path: Pat
             import asyncio
 
             await made_inside.options(name=name).remote()
-            while not (tmp_path / name).exists():
+            while not (tmp_path / name).exists():  # noqa: ASYNC110 - another process makes it
                 await asyncio.sleep(0.01)
 
     for class_, name in ((Threaded, "by-thread"), (Asynchronous, "by-coroutine")):

@@ -55,7 +55,7 @@ class Reply(Protocol):
 
     @property
     def in_one(self) -> Callable[[dict[str, Any], bytes], None] | None:
-        """Answers with what an application of ASGI has begun, and its only piece; None: ``send`` sees to that."""
+        """Answers with what an application of ASGI began, and its only piece; None: ``send`` does."""
 
     def whole(self, head: bytes, body: bytes) -> None:
         """Answer with status 200, these lines of headers, and this body."""
