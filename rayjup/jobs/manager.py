@@ -18,6 +18,8 @@ from rayjup.jobs.models import JobDetails, JobErrorType, JobInfo, JobStatus
 from rayjup.jobs.packages import Packages
 from rayjup.jobs.supervisor import NAMESPACE, Supervisor, name_of, options_of
 from rayjup.util import state
+from rayjup.util.state import _source, _tables
+from rayjup.util.state._options import DEFAULT_RPC_TIMEOUT
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _LETTERS = string.ascii_letters + string.digits
@@ -130,6 +132,13 @@ class JobManager:
 
     def info(self, job_id: str) -> JobDetails | None:
         """One job, by its submission id or by the id of its driver."""
+        source = _source.find()
+        try:
+            row = _tables.submitted_job(source, job_id, DEFAULT_RPC_TIMEOUT)
+        finally:
+            source.close()
+        if row is not None:
+            return JobDetails(**{name: row[name] for name in JobDetails.__dataclass_fields__})
         return next((job for job in self.list() if job_id in (job.submission_id, job.job_id)), None)
 
     def list(self) -> list[JobDetails]:

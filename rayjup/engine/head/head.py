@@ -133,6 +133,7 @@ class Head:
             "kv_keys": lambda client, space, prefix: [
                 k for s, k in self.kv if s == space and k.startswith(prefix)
             ],
+            "kv_items": lambda client, space: [(k, v) for (s, k), v in self.kv.items() if s == space],
             **self.groups.ops,
             **self.reports.ops,
             **self.environments.ops,
