@@ -364,6 +364,11 @@ async def _run_node(
         network=_listens_at(config),
         renewed=_renewed(config),
     )
+    if isinstance(heads, Supervisor):
+        plugin.ops = {
+            "head_renew": lambda connection: heads.renew(),
+            "head_renewal": lambda connection: heads.renewal,
+        }
     lives = itertools.count()
     try:
         await _until_head_ends(config, plugin, stop, quiet, next(lives), report_fd)

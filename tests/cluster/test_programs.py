@@ -12,7 +12,7 @@ from support import programs
 
 from rayjup.cluster_utils import Cluster
 
-NODES = 4
+NODES = 3
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_a_program_waits_for_nodes_that_join_while_it_waits(cluster: Cluster, tm
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     for program in running:  # they have begun to wait before there are enough
         assert program.stdout is not None
-        assert program.stdout.readline() == "1 nodes have joined so far, waiting for 3 more.\n"
+        assert program.stdout.readline() == "1 nodes have joined so far, waiting for 2 more.\n"
     for _ in range(NODES - 1):
         cluster.add_node(num_cpus=3)
     for program in running:

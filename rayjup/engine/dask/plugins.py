@@ -14,6 +14,7 @@ import secrets
 import shutil
 import sys
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -161,6 +162,7 @@ class NodePlugin(WorkerPlugin):
         self.settings = settings
         self.network = network  # where it is not the worker's: address for other hosts, and credentials
         self.renewed = renewed  # files to write when credentials change: those shown here, and their user's
+        self.ops: dict[str, Callable[..., Any]] = {}  # more requests that the agent answers itself
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
@@ -183,6 +185,7 @@ class NodePlugin(WorkerPlugin):
             self.extra.get("declared_host") or declared_host(),
         )
         agent.labels |= self.extra.get("labels", {})
+        agent.ops |= self.ops
         agent.prepare()
         if self._zygote is not None:
             agent.executors.adopt_zygote(*self._zygote)

@@ -112,7 +112,7 @@ class NodeAgent:
         self.joined = asyncio.Event()  # the head has this node
         self.refused = ""  # why it has not
         self.told_to_end = False  # by the head, which then tidies up after all nodes
-        self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
+        self.ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
         self.reports = NodeReports(self)
         self._head_collect = self.reports.ask
 
@@ -278,7 +278,7 @@ class NodeAgent:
             through = ("request", connection.client, request, "kv_get", ("", b""))
             self.last_lines.collect(job, lambda: self.to_head(through), *payload)
             return
-        local = self._ops.get(op)
+        local = self.ops.get(op)
         if local is None:
             client = connection.client if connection.kind != "observer" else f"o{id(connection)}"
             self.to_head(("request", client, request, op, payload))

@@ -1,4 +1,4 @@
-"""``rayjup rotate-credentials``."""
+"""``rayjup rotate-credentials`` and ``rayjup restart-head``: changes to a cluster that runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from rayjup.cli.output import address_option
-from rayjup.cluster import descriptors, rotation
+from rayjup.cluster import descriptors, renewal, rotation
 
 
 @click.command("rotate-credentials")
@@ -36,3 +36,11 @@ def rotate_credentials(address: str | None, grace: float, wait: bool, end: bool)
         )
     when = datetime.fromtimestamp(done.until).strftime("%H:%M:%S")
     click.echo("The old ones are refused now." if wait else f"The old ones are refused from {when} on.")
+
+
+@click.command("restart-head")
+@address_option
+def restart_head(address: str | None) -> None:
+    """Replace the head by one of the rayjup that is installed now; programs, nodes and actors stay."""
+    done = renewal.restart_head(descriptors.which(address))
+    click.echo(f"A head of rayjup {done.version} runs, and {done.nodes} nodes have come to it.")
