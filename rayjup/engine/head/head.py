@@ -32,6 +32,7 @@ from rayjup.engine.head.scaling import Scaling
 logger = logging.getLogger(__name__)
 
 Message = tuple[Any, ...]
+_SAMPLES_PER_S = 250
 
 
 @dataclass
@@ -141,6 +142,7 @@ class Head:
             **self.rotation.ops,
         }
         self.ending = False
+        self.pace = 1.0  # seconds between two samples of a node
         self.recovery = Recovery(self)
         if journal is not None and journal.life:
             self.recovery.begin()
@@ -162,7 +164,21 @@ class Head:
         """Write down a node."""
         node = self.nodes[info["node_id"]] = Node(info["node_id"], info, send)
         self.saved.node(node.node_id, info)
+        if not self._set_pace() and self.pace > 1.0:
+            node.send(("pace", self.pace))
         return node
+
+    def _set_pace(self) -> bool:
+        """Have nodes send samples so often that these stay a small part of our work; if that has changed."""
+        pace = 1.0
+        while len(self.nodes) > _SAMPLES_PER_S * pace:
+            pace *= 2
+        if pace == self.pace:
+            return False
+        self.pace = pace
+        for node in self.nodes.values():
+            node.send(("pace", pace))
+        return True
 
     def enter_dead_node(self, info: dict[str, Any]) -> None:
         """Write down that a node is gone."""
@@ -187,6 +203,7 @@ class Head:
                 self.actor_process_ended(actor, "its node is gone")
         for client in [c for c in self.clients.values() if c.node_id == node_id]:
             self._client_gone(client.client)
+        self._set_pace()
         self.on_node_left(node.info)
 
     def on_message(self, node_id: str, message: Message) -> None:

@@ -95,6 +95,7 @@ class NodeAgent:
         self.starts = Starts(self)
         self._server: asyncio.Server | None = None
         self._sampling: asyncio.Task[None] | None = None
+        self._pace = 0.0  # seconds between samples, as the head wants them
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
         self.memory = MemoryWatch(self)
@@ -512,6 +513,9 @@ class NodeAgent:
         logger.error("this node is not taken into the cluster: %s", why)
         self.on_shutdown()
 
+    def _head_pace(self, seconds: float) -> None:
+        self._pace = seconds
+
     def _head_kept(self, number: int) -> None:
         self.to_head.arrived(number)
 
@@ -568,6 +572,7 @@ class NodeAgent:
         self.to_head(("environments", self.environments.rows()))
 
     async def _sample_for_ever(self) -> None:
+        passed = 0.0
         while True:
             await asyncio.sleep(_SAMPLE_S)
             self.executors.trim(time.monotonic())
@@ -575,6 +580,9 @@ class NodeAgent:
             sample = self.sample()
             if sample["store_own"] and not self.leases:
                 self._ask_back()
+            if (passed := passed + _SAMPLE_S) < self._pace:
+                continue
+            passed = 0.0
             self.to_head(("sample", sample, self.to_head.unconfirmed))
 
     def sample(self) -> dict[str, Any]:
