@@ -29,7 +29,7 @@ def test_a_program_waits_for_nodes_that_join_while_it_waits(cluster: Cluster, tm
     running = []
     for old in (False, True):
         path = tmp_path / f"{old}.py"
-        path.write_text(programs.wait_for_nodes(cluster.address, NODES, old=old))
+        path.write_text(programs.wait_for_nodes(cluster.address, NODES, old=old, rounds=3))
         command = [sys.executable, "-m", "rayjup.as_ray", str(path)]
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     for program in running:  # they have begun to wait before there are enough

@@ -87,8 +87,6 @@ def _zygotes() -> list[psutil.Process]:
 
 def executor_pids() -> list[int]:
     """The executors of the node."""
-    import psutil
-
     return [child.pid for child in psutil.Process(zygote_pid()).children()]
 
 

@@ -32,7 +32,7 @@ def wait_for_nodes(expected):
 def main():
     wait_for_nodes(NODES)
     seen = set()
-    for i in range(10):
+    for i in range({rounds}):
         results = [get_host_name.remote(get_host_name.remote(())) for _ in range(100)]
         counted = Counter(ray.get(results))
         for pair in counted:
@@ -49,7 +49,7 @@ if __name__ == "__main__":
 """
 
 
-def wait_for_nodes(address: str, nodes: int, *, old: bool = False) -> str:
+def wait_for_nodes(address: str, nodes: int, *, old: bool = False, rounds: int = 10) -> str:
     """A program that waits until a cluster has so many nodes, and then runs calls of calls on them.
 
     Its last line has how many results the last round had, and on how many nodes calls were run.
@@ -58,6 +58,8 @@ def wait_for_nodes(address: str, nodes: int, *, old: bool = False) -> str:
     ----------
     old
         As it was written at first, for Ray below 1.0.
+    rounds
+        Of a hundred calls of calls each.
     """
     now = {"imports": "import platform", "local": "", "name": "platform.node()", "more": ""}
     then = {
@@ -66,7 +68,7 @@ def wait_for_nodes(address: str, nodes: int, *, old: bool = False) -> str:
         "name": "socket.gethostname()",
         "more": ", driver_object_store_memory=100 * 1024 * 1024",
     }
-    return _WAIT_FOR_NODES.format(address=address, nodes=nodes, **(then if old else now))
+    return _WAIT_FOR_NODES.format(address=address, nodes=nodes, rounds=rounds, **(then if old else now))
 
 
 def check(said: str, nodes: int) -> None:
