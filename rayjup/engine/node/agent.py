@@ -24,6 +24,8 @@ from rayjup.engine.node.head_link import HeadLink
 from rayjup.engine.node.last_lines import LastLines
 from rayjup.engine.node.memory import MemoryWatch
 from rayjup.engine.node.neighbours import Neighbours
+from rayjup.engine.node.packages import CLIENT as PACKAGES
+from rayjup.engine.node.packages import Packages
 from rayjup.engine.node.reports import NodeReports
 from rayjup.engine.node.room import Room, Stored
 from rayjup.engine.node.samples import Sampler
@@ -84,7 +86,10 @@ class NodeAgent:
         self.actors: dict[bytes, ExecutorProcess] = {}
         self.past_tasks: dict[str, list[int]] = {}  # counts of processes that are gone
         self.sampler = Sampler()
-        self.environments = Environments(f"{self.socket_dir}/env", self.log_dir, self._tell_environments)
+        self.packages = Packages(self)
+        self.environments = Environments(
+            f"{self.socket_dir}/env", self.log_dir, self._tell_environments, self.packages
+        )
         self.executors = Executors(
             self.agent_path,
             self.log_dir,
@@ -141,6 +146,7 @@ class NodeAgent:
         self._server = await loop.create_unix_server(
             lambda: Connection(self._on_message, self._on_close), sock=server, backlog=512
         )
+        self.packages.start()
         self._sampling = loop.create_task(self._sample_for_ever())
         self._watching = loop.create_task(self.memory.run())
 
@@ -257,7 +263,7 @@ class NodeAgent:
             return
         self.clients[connection.client] = connection
         if kind == "driver":
-            connection.job = job
+            job = connection.job = {**(job or {}), "packages_host": self.host}
             self.to_head(("driver", connection.client, pid, job))  # welcomed when the head knows it
             return
         address = f"{self.socket_dir}/w-{connection.client}.sock{self.neighbours.suffix}"
@@ -535,6 +541,9 @@ class NodeAgent:
             return
         if message[0] == "answer":
             self.to_head.answered(client, message[1])
+        if client == PACKAGES:
+            self.packages.on_answer(message[1], message[3])
+            return
         connection = self.clients.get(client)
         if connection is None and client.startswith("o"):
             connection = next((o for o in self.observers if f"o{id(o)}" == client), None)
