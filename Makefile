@@ -112,7 +112,8 @@ clusters: $(VENV)/.test  ## launchers for real: ssh to machines of their own, jo
 	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	        openssh-client openssh-server munge rsync slurm-client slurmctld slurmd >/dev/null; } \
 	    || echo "sshd or Slurm is missing and cannot be installed here: their tests will be skipped."
-	RAYJUP_TEST_CLUSTERS=1 $(BIN)/python -m pytest -rs tests/cluster/test_ssh.py tests/cluster/test_launchers.py tests/unit/test_aws.py
+	RAYJUP_TEST_CLUSTERS=1 $(BIN)/python -m pytest -rs tests/cluster/test_ssh.py tests/cluster/test_launchers.py \
+	    tests/cluster/test_kubernetes.py tests/unit/test_aws.py
 
 clean:  ## remove the environments and what was built
 	rm -rf $(VENV) $(VENV)-ray out build dist extension/lib extension/rayjup_lab/labextension

@@ -1,6 +1,7 @@
 """Ray's cluster files (``cluster.yaml``): read, checked, and mapped to types of nodes and a launcher.
 
-What a file says that has no meaning here is named, never passed over in silence.
+KubeRay's manifests are read as such files (``kuberay``). What a file says that has no meaning here is
+named, never passed over in silence.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rayjup.cluster import kuberay
 from rayjup.cluster.scaling.settings import NodeType, ScalingSettings, node_types
 
 _LISTS = (
@@ -92,7 +94,7 @@ class ClusterFile:
 
 
 def read(path: str) -> ClusterFile:
-    """The cluster file at ``path``.
+    """The cluster file, or KubeRay's manifest, at ``path``.
 
     Raises
     ------
@@ -101,16 +103,26 @@ def read(path: str) -> ClusterFile:
     FileNotFoundError
         There is none.
     """
+    return parse(load(path), path)
+
+
+def load(path: str) -> Any:
+    """What a cluster file holds, as data.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As :func:`read`.
+    """
     try:
         import yaml
     except ImportError as error:
         raise ImportError("cluster files are YAML: pip install 'rayjup[clusters]'.") from error
     text = Path(os.path.expanduser(path)).read_text(encoding="utf-8")
     try:
-        data = yaml.safe_load(text)
+        return kuberay.choose(list(yaml.safe_load_all(text)), path)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
-    return parse(data, path)
 
 
 def parse(data: Any, where: str = "the cluster configuration") -> ClusterFile:
@@ -124,6 +136,10 @@ def parse(data: Any, where: str = "the cluster configuration") -> ClusterFile:
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} is no mapping of settings, as a cluster file is.")
     try:
+        if kuberay.is_manifest(data):
+            translated, remarks = kuberay.translate(data)
+            file = _parse(translated)
+            return replace(file, remarks=(*remarks, *file.remarks))
         return _parse(data)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from error
@@ -260,6 +276,8 @@ def _launcher(
     if kind in _QUEUES:
         return {"launcher": kind, "prologue": setup, **options}, ()
     if kind in _PODS:
+        for key in ("head_ip", "port"):  # where the head listens
+            options.pop(key, None)
         return {"launcher": "kubernetes", "setup": setup, **options}, ()
     if kind in _HERE:
         store = options.pop("object_store_memory", None)

@@ -45,10 +45,8 @@ class Operated:
     @classmethod
     def read(cls, path: str, name: str | None = None) -> Operated:
         """The cluster of a file; ``name`` goes before the one in it."""
-        import yaml
-
         cluster_file.read(path)  # its errors name the file
-        text = yaml.safe_load(Path(os.path.expanduser(path)).read_text(encoding="utf-8"))
+        text = cluster_file.load(path)
         return cls.of({**text, **({"cluster_name": name} if name else {})})
 
     @classmethod
@@ -66,6 +64,11 @@ class Operated:
         """The address of the head's machine."""
         given = self.file.provider.get("head_ip")
         return str(given) if given else "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        """Where the head listens."""
+        return int(self.file.provider.get("port") or network.DEFAULT_PORT)
 
     @property
     def worker_ips(self) -> list[str]:
@@ -119,7 +122,7 @@ class Operated:
             self._up_here(tell)
         else:
             self._up_there(self.machine, tell)
-        return self.name if self.machine is None else f"{self.head_ip}:{network.DEFAULT_PORT}"
+        return self.name if self.machine is None else f"{self.head_ip}:{self.port}"
 
     def runs(self) -> bool:
         """Whether the head answers."""
@@ -135,7 +138,7 @@ class Operated:
         if self.file.launcher["launcher"] == "local":
             return {}
         ip = None if self.head_ip in _HERE else self.head_ip
-        return {"ip": ip, "port": network.DEFAULT_PORT}
+        return {"ip": ip, "port": self.port}
 
     def _up_here(self, tell: Tell) -> None:
         for line in self._setup():
@@ -168,7 +171,7 @@ class Operated:
             machine.must(line, timeout_s=3600.0)
         path = self._put_file(machine)
         start = ["start", "--head", "--name", self.name, "--autoscaling-config", path]
-        start += ["--node-ip-address", self.head_ip, "--port", str(network.DEFAULT_PORT), "--no-dashboard"]
+        start += ["--node-ip-address", self.head_ip, "--port", str(self.port), "--no-dashboard"]
         tell(machine.must(self.rayjup(*start), timeout_s=_UP_S).strip())
 
     def _put_file(self, machine: Machine) -> str:
