@@ -53,6 +53,7 @@ _NO_EFFECT = {
 _ON_PREMISE = ("local", "on-premise", "ssh")
 _QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor")
 _PODS = ("kubernetes",)
+_GATEWAY = "gateway"
 _CLOUDS = {"gcp": "Google", "azure": "Microsoft Azure"}
 _HERE = ("fake_multinode", "processes")
 
@@ -146,20 +147,28 @@ def parse(data: Any, where: str = "the cluster configuration") -> ClusterFile:
 
 
 def _parse(data: Mapping[str, Any]) -> ClusterFile:
-    remarks = _remarks(data)
     provider = data.get("provider")
     if not isinstance(provider, Mapping) or "type" not in provider:
         raise ValueError("it does not say where nodes are had: add provider: {type: …}.")
     kind = str(provider["type"])
+    remarks = _remarks(data, kind)
     head_type = data.get("head_node_type")
     declared = data.get("available_node_types")
     auth = dict(data.get("auth") or {})
     if declared is None:
-        if kind not in _ON_PREMISE:
+        if kind == _GATEWAY:
+            types = _of_gateway(data)
+        elif kind not in _ON_PREMISE:
             raise ValueError(f"a cluster of {kind} needs available_node_types: what its nodes are.")
-        types = _of_machines(provider, data)
+        else:
+            types = _of_machines(provider, data)
         head = None
     else:
+        if kind == _GATEWAY:
+            raise ValueError(
+                "what the nodes of a gateway's cluster are, its options say (provider: {options: …}): leave "
+                "available_node_types out, and write min_workers."
+            )
         if head_type is not None and head_type not in declared:
             raise ValueError(
                 f"head_node_type {head_type!r} is none of available_node_types: {', '.join(declared)}."
@@ -167,7 +176,7 @@ def _parse(data: Mapping[str, Any]) -> ClusterFile:
         given = {name: _with_most(name, each, data) for name, each in declared.items()}
         types = node_types(given, head_type)
         head = node_types({head_type: given[head_type]})[0] if head_type is not None else None
-    most = data.get("max_workers")
+    most = None if kind == _GATEWAY else data.get("max_workers")
     scaling = ScalingSettings(
         types,
         int(most) if most is not None else sum(each.max_workers for each in types),
@@ -190,9 +199,13 @@ def _parse(data: Mapping[str, Any]) -> ClusterFile:
     )
 
 
-def _remarks(data: Mapping[str, Any]) -> tuple[str, ...]:
+def _remarks(data: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     remarks = []
     for key in data:
+        if kind == _GATEWAY and key == "min_workers":
+            continue
+        if kind == _GATEWAY and key == "max_workers":
+            remarks.append("max_workers has no effect: a gateway's cluster has min_workers nodes.")
         if key in _USED:
             continue
         if key in _NO_EFFECT:
@@ -227,6 +240,12 @@ def _of_machines(provider: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[
     most = min(int(data.get("max_workers", count)), count)
     least = min(int(data.get("min_workers", most)), most)
     return (NodeType("local.cluster.node", {}, least, most),)
+
+
+def _of_gateway(data: Mapping[str, Any]) -> tuple[NodeType, ...]:
+    """Workers say themselves what they have; their number is the gateway's business, when told."""
+    count = int(data.get("min_workers", 1))
+    return (NodeType("gateway.worker", {}, count, count),)
 
 
 def _by_ssh(options: dict[str, Any], auth: Mapping[str, Any], setup: list[str]) -> dict[str, Any]:
@@ -279,6 +298,12 @@ def _launcher(
         for key in ("head_ip", "port"):  # where the head listens
             options.pop(key, None)
         return {"launcher": "kubernetes", "setup": setup, **options}, ()
+    if kind == _GATEWAY:
+        unknown = sorted(set(options) - {"address", "proxy_address", "options"})
+        remarks += [f"provider: {key} is unknown, and has no effect." for key in unknown]
+        if setup:
+            remarks.append("setup commands have no effect: a gateway's machines are prepared by who runs it.")
+        return {"launcher": _GATEWAY}, tuple(remarks)
     if kind in _HERE:
         store = options.pop("object_store_memory", None)
         remarks += [f"provider: {key} has no effect for processes of this machine." for key in options]
@@ -296,5 +321,5 @@ def _launcher(
             f"provider type {kind!r}: rayjup makes no machines at {_CLOUDS[kind]} itself. Make them with the "
             "cloud's own tools and list them under type: local, or use type: external with a NodeProvider."
         )
-    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_PODS, *_HERE, "aws"}))
+    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_PODS, *_HERE, _GATEWAY, "aws"}))
     raise ValueError(f"provider type {kind!r} is not supported; supported are {known}.")

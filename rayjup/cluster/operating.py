@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
-from rayjup.cluster import cluster_file, descriptors, manager, network
+from rayjup.cluster import cluster_file, descriptors, gateway, manager, network
 from rayjup.cluster.cluster_file import ClusterFile
 from rayjup.cluster.scaling import monitor
 from rayjup.cluster.ssh import Machine, shell_path
@@ -71,6 +71,11 @@ class Operated:
         return int(self.file.provider.get("port") or network.DEFAULT_PORT)
 
     @property
+    def _by_gateway(self) -> bool:
+        """Whether dask-gateway keeps the cluster, its head included."""
+        return bool(self.file.launcher["launcher"] == "gateway")
+
+    @property
     def worker_ips(self) -> list[str]:
         """The addresses of the machines for nodes, as far as the file names them."""
         return [str(ip) for ip in self.file.provider.get("worker_ips") or ()]
@@ -115,6 +120,11 @@ class Operated:
         """Start the head, or give a running one its new settings; what ``init`` takes as an address."""
         for remark in self.file.remarks:
             tell(remark)
+        if self._by_gateway:
+            (workers,) = self.file.scaling.types
+            gateway.up(self.name, self.file.provider, workers.min_workers)
+            tell(f"The cluster {self.name} runs at the gateway, with {workers.min_workers} workers.")
+            return self.name
         if self.runs():
             self._resettle()
             tell(f"The cluster {self.name} runs; it has its new settings.")
@@ -126,6 +136,8 @@ class Operated:
 
     def runs(self) -> bool:
         """Whether the head answers."""
+        if self._by_gateway:
+            return gateway.runs(self.name)
         if self.machine is None:
             return descriptors.find(self.name) is not None
         return self.machine.run(self.rayjup("health-check", "--address", self.name)).returncode == 0
@@ -202,7 +214,10 @@ class Operated:
             raise RaySystemError(
                 "nodes alone are given back by max_workers: 0 in the file, and 'rayjup up' once more."
             )
-        if self.machine is None:
+        if self._by_gateway:
+            stopped = gateway.down(self.name)
+            tell(f"Stopped: {self.name}." if stopped else f"No cluster {self.name} was made at the gateway.")
+        elif self.machine is None:
             stopped = manager.stop(self.name)
             tell(f"Stopped: {self.name}." if stopped else f"No cluster {self.name} runs here.")
         else:

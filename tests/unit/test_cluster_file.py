@@ -61,6 +61,18 @@ def test_types_of_nodes_limits_and_commands_are_taken_over():
     assert file.launcher == {"launcher": "slurm", "walltime": "01:00:00", "prologue": ["one", "two"]}
 
 
+def test_clusters_of_a_gateway_have_a_number_of_workers():
+    data = {"provider": {"type": "gateway", "options": {"worker_cores": 2}}, "min_workers": 3}
+    file = cluster_file.parse(data)
+    assert (file.remarks, file.launcher) == ((), {"launcher": "gateway"})
+    assert [(kind.min_workers, kind.max_workers) for kind in file.scaling.types] == [(3, 3)]
+    assert cluster_file.parse({**data, "max_workers": 9}).remarks == (
+        "max_workers has no effect: a gateway's cluster has min_workers nodes.",
+    )
+    with pytest.raises(ValueError, match="leave available_node_types out, and write min_workers"):
+        cluster_file.parse({**data, "available_node_types": TYPES})
+
+
 def test_what_has_no_effect_is_named():
     data = {**LOCAL, "docker": {"image": "x"}, "max_worker": 1, "head_start_ray_commands": ["ray start"]}
     assert cluster_file.parse(data).remarks == (

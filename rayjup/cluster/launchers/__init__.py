@@ -42,6 +42,10 @@ def make(cluster: Descriptor, options: Mapping[str, Any]) -> Launcher:
     """
     given = dict(options)
     name = given.pop("launcher", "local")
+    if name == "gateway":
+        raise ValueError(
+            "a cluster of dask-gateway has its own head: start it with 'rayjup up', not with 'rayjup start'."
+        )
     where = LAUNCHERS.get(name)
     if where is None:
         raise ValueError(f"there is no launcher {name!r}; there are {', '.join(sorted(LAUNCHERS))}.")
