@@ -54,7 +54,11 @@ _ON_PREMISE = ("local", "on-premise", "ssh")
 _QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor")
 _PODS = ("kubernetes",)
 _GATEWAY = "gateway"
-_CLOUDS = {"gcp": "Google", "azure": "Microsoft Azure"}
+_CLOUDS = {
+    "aws": "rayjup.autoscaler.aws.Ec2NodeProvider",
+    "gcp": "rayjup.autoscaler.gcp.GcpNodeProvider",
+    "azure": "rayjup.autoscaler.azure.AzureNodeProvider",
+}
 _HERE = ("fake_multinode", "processes")
 
 
@@ -248,6 +252,36 @@ def _of_gateway(data: Mapping[str, Any]) -> tuple[NodeType, ...]:
     return (NodeType("gateway.worker", {}, count, count),)
 
 
+def _of_cloud(
+    kind: str,
+    provider: Mapping[str, Any],
+    options: dict[str, Any],
+    auth: Mapping[str, Any],
+    setup: list[str],
+) -> dict[str, Any]:
+    """Machines are made nodes by ssh, as Ray does it, or (``join: startup_script``) by themselves."""
+    given = {**provider, "module": _CLOUDS[kind]}
+    for key in ("ssh_user", "ssh_public_key"):  # Azure wants to know
+        if auth.get(key) is not None:
+            given[key] = _public_key(str(auth[key])) if key == "ssh_public_key" else auth[key]
+    how = options.get("join", "ssh")
+    if how == "startup_script":
+        names = ("python", "directory", "environment", "at_end")
+        found = {name: options[name] for name in names if name in options}
+        return {"launcher": "cloud", "provider": given, "setup": setup, **found}
+    if how != "ssh":
+        raise ValueError(f"provider: join {how!r}: machines join by ssh, or by their startup_script.")
+    internal = bool(provider.get("use_internal_ips", False))
+    by_ssh = _by_ssh(options, auth, setup)
+    return {"launcher": "external", "provider": given, "ssh": by_ssh, "use_internal_ips": internal}
+
+
+def _public_key(text: str) -> str:
+    """A key, or what the file with it says."""
+    path = Path(os.path.expanduser(text))
+    return path.read_text(encoding="ascii").strip() if path.is_file() else text
+
+
 def _by_ssh(options: dict[str, Any], auth: Mapping[str, Any], setup: list[str]) -> dict[str, Any]:
     """Options of the launcher for ssh; what is used of ``options`` is taken out of them."""
     found: dict[str, Any] = {"setup": setup}
@@ -309,17 +343,9 @@ def _launcher(
         remarks += [f"provider: {key} has no effect for processes of this machine." for key in options]
         more = {"object_store_memory": store} if store is not None else {}
         return {"launcher": "local", **more}, tuple(remarks)
-    if kind == "aws":
+    if kind in _CLOUDS:
         if provider.get("cache_stopped_nodes"):
             remarks.append("provider: cache_stopped_nodes has no effect: machines are terminated.")
-        given = {"provider": {**provider, "module": "rayjup.autoscaler.aws.Ec2NodeProvider"}}
-        internal = bool(provider.get("use_internal_ips", False))
-        by_ssh = _by_ssh(options, auth, setup)
-        return {"launcher": "external", **given, "ssh": by_ssh, "use_internal_ips": internal}, tuple(remarks)
-    if kind in _CLOUDS:
-        raise ValueError(
-            f"provider type {kind!r}: rayjup makes no machines at {_CLOUDS[kind]} itself. Make them with the "
-            "cloud's own tools and list them under type: local, or use type: external with a NodeProvider."
-        )
-    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_PODS, *_HERE, _GATEWAY, "aws"}))
+        return _of_cloud(kind, provider, options, auth, setup), tuple(remarks)
+    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_PODS, *_HERE, *_CLOUDS, _GATEWAY}))
     raise ValueError(f"provider type {kind!r} is not supported; supported are {known}.")

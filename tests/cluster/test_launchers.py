@@ -50,7 +50,7 @@ def on_machines(machines: Lab) -> Iterator[Callable[..., str]]:
     on_first(machines, "-m", "rayjup", *head, "--num-cpus", "1", "--no-dashboard")
 
     def check(options: dict[str, object], nowhere: dict[str, object]) -> str:
-        return on_first(machines, "-c", CONTRACT, "grid", json.dumps(options), json.dumps(nowhere))
+        return on_first(machines, "-c", CONTRACT, "grid", json.dumps(options), json.dumps(nowhere), "three")
 
     yield check
     on_first(machines, "-m", "rayjup", "stop", "grid")

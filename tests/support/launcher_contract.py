@@ -2,12 +2,14 @@
 
 CONTRACT = """
 import json, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from rayjup.base.exceptions import RaySystemError
 from rayjup.cluster import descriptors, launchers
 from rayjup.cluster.scaling.settings import NodeType
 from rayjup.observe import ClusterView
 
 name, options, nowhere = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+more = sys.argv[4].split() if len(sys.argv) > 4 else ["three", "another"]
 cluster = descriptors.which(name)
 launcher = launchers.make(cluster, options)
 view = ClusterView(cluster)
@@ -22,7 +24,8 @@ def until(condition, what, timeout_s=30):
         time.sleep(0.05)
 
 own = {"CPU": 1, "memory": 300 << 20, "object_store_memory": 80 << 20, "license": 2}
-kind = NodeType("small", own, 0, 4, {"disk": "ssd"})
+config = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
+kind = NodeType("small", own, 0, 4, {"disk": "ssd"}, node_config=config)
 assert launcher.instances() == {}
 began = time.monotonic()
 launcher.start(kind, "one")
@@ -38,15 +41,22 @@ assert set(launcher.instances()) == {"one", "two"}
 assert all(instance.place for instance in launcher.instances().values())
 assert isinstance(launcher.log("two"), str) and launcher.log("nobody") == "" or options["launcher"] == "local"
 
+# The process that scales may be another one from now on: it finds what the one before has asked for.
+launcher = launchers.make(cluster, options)
+assert set(launcher.instances()) == {"one", "two"}, launcher.instances()
 launcher.stop("nobody")
 launcher.stop("one")
 until(lambda: "one" not in nodes(), "one goes")
 assert "two" in nodes() and set(launcher.instances()) == {"two"}
-launcher.start(kind, "three")
-until(lambda: "three" in nodes(), "another takes its place")
+with ThreadPoolExecutor(2) as several:
+    asked = [several.submit(launcher.start, kind, name) for name in more]
+for each in asked:
+    each.result()
+until(lambda: set(more) <= set(nodes()), "others take its place, asked for at once")
+assert set(launcher.instances()) == {"two", *more}
 if nowhere is not None:
     try:
-        launcher.start(NodeType("no", {"CPU": 1}, 0, 1, node_config=nowhere), "four")
+        launcher.start(NodeType("no", {"CPU": 1}, 0, 1, node_config={**config, **nowhere}), "four")
         raise AssertionError("what cannot be had was had")
     except RaySystemError as error:
         print(error)

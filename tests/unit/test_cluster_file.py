@@ -61,6 +61,31 @@ def test_types_of_nodes_limits_and_commands_are_taken_over():
     assert file.launcher == {"launcher": "slurm", "walltime": "01:00:00", "prologue": ["one", "two"]}
 
 
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [
+        ("aws", "rayjup.autoscaler.aws.Ec2NodeProvider"),
+        ("gcp", "rayjup.autoscaler.gcp.GcpNodeProvider"),
+        ("azure", "rayjup.autoscaler.azure.AzureNodeProvider"),
+    ],
+)
+def test_machines_of_clouds_join_by_ssh_or_by_what_they_start_with(kind, module, tmp_path):
+    key = tmp_path / "id.pub"
+    key.write_text("ssh-ed25519 AAAA me\n")
+    provider = {"type": kind, "region": "r", "cache_stopped_nodes": True}
+    auth = {"ssh_user": "me", "ssh_private_key": "~/k", "ssh_public_key": str(key)}
+    data = {"provider": provider, "auth": auth, "available_node_types": TYPES, "setup_commands": ["a"]}
+    file = cluster_file.parse(data)
+    assert file.remarks == ("provider: cache_stopped_nodes has no effect: machines are terminated.",)
+    assert file.launcher["launcher"] == "external" and file.launcher["provider"]["module"] == module
+    assert file.launcher["ssh"] == {"setup": ["a"], "user": "me", "key": "~/k"}
+    assert file.launcher["provider"]["ssh_public_key"] == "ssh-ed25519 AAAA me"
+    provider |= {"join": "startup_script", "python": "/opt/python", "at_end": ["true"]}
+    launcher = cluster_file.parse(data).launcher
+    assert launcher["launcher"] == "cloud" and launcher["provider"]["module"] == module
+    assert (launcher["python"], launcher["at_end"], launcher["setup"]) == ("/opt/python", ["true"], ["a"])
+
+
 def test_clusters_of_a_gateway_have_a_number_of_workers():
     data = {"provider": {"type": "gateway", "options": {"worker_cores": 2}}, "min_workers": 3}
     file = cluster_file.parse(data)
@@ -89,7 +114,10 @@ def test_what_has_no_effect_is_named():
         ({}, "add provider"),
         ({"provider": {"type": "slurm"}}, "needs available_node_types"),
         ({"provider": {"type": "mainframe"}, "available_node_types": TYPES}, "'mainframe' is not supported"),
-        ({"provider": {"type": "gcp"}, "available_node_types": TYPES}, "makes no machines at Google"),
+        (
+            {"provider": {"type": "gcp", "join": "mail"}, "available_node_types": TYPES},
+            "join 'mail': machines join by ssh, or by their startup_script",
+        ),
         ({**LOCAL, "setup_commands": "one"}, "must be a list of commands"),
         (
             {**LOCAL, "available_node_types": TYPES, "head_node_type": "x"},

@@ -20,6 +20,7 @@ LAUNCHERS = {
     "local": "local:LocalLauncher",
     "ssh": "ssh:SshLauncher",
     "external": "external:ExternalLauncher",
+    "cloud": "cloud:CloudLauncher",
     "kubernetes": "kubernetes:KubernetesLauncher",
     "slurm": "slurm:SlurmLauncher",
     "pbs": "pbs:PbsLauncher",
