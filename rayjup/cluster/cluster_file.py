@@ -52,7 +52,7 @@ _NO_EFFECT = {
 }
 _ON_PREMISE = ("local", "on-premise", "ssh")
 _QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor")
-_PODS = ("kubernetes",)
+_CONTAINERS = ("kubernetes", "fargate", "yarn")
 _GATEWAY = "gateway"
 _CLOUDS = {
     "aws": "rayjup.autoscaler.aws.Ec2NodeProvider",
@@ -328,10 +328,10 @@ def _launcher(
         return {"launcher": "external", **given}, ()
     if kind in _QUEUES:
         return {"launcher": kind, "prologue": setup, **options}, ()
-    if kind in _PODS:
+    if kind in _CONTAINERS:
         for key in ("head_ip", "port"):  # where the head listens
             options.pop(key, None)
-        return {"launcher": "kubernetes", "setup": setup, **options}, ()
+        return {"launcher": kind, "setup": setup, **options}, ()
     if kind == _GATEWAY:
         unknown = sorted(set(options) - {"address", "proxy_address", "options"})
         remarks += [f"provider: {key} is unknown, and has no effect." for key in unknown]
@@ -347,5 +347,5 @@ def _launcher(
         if provider.get("cache_stopped_nodes"):
             remarks.append("provider: cache_stopped_nodes has no effect: machines are terminated.")
         return _of_cloud(kind, provider, options, auth, setup), tuple(remarks)
-    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_PODS, *_HERE, *_CLOUDS, _GATEWAY}))
+    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_CONTAINERS, *_HERE, *_CLOUDS, _GATEWAY}))
     raise ValueError(f"provider type {kind!r} is not supported; supported are {known}.")

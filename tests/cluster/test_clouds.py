@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.clouds import FakeAmazon, FakeAzure, FakeGoogle, Hypervisor, certificate
+from support.clouds import FakeAmazon, FakeAzure, FakeGoogle, FakeYarn, Hypervisor, certificate
 from support.clusters import poll
 from support.launcher_contract import CONTRACT
 from support.machines import LONG
@@ -141,3 +141,55 @@ def test_amazon(grid: descriptors.Descriptor, hypervisor: Hypervisor, tmp_path: 
         assert {machine._state.name for machine in cloud.machines()} == {"terminated"}
     finally:
         cloud.close()
+
+
+def test_tasks_of_fargate(grid: descriptors.Descriptor, hypervisor: Hypervisor) -> None:
+    needs("boto3", "'rayjup[aws]'")
+    needs("moto.server", "'moto[ec2,ecs,secretsmanager,server]'")
+    import boto3
+
+    cloud = FakeAmazon(hypervisor)
+    place = {"region_name": "us-west-2", "endpoint_url": cloud.url}
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    try:
+        subnet = boto3.client("ec2", **place, **keys).describe_subnets()["Subnets"][0]["SubnetId"]
+        ecs = boto3.client("ecs", **place, **keys)
+        ecs.create_cluster(clusterName="default")
+        provider = {
+            "type": "fargate",
+            "region": "us-west-2",
+            "endpoint_url": cloud.url,
+            "image": "registry.example/rayjup:1",
+            "subnets": [subnet],
+            "execution_role": "arn:aws:iam::123456789012:role/pulls",
+            "python": sys.executable,
+        }
+        types = {"cpu": {"resources": {"CPU": 1}}}
+        options = dict(cluster_file.parse({"provider": provider, "available_node_types": types}).launcher)
+        environ = {name.upper(): value for name, value in keys.items()}
+        done = check(grid, options, {"image": ""}, **environ)
+        assert "no image is named for nodes of the type no" in done.stdout
+        poll(lambda: not any(map(hypervisor.is_on, hypervisor.processes)), 20)
+        assert len(hypervisor.processes) == 4
+        assert {task.last_status for task in cloud.tasks()} == {"STOPPED"}
+        assert all("PRIVATE" not in json.dumps(task.overrides) for task in cloud.tasks())
+        assert ecs.list_task_definitions(status="ACTIVE")["taskDefinitionArns"] == []
+        secrets = boto3.client("secretsmanager", **place, **keys)
+        assert secrets.list_secrets()["SecretList"] == []
+    finally:
+        cloud.close()
+
+
+def test_services_of_yarn(grid: descriptors.Descriptor, hypervisor: Hypervisor) -> None:
+    rm = FakeYarn(hypervisor)
+    try:
+        provider = {"type": "yarn", "address_of_rm": rm.url, "python": sys.executable, "user": "me"}
+        types = {"cpu": {"resources": {"CPU": 1}}}
+        options = dict(cluster_file.parse({"provider": provider, "available_node_types": types}).launcher)
+        done = check(grid, options, {"queue": "nowhere"})
+        assert "YARN did not take the service of the node four: " in done.stdout
+        assert "queue nowhere does not exist" in done.stdout
+        poll(lambda: not any(map(hypervisor.is_on, hypervisor.processes)), 20)
+        assert len(hypervisor.processes) == 4 and rm.services == {}
+    finally:
+        rm.close()

@@ -88,18 +88,24 @@ def test_machines_by_ssh(machines, on_machines):
 
 
 PROVIDER = """
+import json, pathlib
 from rayjup.autoscaler.node_provider import NodeProvider
 
 class Rack(NodeProvider):
     def __init__(self, provider_config, cluster_name):
         super().__init__(provider_config, cluster_name)
-        self.used = {}
+        self.book = pathlib.Path(provider_config["book"])
+        self.used = json.loads(self.book.read_text()) if self.book.exists() else {}
 
     def create_node(self, node_config, tags, count):
         free = [ip for ip in self.provider_config["machines"] if ip not in self.used]
         if "shelf" in node_config or not free:
             raise RuntimeError("the rack has no such machine")
         self.used[free[0]] = dict(tags)
+        self.book.write_text(json.dumps(self.used))
+
+    def node_tags(self, node_id):
+        return self.used[node_id]
 
     def non_terminated_nodes(self, tag_filters):
         return [ip for ip, tags in self.used.items() if tag_filters.items() <= tags.items()]
@@ -115,6 +121,7 @@ class Rack(NodeProvider):
 
     def terminate_node(self, node_id):
         del self.used[node_id]
+        self.book.write_text(json.dumps(self.used))
 """
 
 
@@ -124,7 +131,7 @@ def test_machines_of_somebody_elses_provider(machines, on_machines, monkeypatch)
     path = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([path, str(machines.directory)]))
     places = [machines.machines[name].address for name in "bc"]
-    provider = {"module": "rack.Rack", "machines": places}
+    provider = {"module": "rack.Rack", "machines": places, "book": str(machines.directory / "book")}
     options = {"launcher": "external", "provider": provider, "ssh": by_ssh(machines)}
     said = on_machines(options, {"shelf": 1})
     assert "made no machine for the node four: the rack has no such machine" in said

@@ -29,8 +29,10 @@ class Hypervisor:
         self._directory, self._environ = directory, environ
         self._homes: list[str] = []
 
-    def start(self, name: str, program: list[str] | str, **environ: str) -> None:
-        """Switch a machine on; a text is a script."""
+    def start(
+        self, name: str, program: list[str] | str, files: dict[str, str] | None = None, **environ: str
+    ) -> None:
+        """Switch a machine on; a text is a script, ``files`` are put where it runs."""
         home = tempfile.mkdtemp(prefix="m-")  # short, for sockets lie there
         self._homes.append(home)
         if isinstance(program, str):
@@ -39,6 +41,9 @@ class Hypervisor:
             path.write_text(program)
             path.chmod(0o700)
             program = [str(path)]
+        for file, text in (files or {}).items():
+            Path(home, file).parent.mkdir(exist_ok=True)
+            Path(home, file).write_text(text)
         own = {"TMPDIR": home, "JUPYTER_RUNTIME_DIR": home}
         with (self._directory / f"{name}.log").open("wb") as log:
             self.processes[name] = subprocess.Popen(
@@ -47,6 +52,7 @@ class Hypervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=home,
             )
 
     def console(self, name: str) -> str:
@@ -319,6 +325,75 @@ class FakeAzure(Server):
                 del self.machines[name]
 
 
+class FakeYarn(Server):
+    """The services of a resource manager; containers are processes, with their files where YARN puts them."""
+
+    _PATH = re.compile(r"/app/v1/services(?:/([^/]+))?")
+
+    def __init__(self, hypervisor: Hypervisor) -> None:
+        self.services: dict[str, dict[str, Any]] = {}
+        self.hypervisor = hypervisor
+        self.kerberos = False
+        super().__init__()
+
+    def refusal(self, refused: Refused) -> Any:
+        return {"diagnostics": str(refused)}
+
+    def answer(
+        self, method: str, path: str, query: dict[str, str], body: Any, headers: dict[str, str]
+    ) -> tuple[int, Any]:
+        if "user.name" not in query:
+            raise Refused(401, "Authentication required")
+        with self.lock:
+            for name, service in self.services.items():
+                if service["state"] == "STABLE" and not self.hypervisor.is_on(name):
+                    service["state"] = "SUCCEEDED"
+            if path == "/ws/v1/cluster/apps":
+                rows = [{"name": n} for n, s in self.services.items() if s["state"] == "STABLE"]
+                return 200, {"apps": {"app": rows} if rows else None}
+            found = self._PATH.fullmatch(path)
+            if found is None:
+                raise Refused(404, f"no such resource: {path}")
+            name = found[1]
+            if name is None:
+                return 202, self._make(body)
+            if name not in self.services:
+                raise Refused(404, f"Service {name} not found")
+            service = self.services[name]
+            if method == "PUT":
+                service["state"] = body["state"]
+                self.hypervisor.stop(name)
+            elif method == "DELETE":
+                if service["state"] == "STABLE":
+                    raise Refused(400, f"Service {name} is running")
+                del self.services[name]
+            return 200, service
+
+    def _make(self, body: dict[str, Any]) -> Any:
+        name = body["name"]
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or len(name) > 63:
+            raise Refused(400, f"Invalid service name: {name}")
+        if name in self.services:
+            raise Refused(400, f"Service Instance dir already exists: {name}")
+        if body.get("queue") == "nowhere":
+            raise Refused(400, "Failed to submit application: queue nowhere does not exist")
+        (component,) = body["components"]
+        container = {"id": "container_1", "state": "READY", "bare_host": "worker-1"}
+        self.services[name] = {
+            **body,
+            "state": "STABLE",
+            "components": [{**component, "containers": [container]}],
+        }
+        configuration = component["configuration"]
+        files = {
+            f"conf/{each['dest_file']}": each["properties"]["content"] for each in configuration["files"]
+        }
+        self.hypervisor.start(
+            name, ["/bin/bash", "-c", component["launch_command"]], files, **configuration["env"]
+        )
+        return {"uri": f"/v1/services/{name}", "state": "ACCEPTED"}
+
+
 def certificate(directory: Path) -> Path:
     """A certificate for 127.0.0.1, which is its own authority, with its key."""
     path = directory / "server.pem"
@@ -335,8 +410,11 @@ class FakeAmazon:
     """moto's server, whose machines the hypervisor switches on and off."""
 
     def __init__(self, hypervisor: Hypervisor) -> None:
+        from moto.moto_api import state_manager
         from moto.server import ThreadedMotoServer
 
+        # By themselves its tasks stop as soon as somebody looks at them.
+        state_manager.set_transition("ecs::task", {"progression": "manual", "times": 1 << 40})
         self._hypervisor = hypervisor
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._server.start()
@@ -353,8 +431,41 @@ class FakeAmazon:
 
         return list(ec2_backends[DEFAULT_ACCOUNT_ID]["us-west-2"].all_instances())
 
+    def tasks(self) -> list[Any]:
+        """Tasks of ECS as moto keeps them."""
+        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.ecs import ecs_backends
+
+        known = ecs_backends[DEFAULT_ACCOUNT_ID]["us-west-2"].tasks
+        return [task for tasks in known.values() for task in list(tasks.values())]
+
+    def secret_of(self, task: Any) -> dict[str, str]:
+        """What the agent of ECS puts into the environment of a task."""
+        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.ecs import ecs_backends
+        from moto.secretsmanager import secretsmanager_backends
+
+        definition = ecs_backends[DEFAULT_ACCOUNT_ID]["us-west-2"].describe_task_definition(
+            task.task_definition_arn
+        )
+        secrets = secretsmanager_backends[DEFAULT_ACCOUNT_ID]["us-west-2"]
+        (container,) = definition.container_definitions
+        return {
+            each["name"]: secrets.get_secret_value(each["valueFrom"], "", "AWSCURRENT")["SecretString"]
+            for each in container["secrets"]
+        }
+
     def _run(self) -> None:
         while not self._ended.wait(0.05):
+            for task in self.tasks():
+                name = task.task_arn.rpartition("/")[2]
+                if task.last_status == "STOPPED":
+                    self._hypervisor.stop(name)
+                elif name not in self._hypervisor.processes:
+                    (override,) = task.overrides["containerOverrides"]
+                    # All tasks share one /tmp here.
+                    command = [word.replace("/tmp/", "own/") for word in override["command"]]
+                    self._hypervisor.start(name, command, {"own/here": ""}, **self.secret_of(task))
             for machine in self.machines():
                 state = machine._state.name
                 if state == "running" and machine.user_data and machine.id not in self._hypervisor.processes:

@@ -17,7 +17,7 @@ view = ClusterView(cluster)
 def nodes():
     return {row["NodeName"]: row for row in view.request("nodes") if row["Alive"]}
 
-def until(condition, what, timeout_s=30):
+def until(condition, what, timeout_s=60):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, (what, nodes().keys(), launcher.instances(), launcher.log("one"))

@@ -207,7 +207,7 @@ def test_what_batch_systems_would_run(tmp_path, system, line, options):
 
 def test_launchers_that_are_not_there_are_named(tmp_path):
     cluster = Descriptor("rj-1", "c", "unix:///x", str(tmp_path), "", 1)
-    with pytest.raises(ValueError, match="there is no launcher 'cloud'; there are external"):
-        launchers.make(cluster, {"launcher": "cloud"})
+    with pytest.raises(ValueError, match="there is no launcher 'rocket'; there are cloud"):
+        launchers.make(cluster, {"launcher": "rocket"})
     with pytest.raises(RaySystemError, match="lets no other machines in"):
         launchers.make(cluster, {"launcher": "ssh"})

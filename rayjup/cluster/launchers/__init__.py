@@ -21,6 +21,8 @@ LAUNCHERS = {
     "ssh": "ssh:SshLauncher",
     "external": "external:ExternalLauncher",
     "cloud": "cloud:CloudLauncher",
+    "fargate": "fargate:FargateLauncher",
+    "yarn": "yarn:YarnLauncher",
     "kubernetes": "kubernetes:KubernetesLauncher",
     "slurm": "slurm:SlurmLauncher",
     "pbs": "pbs:PbsLauncher",
