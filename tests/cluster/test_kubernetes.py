@@ -1,4 +1,4 @@
-"""Nodes as pods: the contract of launchers against a server that starts pods as processes."""
+"""Nodes as pods, and manifests of KubeRay, against a server that starts pods as processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from support.clusters import poll
 from support.kubernetes import FakeKubernetes
-from support.launcher_contract import CONTRACT
 from support.machines import LONG
 
 from rayjup.base.exceptions import RaySystemError
@@ -46,23 +45,6 @@ def fake(tmp_path: Path) -> Iterator[FakeKubernetes]:
     server = FakeKubernetes(tmp_path, {"PYTHONPATH": os.environ.get("PYTHONPATH", "")})
     yield server
     server.close()
-
-
-def test_pods_keep_the_contract(grid: descriptors.Descriptor, fake: FakeKubernetes) -> None:
-    fake.most_cpus = 2
-    options = {
-        "launcher": "kubernetes",
-        "kubeconfig": str(fake.kubeconfig),
-        "image": "registry.example/rayjup:1",
-        "python": sys.executable,
-    }
-    huge = {"spec": {"containers": [{"resources": {"requests": {"cpu": "64"}}}]}}
-    command = [sys.executable, "-c", CONTRACT, grid.name, json.dumps(options), json.dumps(huge)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Kubernetes did not take the pod of the node four: " in done.stdout
-    assert "exceeded quota: requested: requests.cpu=64" in done.stdout
-    assert fake.objects == {}, "neither a pod nor the credentials are left"
 
 
 @pytest.fixture

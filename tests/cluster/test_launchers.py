@@ -1,20 +1,22 @@
-"""The contract of launchers, the same for all that can run here: processes, ssh, jobs of Slurm."""
+"""The contract of launchers, the same for all: processes, pods, clouds, YARN, ssh, Slurm."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from support import slurm
+from support import backends, slurm
 from support.clusters import poll
 from support.launcher_contract import CONTRACT
 from support.machines import WAIT_FOR_NODES, Lab, lab, why_no_ssh
 
-from rayjup.cluster import manager
+from rayjup.cluster import descriptors, manager
 
 pytestmark = pytest.mark.leaks("a launcher's cluster runs until the end of the file")
 
@@ -50,7 +52,9 @@ def on_machines(machines: Lab) -> Iterator[Callable[..., str]]:
     on_first(machines, "-m", "rayjup", *head, "--num-cpus", "1", "--no-dashboard")
 
     def check(options: dict[str, object], nowhere: dict[str, object]) -> str:
-        return on_first(machines, "-c", CONTRACT, "grid", json.dumps(options), json.dumps(nowhere), "three")
+        return on_first(
+            machines, "-c", CONTRACT, "grid", json.dumps(options), json.dumps(nowhere), '["three"]'
+        )
 
     yield check
     on_first(machines, "-m", "rayjup", "stop", "grid")
@@ -69,15 +73,30 @@ def by_ssh(machines: Lab) -> dict[str, object]:
     }
 
 
-def test_processes_of_this_machine():
-    cluster = manager.start(num_cpus=1, owner_pid=os.getpid(), object_store_memory=100 << 20)
-    try:
-        options = json.dumps({"launcher": "local"})
-        command = [sys.executable, "-c", CONTRACT, cluster.cluster_id, options, "null"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-        assert done.returncode == 0, done.stderr
-    finally:
-        manager.stop(cluster)
+@pytest.fixture(scope="module")
+def blue() -> Iterator[descriptors.Descriptor]:
+    """A cluster of this machine that lets others in."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    cluster = manager.start(
+        "blue", num_cpus=1, owner_pid=os.getpid(), object_store_memory=100 << 20, ip="127.0.0.1", port=port
+    )
+    yield cluster
+    manager.stop(cluster)
+
+
+@pytest.mark.parametrize("name", backends.HERE)
+def test_the_contract_on_this_machine(name: str, blue: descriptors.Descriptor, tmp_path: Path) -> None:
+    make, why_not = backends.HERE[name]
+    if why_not():
+        pytest.skip(why_not())
+    with make(tmp_path) as backend:
+        told = (backend.options, backend.nowhere, ["three", "another"], backend.config)
+        command = [sys.executable, "-c", CONTRACT, blue.cluster_id, *map(json.dumps, told)]
+        environ = {**os.environ, **backend.environ}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(part in done.stdout for part in backend.refusal), done.stdout
 
 
 @pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made")

@@ -110,6 +110,8 @@ class Server:
                 self.send_response(code)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
+                if code == 401 and isinstance(fake, FakeYarn):
+                    self.send_header("WWW-Authenticate", "Negotiate")
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -333,7 +335,7 @@ class FakeYarn(Server):
     def __init__(self, hypervisor: Hypervisor) -> None:
         self.services: dict[str, dict[str, Any]] = {}
         self.hypervisor = hypervisor
-        self.kerberos = False
+        self.kerberos = False  # whether callers have to show a ticket
         super().__init__()
 
     def refusal(self, refused: Refused) -> Any:
@@ -342,7 +344,7 @@ class FakeYarn(Server):
     def answer(
         self, method: str, path: str, query: dict[str, str], body: Any, headers: dict[str, str]
     ) -> tuple[int, Any]:
-        if "user.name" not in query:
+        if self.kerberos or "user.name" not in query:
             raise Refused(401, "Authentication required")
         with self.lock:
             for name, service in self.services.items():

@@ -1,7 +1,7 @@
 """What every launcher does: a program that checks it, to be run on a machine of a cluster."""
 
 CONTRACT = """
-import json, sys, time
+import json, os, signal, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from rayjup.base.exceptions import RaySystemError
 from rayjup.cluster import descriptors, launchers
@@ -9,13 +9,16 @@ from rayjup.cluster.scaling.settings import NodeType
 from rayjup.observe import ClusterView
 
 name, options, nowhere = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
-more = sys.argv[4].split() if len(sys.argv) > 4 else ["three", "another"]
+more = json.loads(sys.argv[4])
 cluster = descriptors.which(name)
 launcher = launchers.make(cluster, options)
 view = ClusterView(cluster)
 
 def nodes():
-    return {row["NodeName"]: row for row in view.request("nodes") if row["Alive"]}
+    try:
+        return {row["NodeName"]: row for row in view.request("nodes") if row["Alive"]}
+    except ConnectionError:  # there is no head just now
+        return {}
 
 def until(condition, what, timeout_s=60):
     deadline = time.monotonic() + timeout_s
@@ -41,6 +44,10 @@ assert set(launcher.instances()) == {"one", "two"}
 assert all(instance.place for instance in launcher.instances().values())
 assert isinstance(launcher.log("two"), str) and launcher.log("nobody") == "" or options["launcher"] == "local"
 
+if os.environ.get("RAYJUP_TEST_CLUSTERS") == "1":
+    head = cluster.head()
+    os.kill(head[0], signal.SIGKILL)
+    until(lambda: cluster.head() != head and {"one", "two"} <= set(nodes()), "a new head has all nodes")
 # The process that scales may be another one from now on: it finds what the one before has asked for.
 launcher = launchers.make(cluster, options)
 assert set(launcher.instances()) == {"one", "two"}, launcher.instances()

@@ -219,8 +219,8 @@ class YarnLauncher(Launcher):
                 if error.code == 401 and "Negotiate" in error.headers.get("WWW-Authenticate", ""):
                     raise RaySystemError(
                         f"the YARN at {self._rm} wants Kerberos, which rayjup does not speak: start nodes "
-                        "with YARN's own client ('rayjup start --address … --credentials …' as the command), or "
-                        "reach its machines by ssh (type: local)."
+                        "with YARN's own client ('rayjup start --address … --credentials …' as the command), "
+                        "or reach its machines by ssh (type: local)."
                     ) from error
                 raise RaySystemError(_said(error)) from error
         except OSError as error:
