@@ -26,6 +26,13 @@ export function lanesOf(spans: ISpan[]): ILane[] {
   return [...lanes.values()];
 }
 
+/** What stands before the lanes: the process, and its host where there are several. */
+export function labelsOf(lanes: ILane[]): string[] {
+  const places = lanes.map(lane => lane.place.split(' · '));
+  const several = new Set(places.map(([host]) => host)).size > 1;
+  return places.map(([host, pid]) => (several || !pid ? [host, pid].filter(Boolean).join(' · ') : `pid ${pid}`));
+}
+
 /** What is to be seen: the last `seconds` before `now`, or everything. */
 export function rangeOf(spans: ISpan[], now: number, seconds: number | null): IRange {
   const last = spans.reduce((latest, span) => Math.max(latest, span.end ?? now), 0);

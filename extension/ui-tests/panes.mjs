@@ -161,7 +161,6 @@ async function paneOfItsOwn(lab, panel) {
   await lab.shot('timeline');
   await panel.locator('[data-rayjup=fold-nodes]').click();
   await lab.theme('JupyterLab Dark');
-  await page.waitForTimeout(1500);
   await lab.shot('timeline_dark');
   await lab.theme('JupyterLab Light');
   await page.waitForTimeout(2000); // The workspace is saved a moment after it has changed.
@@ -201,11 +200,12 @@ async function withAnotherServer(lab, panel) {
     }
   };
   const before = await started();
-  // JupyterLab says, sooner or later, that the connection was lost.
-  const lost = lab.page.locator('.jp-Dialog .jp-mod-accept');
-  await lab.page.addLocatorHandler(lost, button => button.first().click(), { noWaitAfter: true });
+  await lab.letTheServerGo();
   console.log('restart the server');
+  await panel.locator('[data-rayjup=reconnecting]').waitFor();
+  passed('the panel says that the server is away');
   await lab.expectSoon('another server answers', async () => ![before, null].includes(await started()));
+  await panel.locator('[data-rayjup=reconnecting]').waitFor({ state: 'detached' });
   await fold(panel, 'trials');
   const seen = async () => panel.locator('[data-rayjup=trials] .rj-Grid-row').first().innerText();
   await lab.expectSoon('trials are shown', async () => /running/.test(await seen()));

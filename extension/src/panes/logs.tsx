@@ -1,6 +1,7 @@
 import * as React from 'react';
 
 import { Shown } from '../components/hooks';
+import { reasonOf } from '../format';
 import { follow, ILog, lines } from '../logtext';
 import { PanelModel } from '../model';
 import { t, tn } from '../text';
@@ -91,7 +92,7 @@ export function LogText(props: {
           setTrouble(null);
         }
       } catch (error) {
-        setTrouble(error instanceof Error ? error.message : String(error));
+        setTrouble(reasonOf(error));
       }
       if (!ended) {
         timer = window.setTimeout(() => void ask(), POLL_MS);
