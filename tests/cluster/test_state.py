@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -32,7 +33,7 @@ def test_everything_is_there_at_once(ray: ModuleType):
     assert all(row.creation_time_ms <= row.start_time_ms <= row.end_time_ms for row in rows)
 
 
-def test_calls_of_threads_and_coroutines_are_seen(ray: ModuleType):
+def test_calls_of_threads_and_coroutines_are_seen(ray: ModuleType, tmp_path: Path):
     @ray.remote
     def made_inside():
         return 1
@@ -40,7 +41,9 @@ def test_calls_of_threads_and_coroutines_are_seen(ray: ModuleType):
     @ray.remote(max_concurrency=3)
     class Threaded:
         def wait(self, name):
-            return ray.get(made_inside.options(name=name).remote()) and time.sleep(0.6)
+            ray.get(made_inside.options(name=name).remote())
+            while not (tmp_path / name).exists():
+                time.sleep(0.01)
 
     @ray.remote
     class Asynchronous:
@@ -48,29 +51,33 @@ def test_calls_of_threads_and_coroutines_are_seen(ray: ModuleType):
             import asyncio
 
             await made_inside.options(name=name).remote()
-            await asyncio.sleep(0.6)
+            while not (tmp_path / name).exists():  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.01)
 
     for class_, name in ((Threaded, "by-thread"), (Asynchronous, "by-coroutine")):
         actor = class_.remote()
         refs = [actor.wait.remote(name) for _ in range(2)]
         full = f"{class_.__name__}.wait"
         poll(lambda full=full: [row.state for row in named(full)] == ["RUNNING"] * 2)
+        (tmp_path / name).touch()
         ray.get(refs)
         assert [row.state for row in named(full)] == ["FINISHED"] * 2
         parents = {row.parent_task_id for row in named(name)}
         assert parents == {ref.task_id().hex() for ref in refs}
 
 
-def test_calls_that_wait_for_an_actor(ray: ModuleType):
+def test_calls_that_wait_for_an_actor(ray: ModuleType, tmp_path: Path):
     @ray.remote
     class Slow:
         def wait(self):
-            time.sleep(0.5)
+            while not (tmp_path / "go").exists():
+                time.sleep(0.01)
 
     actor = Slow.remote()
     refs = [actor.wait.remote() for _ in range(3)]
     wanted = ["PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY"] * 2 + ["RUNNING"]
     poll(lambda: sorted(row.state for row in named("Slow.wait")) == wanted)
+    (tmp_path / "go").touch()
     ray.get(refs)
 
 

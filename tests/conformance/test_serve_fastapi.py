@@ -103,3 +103,68 @@ def test_routers_and_websockets(ray_cluster: ModuleType, base: str) -> None:
             assert socket.recv(timeout=10) == text.upper()
         socket.send("end")
     serve.delete("default")
+
+
+def test_beside_another_application(ray_cluster: ModuleType, base: str) -> None:
+    client = pytest.importorskip("websockets.sync.client")
+    from fastapi import FastAPI, HTTPException, Request, WebSocket
+    from fastapi.responses import StreamingResponse
+    from ray import serve
+
+    app = FastAPI()
+
+    @serve.deployment
+    def other() -> str:
+        return "other"
+
+    @serve.deployment
+    @serve.ingress(app)
+    class Api:
+        @app.get("/plain")
+        def plain(self) -> dict[str, int]:
+            return {"n": 1}
+
+        @app.post("/size")
+        async def size(self, request: Request) -> int:
+            return len(await request.body())
+
+        @app.get("/stream")
+        async def stream(self) -> StreamingResponse:
+            async def pieces():
+                for i in range(3):
+                    yield f"{i} "
+
+            return StreamingResponse(pieces())
+
+        @app.get("/refused")
+        def refused(self) -> None:
+            raise HTTPException(418, "a teapot")
+
+        @app.get("/fails")
+        def fails(self) -> None:
+            raise ValueError("of the application")
+
+        @app.websocket("/echo")
+        async def echo(self, socket: WebSocket) -> None:
+            await socket.accept()
+            await socket.send_text((await socket.receive_text()).upper())
+            await socket.close()
+
+    serve.run(other.bind(), name="other", route_prefix="/other")
+    serve.run(Api.bind(), route_prefix="/api")
+    with requests.Session() as session:
+        plain = session.get(base + "/api/plain", timeout=10)
+        assert plain.json() == {"n": 1} and plain.headers["content-type"] == "application/json"
+        assert session.post(base + "/api/size", data=b"x" * 200_000, timeout=10).json() == 200_000
+        assert session.get(base + "/api/stream", timeout=10).text == "0 1 2 "
+        refused = session.get(base + "/api/refused", timeout=10)
+        assert (refused.status_code, refused.json()) == (418, {"detail": "a teapot"})
+        assert session.get(base + "/api/fails", timeout=10).status_code == 500
+        assert session.get(base + "/api/none", timeout=10).status_code == 404
+        assert session.head(base + "/api/plain", timeout=10).status_code == 405
+        assert session.get(base + "/other", timeout=10).text == "other"
+    with client.connect(base.replace("http", "ws") + "/api/echo") as socket:
+        socket.send("a")
+        assert socket.recv(timeout=10) == "A"
+    serve.delete("default")
+    serve.delete("other")

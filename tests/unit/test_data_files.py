@@ -155,6 +155,9 @@ def test_text(tmp_path: Path) -> None:
     kept = read(TextDatasource(str(tmp_path / "a.txt"), drop_empty_lines=False))
     assert kept.to_pydict() == {"text": ["one", "", "  ", "two ü"]}
     assert read(TextDatasource(str(tmp_path / "b.txt"), encoding="latin-1")).num_rows == 1
+    (tmp_path / "d.txt").write_bytes("zwölf\r\n\r\nlast\n".encode("utf-16"))
+    windows = TextDatasource(str(tmp_path / "d.txt"), encoding="utf-16", drop_empty_lines=False)
+    assert read(windows).to_pydict() == {"text": ["zwölf", "", "last"]}
     assert read(TextDatasource(str(tmp_path / "c.txt.gz"))).to_pydict() == {"text": ["packed"]}
     with pytest.raises(ValueError, match=r"b\.txt cannot be read.*utf-8"):
         read(TextDatasource(str(tmp_path / "b.txt")))
@@ -167,6 +170,58 @@ def test_a_character_cut_in_two_is_put_together(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(plain_files, "_FIRST", 3)
     (tmp_path / "a.txt").write_text("üüüü\nüü\n")
     assert read(TextDatasource(str(tmp_path / "a.txt"))).to_pydict() == {"text": ["üüüü", "üü"]}
+
+
+class Dripping:
+    """A stream that gives less than it is asked for."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        self.rest, self.most = data, most
+
+    def read(self, size: int) -> bytes:
+        size = min(size, self.most)
+        part, self.rest = self.rest[:size], self.rest[size:]
+        return part
+
+
+@pytest.mark.parametrize("lines", [0, 1, 100, 7_000, 30_000, 200_000])
+def test_text_of_any_length_is_read_whole_and_once(tmp_path: Path, lines: int) -> None:
+    expected = [f"line {n}" for n in range(lines)]
+    text = "".join(f"{line}\n" for line in expected).encode()
+    (tmp_path / "a.txt").write_bytes(text)
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(text, 1))
+    for name in ("a.txt", "b.txt.gz"):
+        assert read(TextDatasource(str(tmp_path / name)))["text"].to_pylist() == expected
+    both = read(TextDatasource(str(tmp_path), include_paths=True))
+    assert both["text"].to_pylist() == expected * 2 and both.column_names == ["text", "path"]
+    source = TextDatasource(str(tmp_path / "a.txt"))
+    pieces = list(source._read_stream(Dripping(text, 100_003), "a.txt"))
+    assert [line for piece in pieces for line in piece["text"].to_pylist()] == expected
+
+
+def test_many_small_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rayjup.data.datasource import plain_files
+
+    for n in range(50):
+        (tmp_path / f"{n:02}.txt").write_text(f"{n}\n\nend of {n}")
+    expected = [line for n in range(50) for line in (str(n), f"end of {n}")]
+    assert read(TextDatasource(str(tmp_path)))["text"].to_pylist() == expected
+    monkeypatch.setattr(plain_files, "JOINED_BYTES", 100)
+    assert read(TextDatasource(str(tmp_path)))["text"].to_pylist() == expected
+    source = TextDatasource(str(tmp_path))
+    (tmp_path / "07.txt").unlink()
+    with pytest.raises(OSError, match=r"07\.txt"):
+        read(source)
+
+
+@pytest.mark.parametrize("rows", [1, 1_000, 60_000])
+def test_csv_of_any_length_is_read_whole(tmp_path: Path, rows: int) -> None:
+    text = ("n,s\n" + "".join(f"{n},text {n}\n" for n in range(rows))).encode()
+    (tmp_path / "a.csv").write_bytes(text)
+    source = CSVDatasource(str(tmp_path / "a.csv"))
+    assert read(source)["n"].to_pylist() == list(range(rows))
+    (table,) = source._read_stream(Dripping(text, 70_001), "a.csv")
+    assert table["n"].to_pylist() == list(range(rows))
 
 
 def test_binary_files_in_order_with_paths(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from rayjup.data.block.accessor import BlockAccessor
-from rayjup.data.datasource.file_based import FileBasedDatasource
+from rayjup.data.datasource.file_based import FileBasedDatasource, read_most
 from rayjup.data.datasource.file_datasink import BlockBasedFileDatasink
 
 # A file up to this size is read whole, so that the types of columns are found from all of it.
@@ -46,9 +46,7 @@ class CSVDatasource(FileBasedDatasource):
         from pyarrow import csv
 
         read_options, rest = self._options(csv)
-        head = f.read(_FIRST)
-        if len(head) == _FIRST:  # asking for much costs time even where there is little
-            head += f.read(max(0, _WHOLE + 1 - _FIRST))
+        head = read_most(f, _WHOLE + 1, _FIRST)
         if not head.strip():
             yield pa.table({})
             return

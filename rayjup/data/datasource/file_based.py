@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Files of one task that are read at the same time, and the size of the blocks that small ones are joined to.
 _THREADS = 8
-_JOINED_BYTES = 16 * 1024 * 1024
+JOINED_BYTES = 16 * 1024 * 1024
 _SMALL_FILE = 8 * 1024 * 1024
 
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".br": "brotli"}
@@ -241,6 +241,16 @@ class FileBasedDatasource(Datasource):
             return joined(blocks) if len(files) > 1 else iter(blocks)
         return joined(self._read_many([path for path, _ in files]))
 
+    def _are_plain(self, files: list[tuple[str, int | None]], most: int) -> bool:
+        """Whether all lie on this machine, unpacked and of at most so many bytes, and no column is to be
+        added: such files may be read without pyarrow's streams, which take longer to open than to read."""
+        return (
+            type(self._filesystem).__name__ == "LocalFileSystem"
+            and not (self._open_stream_args or self._include_paths or self._partitioning)
+            and all(size is not None and size <= most for _, size in files)
+            and not any(path.lower().endswith(tuple(_COMPRESSIONS)) for path, _ in files)
+        )
+
     def _read_file(self, path: str) -> Iterator[pa.Table]:
         from rayjup.data.block.convert import to_table
 
@@ -251,7 +261,7 @@ class FileBasedDatasource(Datasource):
                     table = to_table(block)
                     yield self._with_columns(table, path, values) if table.num_columns else table
         except Exception as error:
-            raise _about(error, path) from error
+            raise about(error, path) from error
 
     def _with_columns(self, table: pa.Table, path: str, values: dict[str, Any]) -> pa.Table:
         for name, value in values.items():
@@ -281,7 +291,7 @@ class FileBasedDatasource(Datasource):
                     future.cancel()
 
 
-def _about(error: Exception, path: str) -> Exception:
+def about(error: Exception, path: str) -> Exception:
     """The error with the name of the file."""
     if path in str(error):
         return error
@@ -298,6 +308,19 @@ def _about(error: Exception, path: str) -> Exception:
     return OSError(text) if isinstance(error, OSError) else ValueError(text)
 
 
+def read_most(f: Any, most: int, step: int) -> bytes:
+    """At most so many bytes of a stream, which may give less than it is asked for before its end.
+
+    Asking for much costs time even where there is little, so it begins with ``step``.
+    """
+    parts: list[bytes] = []
+    while most > 0 and (part := f.read(min(step, most))):
+        parts.append(part)
+        most -= len(part)
+        step *= 8
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def joined(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Small blocks joined to larger ones, so that many files do not become many blocks."""
     from rayjup.data.block.unify import concat
@@ -307,7 +330,7 @@ def joined(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for block in blocks:
         waiting.append(block)
         size += block.nbytes
-        if size >= _JOINED_BYTES:
+        if size >= JOINED_BYTES:
             yield concat(waiting)
             waiting, size = [], 0
     if waiting:

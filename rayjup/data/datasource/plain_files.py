@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from rayjup.data.block.accessor import BlockAccessor
-from rayjup.data.datasource.file_based import FileBasedDatasource
+from rayjup.data.datasource.file_based import JOINED_BYTES, FileBasedDatasource, about
 from rayjup.data.datasource.file_datasink import BlockBasedFileDatasink
 
 _STEP = 32 * 1024 * 1024
-_FIRST = 256 * 1024
-_SMALL = 1 << 16
+_FIRST = 256 * 1024  # asking for much costs time even where there is little
+_SMALL = 1024 * 1024
 
 
 class TextDatasource(FileBasedDatasource):
@@ -45,66 +46,46 @@ class TextDatasource(FileBasedDatasource):
         self._drop_empty_lines = drop_empty_lines
         self._encoding = encoding
 
-    def _read_stream(self, f: Any, path: str) -> Iterator[pa.Table]:
-        head = f.read(_SMALL)
-        if len(head) < _SMALL and not (more := f.read(_SMALL)):
-            lines = head.decode(self._encoding).split("\n")
-            if self._drop_empty_lines:
-                lines = [line for line in lines if line.strip()]
-            yield pa.table([pa.array(lines, pa.string())], names=["text"])
-            return
-        if len(head) < _SMALL:
-            head += more
-        head = f.read(_FIRST)
-        if len(head) < _FIRST:
-            yield self._block(head.decode(self._encoding).split("\n"), last=True)
-            return
-        f = _Joined(head, f)
-        reader = io.TextIOWrapper(io.BufferedReader(_Raw(f, head)), encoding=self._encoding, newline="")
-        rest = ""
-        while True:
-            part = reader.read(_STEP)
-            lines = (rest + part).split("\n")
-            rest = lines.pop() if part else ""
-            yield self._block(lines, last=not part)
-            if not part:
-                return
+    def _read_files(self, files: list[tuple[str, int | None]]) -> Iterator[pa.Table]:
+        if type(self) is TextDatasource and self._are_plain(files, _SMALL):
+            return self._read_small([path for path, _ in files])
+        return super()._read_files(files)
 
-    def _block(self, lines: list[str], last: bool) -> pa.Table:
+    def _read_stream(self, f: Any, path: str) -> Iterator[pa.Table]:
+        decode = codecs.getincrementaldecoder(self._encoding)().decode
+        step = _FIRST
+        rest, data = "", f.read(step)
+        while True:
+            step = min(8 * step, _STEP)
+            following = f.read(step) if data else b""
+            text = rest + decode(data, not following)
+            cut = text.rfind("\n") + 1 if following else len(text)
+            rest = text[cut:]
+            yield self._block(text[:cut].splitlines())
+            if not following:
+                return
+            data = following
+
+    def _read_small(self, files: list[str]) -> Iterator[pa.Table]:
+        lines: list[str] = []
+        size = 0
+        for path in files:
+            try:
+                with open(path, "rb", buffering=0) as file:
+                    data = file.read()
+                lines += data.decode(self._encoding).splitlines()
+            except (OSError, ValueError) as error:
+                raise about(error, path) from error
+            size += len(data)
+            if size > JOINED_BYTES:
+                yield self._block(lines)
+                lines, size = [], 0
+        yield self._block(lines)
+
+    def _block(self, lines: list[str]) -> pa.Table:
         if self._drop_empty_lines:
             lines = [line for line in lines if line.strip()]
-        elif last and lines and not lines[-1]:
-            lines = lines[:-1]  # the end of the last line begins no other
-        return pa.table({"text": pa.array(lines, pa.string())})
-
-
-class _Joined:
-    """A file whose beginning has been read already."""
-
-    def __init__(self, head: bytes, file: Any) -> None:
-        self._head, self._file = head, file
-
-    def read(self, size: int) -> bytes:
-        if self._head:
-            part, self._head = self._head[:size], self._head[size:]
-            return part
-        return self._file.read(size)
-
-
-class _Raw(io.RawIOBase):
-    """A file of pyarrow as one of Python's, for decoding."""
-
-    def __init__(self, file: Any, head: bytes) -> None:
-        self._file, self._head = file, head
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
-        data = data or self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        return pa.table([pa.array(lines, pa.string())], names=["text"])
 
 
 class BinaryDatasource(FileBasedDatasource):

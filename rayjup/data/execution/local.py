@@ -249,8 +249,7 @@ class LocalRun:
     def _map_groups(self, op: Op) -> Tables:
         assert isinstance(op, MapGroups)
         table = self.whole(op.inputs[0])
-        if table.num_columns:
-            grouping.check_keys(table.column_names, op.keys)
+        grouping.check_keys(table.column_names, op.keys)
         if not op.keys or table.num_rows < 2:
             yield from self._steps([_copied(step_for(op))], iter([table]), op.name)
             return

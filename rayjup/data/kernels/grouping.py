@@ -21,9 +21,9 @@ _STATE = ".state"
 
 
 def check_keys(names: Sequence[str], keys: Sequence[str]) -> None:
-    """Complain about keys that are not there."""
+    """Complain about keys that are not there; a table with no columns has no rows, either, and is right."""
     missing = [k for k in keys if k not in names]
-    if missing:
+    if names and missing:
         raise ValueError(f"groupby: there is no column {missing[0]!r}; the columns are {list(names)}.")
 
 
@@ -56,8 +56,7 @@ def partial_exprs(aggs: Sequence[Any], schema: pa.Schema) -> tuple[list[Any], li
 
 def aggregate(table: pa.Table, keys: Sequence[str], aggs: Sequence[Any]) -> pa.Table:
     """One row per group (one in all without keys)."""
-    if table.num_columns:
-        check_keys(table.column_names, keys)
+    check_keys(table.column_names, keys)
     wanted = _columns(table, keys, aggs)
     if wanted is not None:
         table = table.select(wanted)
@@ -93,8 +92,7 @@ def partial(
     table: pa.Table, keys: Sequence[str], aggs: Sequence[Any], force_states: bool = False
 ) -> pa.Table:
     """What the groups of a part come to; for :func:`combine`."""
-    if table.num_columns:
-        check_keys(table.column_names, keys)
+    check_keys(table.column_names, keys)
     wanted = _columns(table, keys, aggs)
     if wanted is not None:
         table = table.select(wanted)

@@ -81,6 +81,9 @@ def join(
     """The joined table; in the order of the left side (of the right one for right joins)."""
     import polars as pl
 
+    # What has no rows may have no columns: nobody knows them then.
+    left = left if left.num_columns else pa.table([pa.nulls(0)] * len(left_on), names=list(left_on))
+    right = right if right.num_columns else pa.table([pa.nulls(0)] * len(right_on), names=list(right_on))
     left_out, right_out = output_names(
         left.column_names, right.column_names, how, left_on, right_on, left_suffix, right_suffix
     )

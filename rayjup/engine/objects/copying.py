@@ -29,12 +29,12 @@ def copy(target: memoryview, source: memoryview) -> None:
 
     into = np.frombuffer(target, np.uint8)
     from_ = np.frombuffer(source, np.uint8)
-    step = (size // threads + 4095) & ~4095
+    step = (-(-size // threads) + 4095) & ~4095  # whole pages, and together not less than all
 
     def part(start: int) -> None:
         np.copyto(into[start : start + step], from_[start : start + step])
 
-    helpers = [threading.Thread(target=part, args=(i * step,)) for i in range(1, threads)]
+    helpers = [threading.Thread(target=part, args=(start,)) for start in range(step, size, step)]
     for helper in helpers:
         helper.start()
     part(0)

@@ -53,7 +53,7 @@ def _populate(mapped: mmap.mmap, size: int, threads: int) -> bool:
     """Make all pages of a mapping; False where that is not possible."""
     first = ctypes.c_char.from_buffer(mapped)
     start = ctypes.addressof(first)
-    step = (size // threads + 4095) & -4096
+    step = (-(-size // threads) + 4095) & -4096
     results: list[int] = []
 
     def part(offset: int) -> None:

@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.requests import Request
@@ -51,6 +52,10 @@ class Reply(Protocol):
     @property
     def begun(self) -> bool:
         """Whether something of it was sent."""
+
+    @property
+    def in_one(self) -> Callable[[dict[str, Any], bytes], None] | None:
+        """Answers with what an application of ASGI began, and its only piece; None: ``send`` does."""
 
     def whole(self, head: bytes, body: bytes) -> None:
         """Answer with status 200, these lines of headers, and this body."""
@@ -142,7 +147,7 @@ async def run_app(user: Any, reply: Reply, prefix: str, with_id: tuple[bytes, by
     if user.lifespan is not None and user.lifespan.state:
         scope["state"] = {**scope.get("state", {}), **user.lifespan.state}
     status = 101 if scope["type"] == "websocket" else 200
-    finish = getattr(reply, "finish", None)
+    in_one = reply.in_one
     held: Any = None  # the beginning of an answer that is probably sent in one
 
     async def sending(message: Any) -> None:
@@ -150,13 +155,13 @@ async def run_app(user: Any, reply: Reply, prefix: str, with_id: tuple[bytes, by
         if message["type"] == "http.response.start":
             status = message["status"]
             message = {**message, "headers": [*message.get("headers", ()), with_id]}
-            if finish is not None and has_length(message):
+            if in_one is not None and has_length(message):
                 held = message
                 return
         elif held is not None:
             start, held = held, None
-            if finish is not None and not message.get("more_body", False):
-                finish(start, message.get("body", b""))
+            if in_one is not None and not message.get("more_body", False):
+                in_one(start, message.get("body", b""))
                 return
             await send(start)
         await send(message)

@@ -14,34 +14,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from rayjup.serve._private.wire import asked, fields_of, plain, said, scope_of, start
+
 BODY_AT_ONCE = 256 * 1024  # of a request: what is longer is sent on in pieces
 _AHEAD = 1024 * 1024  # an application may be that many bytes ahead of its client
 _ABANDONED_S = 120.0  # nobody fetches: the caller must have died
-
-
-def fields_of(
-    scope: dict[str, Any], body: bytes, more: bool, request_id: str, prefix: str
-) -> tuple[Any, ...]:
-    """A request as plain data."""
-    client, server = scope.get("client"), scope.get("server")
-    return (
-        scope["type"],
-        scope.get("method", "GET"),
-        scope["path"],
-        scope.get("raw_path") or b"",
-        scope["query_string"],
-        [tuple(pair) for pair in scope["headers"]],
-        tuple(client) if client else None,
-        tuple(server) if server else None,
-        scope["scheme"],
-        scope["http_version"],
-        list(scope.get("subprotocols") or ()),
-        scope.get("root_path") or "",
-        body,
-        more,
-        request_id,
-        prefix,
-    )
 
 
 def pack_request(scope: dict[str, Any], body: bytes, more: bool, request_id: str, prefix: str) -> bytes:
@@ -51,28 +28,8 @@ def pack_request(scope: dict[str, Any], body: bytes, more: bool, request_id: str
 
 def unpack_request(data: bytes) -> tuple[dict[str, Any], bytes, bool, str, str]:
     """What :func:`pack_request` packed: scope, beginning of the body, whether more comes, id, prefix."""
-    values = marshal.loads(data)
-    kind, method, path, raw, query, headers, client, server, scheme, version, subs, root = values[:12]
-    body, more, id, prefix = values[12:]
-    scope = {
-        "type": kind,
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": version,
-        "scheme": scheme,
-        "path": path,
-        "raw_path": raw,
-        "query_string": query,
-        "headers": headers,
-        "client": client,
-        "server": server,
-        "root_path": root,
-        "state": {},
-    }
-    if kind == "websocket":
-        scope["subprotocols"] = subs
-    else:
-        scope["method"] = method
-    return scope, body, more, id, prefix
+    *request, body, more, id, prefix = marshal.loads(data)
+    return scope_of(request), body, more, id, prefix
 
 
 class Exchange:
@@ -81,7 +38,7 @@ class Exchange:
     def __init__(self, kind: str, body: bytes, more: bool) -> None:
         self.incoming: deque[dict[str, Any]] = deque()
         if kind == "http":
-            self.incoming.append({"type": "http.request", "body": body, "more_body": more})
+            self.incoming.append(asked((body, more)))
         else:
             self.incoming.append({"type": "websocket.connect"})
         self.kind = kind
@@ -106,8 +63,7 @@ class Exchange:
         """What the application says."""
         kind = message["type"]
         if kind == "http.response.start":
-            headers = [(bytes(k), bytes(v)) for k, v in message.get("headers", ())]
-            self.outgoing.append((int(message["status"]), headers, None))
+            self.outgoing.append(start(message))
             return
         if kind == "http.response.body":
             body = message.get("body", b"")
@@ -116,7 +72,7 @@ class Exchange:
             self._ahead += len(body)
             self.complete = self.complete or not more
         else:
-            self.outgoing.append(_plain(message))
+            self.outgoing.append(plain(message))
             self._ahead += len(message.get("bytes") or message.get("text") or "")
         self._changed.set()
         while self._ahead > _AHEAD:
@@ -126,9 +82,7 @@ class Exchange:
     def push(self, messages: list[Any]) -> None:
         """More of what the client says."""
         for message in messages:
-            if isinstance(message, tuple):
-                message = {"type": "http.request", "body": message[0], "more_body": message[1]}
-            self.incoming.append(message)
+            self.incoming.append(asked(message) if isinstance(message, tuple) else message)
         self._arrived.set()
 
     async def pull(self) -> list[Any]:
@@ -152,13 +106,6 @@ class Exchange:
     def ended(self, _: Any = None) -> None:
         """The application has returned."""
         self._changed.set()
-
-
-def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    found = {k: v for k, v in message.items() if v is not None}
-    if "headers" in found:
-        found["headers"] = [(bytes(k), bytes(v)) for k, v in found["headers"]]
-    return found
 
 
 class Exchanges:
@@ -291,13 +238,9 @@ async def carry(
         messages, over = content, False
         while True:
             for message in messages:
-                if not http:
-                    await send(message)
-                elif len(message) == 3:
+                if http and len(message) == 3:
                     status = message[0]
-                    await send({"type": "http.response.start", "status": status, "headers": message[1]})
-                else:
-                    await send({"type": "http.response.body", "body": message[0], "more_body": message[1]})
+                await send(said(message) if http else message)
             if over:
                 break
             messages, over = marshal.loads(await wait(actor.pull.remote(number)))
@@ -321,6 +264,6 @@ async def _send_on(actor: Any, number: int, receive: Any, wait: Any, http: bool)
             data: list[Any] = [(message.get("body", b""), more)]
         else:
             more = message["type"] not in ("http.disconnect", "websocket.disconnect")
-            data = [_plain(message)]
+            data = [plain(message)]
         if not await wait(actor.push.remote(number, marshal.dumps(data, 4))):
             return

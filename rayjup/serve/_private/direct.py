@@ -43,7 +43,7 @@ class OwnReply:
         """Answer with status 200, these lines of headers, and this body."""
         self.connection.answer(self.cycle, 200, head, body)
 
-    def finish(self, start: dict[str, Any], body: bytes) -> None:
+    def in_one(self, start: dict[str, Any], body: bytes) -> None:
         """Answer with what an application of ASGI has begun, and its only piece."""
         head, close = block_of(start, len(body), self.scope["method"])
         self.connection.answer(self.cycle, int(start["status"]), head, body, close)

@@ -24,6 +24,7 @@ from rayjup.serve._private.link import (
     Link,
     size_of,
 )
+from rayjup.serve._private.wire import asked, plain, scope_of, start
 
 if TYPE_CHECKING:
     from rayjup.serve._private.replica import Replica
@@ -120,32 +121,14 @@ class Door:
 class Served:
     """A request that came over a link: what the application receives and sends."""
 
+    in_one = None
+
     def __init__(self, link: Link, number: int, message: tuple[Any, ...]) -> None:
-        _, _, kind, method, path, raw, query, headers, client, server, scheme, version, subs, root = message[
-            :14
-        ]
         body, more, self.request_id, self.prefix = message[14:]
-        self.scope: dict[str, Any] = {
-            "type": kind,
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": version,
-            "scheme": scheme,
-            "path": path,
-            "raw_path": raw,
-            "query_string": query,
-            "headers": headers,
-            "client": client,
-            "server": server,
-            "root_path": root,
-            "state": {},
-        }
-        if kind == "websocket":
-            self.scope["subprotocols"] = subs
-            self.incoming: deque[dict[str, Any]] = deque(({"type": "websocket.connect"},))
-        else:
-            self.scope["method"] = method
-            self.incoming = deque(({"type": "http.request", "body": body, "more_body": more},))
-        self.http = kind == "http"
+        self.scope = scope_of(message[2:14])
+        self.http = self.scope["type"] == "http"
+        opening = asked((body, more)) if self.http else {"type": "websocket.connect"}
+        self.incoming: deque[dict[str, Any]] = deque((opening,))
         self.link = link
         self.number = number
         self.task: asyncio.Task[None] | None = None
@@ -184,14 +167,13 @@ class Served:
         if self.gone or self.complete:
             return
         if not self.http:
-            await self._pieces([_plain(message)])
+            await self._pieces([plain(message)])
             return
         if message["type"] == "http.response.start":
             if has_length(message):  # what follows comes at once, and mostly in one piece
                 self._start = message
             else:
-                headers = [(bytes(k), bytes(v)) for k, v in message.get("headers", ())]
-                await self._pieces([(int(message["status"]), headers, None)])
+                await self._pieces([start(message)])
             return
         body = bytes(message.get("body", b""))
         more = bool(message.get("more_body", False))
@@ -202,8 +184,7 @@ class Served:
             return
         pieces: list[Any] = []
         if not self.begun and self._start is not None:
-            headers = [(bytes(k), bytes(v)) for k, v in self._start.get("headers", ())]
-            pieces.append((int(self._start["status"]), headers, None))
+            pieces.append(start(self._start))
         self.complete = not more
         pieces.append((body, more))
         await self._pieces(pieces)
@@ -231,9 +212,7 @@ class Served:
     def push(self, messages: list[Any]) -> None:
         """More of what the client says."""
         for message in messages:
-            if isinstance(message, tuple):
-                message = {"type": "http.request", "body": message[0], "more_body": message[1]}
-            self.incoming.append(message)
+            self.incoming.append(asked(message) if isinstance(message, tuple) else message)
         self._wake()
 
     def drop(self) -> None:
@@ -270,10 +249,3 @@ class Served:
 
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
-
-
-def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    found = {k: v for k, v in message.items() if v is not None}
-    if "headers" in found:
-        found["headers"] = [(bytes(k), bytes(v)) for k, v in found["headers"]]
-    return found

@@ -18,10 +18,11 @@ from rayjup.serve._private import tracing
 from rayjup.serve._private.access import AccessLog
 from rayjup.serve._private.answers import send_text, to_json
 from rayjup.serve._private.awaiting import future_of, when_assigned
-from rayjup.serve._private.channel import BODY_AT_ONCE, carry, fields_of, pack_request, read_body
+from rayjup.serve._private.channel import BODY_AT_ONCE, carry, pack_request, read_body
 from rayjup.serve._private.common import DeploymentID
 from rayjup.serve._private.router import GONE, Call, Router, Slot, router_of
 from rayjup.serve._private.table import Table
+from rayjup.serve._private.wire import fields_of, said
 from rayjup.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from rayjup.serve.handle import new_request_id
 
@@ -364,13 +365,9 @@ async def relay(asked: links.Asked, http: bool, send: Any) -> int:
             raise Cut(str(error)) from error
         if message is None:
             return status
-        if not http:
-            await send(message)
-        elif len(message) == 3:
+        if http and len(message) == 3:
             status = message[0]
-            await send({"type": "http.response.start", "status": status, "headers": message[1]})
-        else:
-            await send({"type": "http.response.body", "body": message[0], "more_body": message[1]})
+        await send(said(message) if http else message)
 
 
 async def _send_on(asked: links.Asked, receive: Any, http: bool) -> None:

@@ -457,6 +457,8 @@ class Replica:
 class _Messages:
     """An answer that is given as messages of ASGI."""
 
+    in_one = None
+
     def __init__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
         self.receive = receive

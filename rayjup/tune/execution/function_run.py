@@ -69,6 +69,7 @@ class FunctionRun:
         self._current: str | None = None
         self._current_since = 0.0
         self._held_up = False  # the function waits to be told to go on
+        self._ended = False  # a trial has, since the last answer
         self._ending = False
         self._thread = threading.Thread(target=self._main, daemon=True, name="trials")
         self._thread.start()
@@ -83,7 +84,7 @@ class FunctionRun:
             self._changed.notify_all()
             while True:
                 now = time.monotonic()
-                if self._is_idle() or self._is_held_up():
+                if self._is_idle() or self._is_held_up() or (self._ended and self._setup.tell_ends):
                     break
                 until = deadline
                 if self._events:
@@ -95,6 +96,7 @@ class FunctionRun:
                 for event in self._inbox.give_back():
                     self._add(event)
             events, self._events = self._events, []
+            self._ended = False
             self._changed.notify_all()
             return events
 
@@ -173,4 +175,5 @@ class FunctionRun:
                 event = (told.FAILED, spec.trial_id, trial_error(error))
             with self._changed:
                 self._inbox.stop.pop(spec.trial_id, None)
+                self._ended = True
                 self._add(event)

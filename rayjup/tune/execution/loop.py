@@ -120,6 +120,7 @@ class TuneLoop:
         controller.check_time()
         self._carry_out()
         self._start_trials()
+        self._keep_one_ahead()
         self._carry_out()
         self._send()
         self._receive()
@@ -170,7 +171,7 @@ class TuneLoop:
                     return
                 continue
             self._give(slot, trial)
-            self._send_ahead(slot, trial)
+            self._send_ahead(slot)
 
     def _prepare_more(self) -> bool:
         """Whether there is another trial for which a runner should be started already."""
@@ -220,23 +221,43 @@ class TuneLoop:
             self._callbacks.on_trial_restore(**info)
         self._callbacks.on_trial_start(**info)
 
-    def _send_ahead(self, slot: Slot, first: Trial) -> None:
+    def _send_ahead(self, slot: Slot) -> None:
         """Short trials that do not depend on each other are sent many at a time."""
-        controller = self.controller
-        if (
-            self._trial_seconds is None
-            or self._one_per_process
-            or not controller.search_alg.independent
-            or type(controller.scheduler).__name__ != "FIFOScheduler"
-            or first.trial_id in self._suspects
-        ):
+        if self._are_short() and self.controller.search_alg.independent:
+            count = min(_MOST_AHEAD, int(_CHUNK_S / max(self._trial_seconds or 0.0, 1e-5)))
+            self._give_more(slot, count - 1)
+
+    def _keep_one_ahead(self) -> None:
+        """A searcher that learns from results is asked for one more short trial per runner, which begins
+        when the one before it ends: the way to the runner and the searcher's thinking cost no time then.
+        Who has set a limit of concurrent trials wants no more than those suggested at once."""
+        if self.controller.search_alg.independent or self._pool.limited or not self._are_short():
             return
-        count = min(_MOST_AHEAD, int(_CHUNK_S / max(self._trial_seconds, 1e-5)))
-        for _ in range(count - 1):
+        for slot in self._pool.slots:
+            if slot.is_up and not slot.worn and len(slot.trials) == 1 and slot.stop_asked_at is None:
+                self._give_more(slot, 1)
+
+    def _are_short(self) -> bool:
+        """Whether trials may be sent to a runner that has one: they are short, and none waits for others."""
+        return (
+            self._trial_seconds is not None
+            and self._trial_seconds < _CHUNK_S
+            and not self._one_per_process
+            and not self.controller.stopping
+            and type(self.controller.scheduler).__name__ == "FIFOScheduler"
+        )
+
+    def _give_more(self, slot: Slot, count: int) -> None:
+        controller = self.controller
+        if not self._suspects.isdisjoint(slot.trials):
+            return
+        for _ in range(count):
             if not controller._waiting and not controller.make_trial():
                 return
             trial = next(iter(controller._waiting.values()))
             if trial.placement_group_factory != slot.resources or trial.trial_id in controller._held:
+                return
+            if trial.trial_id in self._suspects:
                 return
             self._give(slot, trial)
 
@@ -493,4 +514,5 @@ def make_setup(trainable: Any, controller: TuneController, *, chdir: bool, reuse
         change_directory=chdir and not int(os.environ.get("RAY_CHDIR_TO_TRIAL_DIR", "1") == "0"),
         reuse=reuse,
         flush_s=_FLUSH_S,
+        tell_ends=not controller.search_alg.independent,
     )

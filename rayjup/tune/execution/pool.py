@@ -140,6 +140,11 @@ class RunnerPool:
         self.slots.append(slot)
         return slot
 
+    @property
+    def limited(self) -> bool:
+        """Whether the user has said how many may run at a time."""
+        return self._max is not None
+
     def starting(self) -> int:
         """How many are on their way."""
         return sum(not slot.is_up for slot in self.slots)

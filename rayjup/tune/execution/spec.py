@@ -48,3 +48,5 @@ class RunnerSetup(NamedTuple):
     """Whether class trainables are reset rather than made anew."""
     flush_s: float
     """How long reports may gather before they are sent."""
+    tell_ends: bool
+    """Whether the end of a trial is told at once: what is tried next depends on it."""

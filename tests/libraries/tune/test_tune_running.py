@@ -365,3 +365,40 @@ def test_a_checkpoint_that_does_not_fit_fails_its_trial_only(fit, tmp_path):
         failed, good = grid
         assert "could not be copied to" in str(failed.error) and "weights: [Errno 28]" in str(failed.error)
         assert good.error is None and good.checkpoint is not None
+
+
+class Counting(tune.search.Searcher):
+    """Notes how many of its suggestions were without a result when it made the next."""
+
+    def __init__(self) -> None:
+        super().__init__(metric="x", mode="max")
+        self.open: set[str] = set()
+        self.most = 0
+
+    def suggest(self, trial_id):
+        self.open.add(trial_id)
+        self.most = max(self.most, len(self.open))
+        return {"x": 1}
+
+    def on_trial_complete(self, trial_id, result=None, error=False):
+        self.open.discard(trial_id)
+
+    def save(self, checkpoint_path):
+        pass
+
+    def restore(self, checkpoint_path):
+        pass
+
+
+@pytest.mark.parametrize(("limit", "most"), [(None, 8), (1, 1)])
+def test_a_searcher_is_asked_for_one_short_trial_more_than_run(fit, limit, most):
+    """Four CPUs, one trial each, and one behind each; none where the user has said how many at a time."""
+
+    def train(config):
+        time.sleep(0.01)
+        return {"x": config["x"]}
+
+    searcher = Counting()
+    grid = fit(train, {}, num_samples=60, search_alg=searcher, max_concurrent_trials=limit)
+    assert len(grid) == 60 and not grid.num_errors
+    assert searcher.most == 1 if limit == 1 else 4 < searcher.most <= most
