@@ -45,10 +45,10 @@ test.each(PANES.map(pane => [pane.name, pane.topic] as const))('%s: nothing yet,
   server.put(topic, 'c1', FULL[topic]);
   const shown: { [pane: string]: string[] } = {
     nodes: [LONG, '3.5 / 4 CPU'.slice(6), '1.5 / 2', 'head'],
-    tasks: [LONG, '3'],
+    tasks: [LONG, '3', 'fail'],
     actors: ['actor-00001', LONG, 'alive', 'dead'],
     trials: [LONG, 'Best loss:', '0.25', 'lr=0.5', '1 / 3'],
-    training: [LONG, '0.125', '7 reports · 1 worker', 'rank 0 · GPU 0'],
+    training: [LONG, '0.125', '7 reports · 1 worker', 'rank 0', 'GPU 0'],
     deployments: ['shop', '/shop', LONG, '2 / 3', '12.5', '2.0 s'],
     jobs: [LONG, 'running', 'failed', 'notebook'],
     objects: ['1.00 MB', 'local reference', '… and 1 more', 'one process did not answer'],
@@ -200,8 +200,11 @@ test('nodes are added and taken away, and the cluster adapts', async () => {
 test('rows of the timeline are named, and a call says what it was', async () => {
   await open('timeline', 'timeline', FULL.timeline);
   expect(page.all('[data-rayjup=lane]').map(one => one.textContent)).toEqual(['pid 41', 'pid 42']);
-  const spans = page.all('.rj-Timeline-span');
+  const spans = page.all('.rj-Timeline-scroll .rj-Timeline-span');
   expect(spans.length).toBe(2);
+  // The longer call got the first colour; the legend says which is which.
+  expect(page.all('[data-rayjup=legend] li').map(one => one.textContent)).toEqual(['f', LONG]);
+  expect(spans[0].classList.contains('rj-mod-colour0')).toBe(true);
   spans[0].dispatchEvent(new MouseEvent('click', { bubbles: true }));
   await page.says('f · 10.0.0.1 · 41 · 4.0 s · finished');
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from '@jest/globals';
 
 import { bodyOf, fieldsOf } from '../src/form';
-import { colourOf, labelsOf, lanesOf, rangeOf, rectangles, ticks } from '../src/lanes';
+import { Colours, labelsOf, lanesOf, rangeOf, rectangles, ticks } from '../src/lanes';
 import { follow, lines } from '../src/logtext';
 import { speak, t, tn } from '../src/text';
 import type { ISpan } from '../src/types';
@@ -101,10 +101,20 @@ test('ten thousand short calls are no more rectangles than the timeline is wide'
   assert.equal(drawn.reduce((sum, one) => sum + one.count, 0), 10_000, 'and none is lost');
 });
 
-test('the axis has round times, a name keeps its colour', () => {
+test('the axis has round times', () => {
   assert.deepEqual(ticks({ start: 3, end: 13 }), [0, 2, 4, 6, 8, 10].map(at => [at, `${at} s`]));
   assert.equal(ticks({ start: 0, end: 0.004 })[1][1], '1 ms');
-  assert.ok(colourOf('train', 6) < 6 && colourOf('train', 6) === colourOf('train', 6));
+});
+
+test('the busiest names get colours of their own, and keep them', () => {
+  const colours = new Colours(2);
+  const spans = [span('p', 0, 1, 'short'), span('p', 1, 9, 'long'), span('p', 2, 4, 'middle')];
+  const see = (end: number): string[] => colours.see(lanesOf(spans), { start: 0, end }, end);
+  assert.deepEqual(see(10), ['long', 'middle', 'short']);
+  assert.deepEqual(['long', 'middle', 'short'].map(name => colours.of(name)), [0, 1, null]);
+  spans.push(span('p', 10, 100, 'short'));
+  assert.deepEqual(see(100)[0], 'short');
+  assert.deepEqual(['long', 'middle', 'short'].map(name => colours.of(name)), [0, 1, null]);
 });
 
 const SCHEMA = {

@@ -128,6 +128,9 @@ export function LogText(props: {
           {log.dropped && ` ${t('(the newest)')}`}
         </span>
       </div>
+      {!log.text && !trouble && log.next !== null && (
+        <p className="rj-Hint">{t('Nothing has been written yet.')}</p>
+      )}
       {trouble && <p className="rj-Hint rj-mod-error">{trouble}</p>}
       <div
         ref={box}

@@ -2,11 +2,11 @@ import * as React from 'react';
 
 import { useSize } from '../components/hooks';
 import { duration, millis } from '../format';
-import { colourOf, labelsOf, lanesOf, rangeOf, rectangles, ticks } from '../lanes';
+import { Colours, labelsOf, lanesOf, rangeOf, rectangles, ticks } from '../lanes';
 import { PanelModel } from '../model';
 import { t, tn } from '../text';
 import type { ISpan, ITimeline } from '../types';
-import { Document, IPaneProps } from './common';
+import { Document, IPaneProps, Name } from './common';
 
 const LANE = 18;
 const AXIS = 16;
@@ -39,6 +39,8 @@ function Lanes(props: { model: PanelModel; timeline: ITimeline; maxHeight?: numb
   const range = rangeOf(spans, now, seconds);
   const lanes = React.useMemo(() => lanesOf(spans), [spans]);
   const inView = lanes.filter(lane => lane.spans.some(span => (span.end ?? now) >= range.start));
+  const [colours] = React.useState(() => new Colours(COLOURS));
+  const names = colours.see(inView, range, now);
   const labels = labelsOf(inView);
   const gutter = Math.min(outer * 0.4, Math.max(...labels.map(label => label.length)) * LETTER + 8);
   const width = outer - gutter;
@@ -58,6 +60,7 @@ function Lanes(props: { model: PanelModel; timeline: ITimeline; maxHeight?: numb
         </select>
         <span className="rj-mod-quiet">{tn('%1 call', '%1 calls', total)}</span>
       </div>
+      <Legend names={names} colours={colours} />
       <div className="rj-Timeline-scroll" style={{ maxHeight: props.maxHeight }}>
         <svg
           width={outer}
@@ -85,7 +88,7 @@ function Lanes(props: { model: PanelModel; timeline: ITimeline; maxHeight?: numb
               {rectangles(lane, range, width, now).map(({ x, width: wide, span, count }) => (
                 <rect
                   key={span.key}
-                  className={`rj-Timeline-span rj-mod-colour${colourOf(span.name, COLOURS)}${
+                  className={`rj-Timeline-span ${tone(colours.of(span.name))}${
                     span.state === 'FAILED' ? ' rj-mod-failed' : ''
                   }${span.end === null ? ' rj-mod-running' : ''}`}
                   x={gutter + x}
@@ -107,6 +110,29 @@ function Lanes(props: { model: PanelModel; timeline: ITimeline; maxHeight?: numb
       )}
       {props.timeline.warning && <p className="rj-Hint">{props.timeline.warning}</p>}
     </div>
+  );
+}
+
+function tone(colour: number | null): string {
+  return colour === null ? 'rj-mod-other' : `rj-mod-colour${colour}`;
+}
+
+/** Which colour is which function. */
+function Legend(props: { names: string[]; colours: Colours }): JSX.Element {
+  const { colours, names } = props;
+  const named = names.filter(name => colours.of(name) !== null);
+  const others = names.length - named.length;
+  return (
+    <ul className="rj-Legend" aria-label={t('Functions')} data-rayjup="legend">
+      {[...named, ...(others > 0 ? [null] : [])].map(name => (
+        <li key={name} title={name ?? undefined}>
+          <svg width={9} height={9} aria-hidden="true">
+            <rect className={`rj-Timeline-span ${tone(name === null ? null : colours.of(name))}`} width={9} height={9} />
+          </svg>
+          {name === null ? tn('%1 other', '%1 others', others) : <Name text={name} />}
+        </li>
+      ))}
+    </ul>
   );
 }
 
