@@ -212,11 +212,23 @@ class TestDask:
         assert (status, again["cluster_id"]) == (201, made["cluster_id"])
 
 
-class TestWhereNobodyAnswers:
+class TestWhatCannotBeStarted:
     @pytest.fixture
     def lab_config(self) -> dict[str, Any]:
-        return {"profiles": {"gone": {"address": "tcp://127.0.0.1:9"}}, "start_timeout_s": 1}
+        types = {"cpu": {"resources": {"CPU": 1}, "max_workers": 1}}
+        broken = {"provider": {"type": "fake_multinode"}, "available_node_types": types}
+        return {
+            "profiles": {
+                "gone": {"address": "tcp://127.0.0.1:9"},
+                "broken": {**broken, "setup_commands": ["exit 3"]},
+            },
+            "start_timeout_s": 1,
+        }
 
-    async def test_that_is_said(self, api: Api) -> None:
+    async def test_nobody_answers(self, api: Api) -> None:
         status, reply = await api("POST", "clusters", body={"profile": "gone"})
         assert status == 500 and "could not be started" in reply["message"], reply
+
+    async def test_a_command_of_the_file_that_fails_is_named(self, api: Api) -> None:
+        status, reply = await api("POST", "clusters", body={"profile": "broken"})
+        assert status == 500 and "failed here (exit code 3): exit 3" in reply["message"], reply
