@@ -91,6 +91,10 @@ bench-peers: $(VENV)/.demo $(VENV)-ray/.made  ## the same benchmark on Ray and o
 	$(BIN)/python -m rayjup.as_ray benchmarks/objects.py --json out/objects_rayjup.json
 	$(BIN)/python benchmarks/report.py --title Objects --ray out/objects_ray.json \
 	    --rayjup out/objects_rayjup.json --out benchmarks/results/objects.md
+	$(VENV)-ray/bin/python benchmarks/clusters.py --json out/clusters_ray.json
+	$(BIN)/python -m rayjup.as_ray benchmarks/clusters.py --json out/clusters_rayjup.json
+	$(BIN)/python benchmarks/report.py --title Clusters --ray out/clusters_ray.json \
+	    --rayjup out/clusters_rayjup.json --out benchmarks/results/clusters.md
 
 conformance-ray: $(VENV)-ray/.made  ## the conformance tests against Ray itself
 	RAYJUP_CONFORMANCE_ENGINE=ray $(VENV)-ray/bin/python -m pytest tests/conformance -W default

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 import uuid
@@ -37,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[variable] = str(run_dir / name)
     tempfile.tempdir = None  # forget the answer cached before TMPDIR was set
     os.environ[leaks.MARKER] = uuid.uuid4().hex
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that runs us in the background has it so; Python raises no KeyboardInterrupt then.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

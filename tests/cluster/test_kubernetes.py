@@ -59,7 +59,7 @@ def test_pods_keep_the_contract(grid: descriptors.Descriptor, fake: FakeKubernet
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Kubernetes did not take the pod of the node four: " in done.stdout
     assert "exceeded quota: requested: requests.cpu=64" in done.stdout
-    assert fake.objects == {}, "neither a pod nor the credentials are left"
+    poll(lambda: not fake.objects)  # neither a pod nor the credentials are left
 
 
 @pytest.fixture

@@ -45,13 +45,14 @@ def init(members, backend, name="default"):
     assert done == [(rank, count) for rank in range(count)]
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(scope="module", params=BACKENDS)
 def backend(request):
     return request.param
 
 
-@pytest.fixture(params=[2, 3])
+@pytest.fixture(scope="module", params=[2, 3])
 def members(request, ray_cluster, backend):
+    """A group that is used again and again: most of a test would go into importing PyTorch otherwise."""
     made = make_members(request.param)
     init(made, backend)
     yield made

@@ -360,6 +360,24 @@ def test_an_interrupt_while_following(shielding):
     timer.join()
 
 
+def test_a_handler_that_only_takes_note_does_not_end_the_waiting_of_a_follower(shielding):
+    noted = []
+    previous = signal.signal(signal.SIGINT, lambda *_: noted.append(1))
+    stop = threading.Event()
+    leader = threading.Thread(target=lambda: shielding.lead(stop.is_set, time.monotonic() + 20))
+    leader.start()
+    wait_for(lambda: shielding._leader == leader.ident)
+    timer = interrupt_once(lambda: shielding._sheltered)
+    started = time.monotonic()
+    assert shielding.lead(lambda: bool(noted) and time.monotonic() > started + 0.2, started + 10)
+    stop.set()
+    shielding.kick()
+    leader.join(5)
+    timer.join()
+    signal.signal(signal.SIGINT, previous)
+    shielding.lower_shield()
+
+
 def test_an_interrupt_at_any_line_of_lead_leaves_nothing_locked(shielding):
     """Raise the signal from a trace function at each line event inside ``lead``, one run each."""
     import sys

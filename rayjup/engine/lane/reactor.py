@@ -242,7 +242,7 @@ class Reactor:
                 elif not self._follow(done, deadline):
                     return False
                 elif main and self.interrupted is not None:
-                    return False  # the interrupt is raised below
+                    self._interrupt()  # raises, unless somebody's handler only takes note
             return True
         finally:
             self._wanted -= 1
