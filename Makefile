@@ -49,9 +49,12 @@ lint: $(VENV)/.test  ## ruff, mypy, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tests find programs of the environment (jupyter, node) on the path, as a user's shell would.
+# The tests find programs of the environment (jupyter, node) on the path, as a user's shell would. Many wait for
+# processes to start and end, so two run at a time; files stay together, because their tests share clusters.
+TEST_WORKERS ?= 2
+
 test: $(VENV)/.test chromium lint  ## everything: lint, unit, cluster, conformance, notebooks, browser
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 # Only for the browser test, which says why it is skipped when there is no Chromium.
 chromium:
