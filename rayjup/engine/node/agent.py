@@ -116,6 +116,7 @@ class NodeAgent:
             self.neighbours.pulls.evict,
         )
         self.joined = asyncio.Event()  # the head has this node
+        self.cluster: dict[str, str] = {}  # its id and name, once the head has said them
         self.refused = ""  # why it has not
         self.told_to_end = False  # by the head, which then tidies up after all nodes
         self.ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
@@ -518,6 +519,9 @@ class NodeAgent:
         self.refused = why
         logger.error("this node is not taken into the cluster: %s", why)
         self.on_shutdown()
+
+    def _head_cluster(self, cluster: dict[str, str]) -> None:
+        self.cluster = cluster
 
     def _head_pace(self, seconds: float) -> None:
         self._pace = seconds
