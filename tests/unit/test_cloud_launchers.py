@@ -202,7 +202,7 @@ def test_what_a_machine_starts_with(
     subprocess.run(["/bin/bash", "-c", script], check=True, timeout=30)
     words = shlex.split((tmp_path / "done.node").read_text().replace("it's", "its", 1))
     assert words[:6] == ["its", "-m", "rayjup", "start", "--address", "10.0.0.1:6379"]
-    assert words[-2:] == ["--credentials", str(tmp_path / "own" / "rj-1.pem")]
+    assert words[-2:] == ["--credentials", str(tmp_path / "own" / "rj-1-cpu-1.pem")]
     assert "-rw-------" in (tmp_path / "done.files").read_text()
     assert (tmp_path / "done.setup").read_text() == "prepared\n"
     assert (tmp_path / "done.end").read_text() == "over\n"

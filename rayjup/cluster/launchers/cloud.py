@@ -60,7 +60,8 @@ class CloudLauncher(ExternalLauncher):
 
     def script(self, kind: NodeType, name: str) -> str:
         """What the machine of a node runs when it starts."""
-        credentials = f"{self._directory}/{self._cluster.cluster_id}.pem"
+        # One per node: where machines share a file system, the end of one must not take it from another.
+        credentials = f"{self._directory}/{self._cluster.cluster_id}-{name}.pem"
         command = join_command(self._cluster, kind, name, credentials, self._python, block=True)
         lines = [
             "#!/bin/bash",
