@@ -49,9 +49,12 @@ lint: $(VENV)/.test  ## ruff, mypy, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tests find programs of the environment (jupyter, node) on the path, as a user's shell would.
+# The tests find programs of the environment (jupyter, node) on the path, as a user's shell would. Many wait for
+# processes to start and end, so two run at a time; files stay together, because their tests share clusters.
+TEST_WORKERS ?= 2
+
 test: $(VENV)/.test chromium lint  ## everything: lint, unit, cluster, conformance, notebooks, browser
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 # Only for the browser test, which says why it is skipped when there is no Chromium.
 chromium:
@@ -91,6 +94,10 @@ bench-peers: $(VENV)/.demo $(VENV)-ray/.made  ## the same benchmark on Ray and o
 	$(BIN)/python -m rayjup.as_ray benchmarks/objects.py --json out/objects_rayjup.json
 	$(BIN)/python benchmarks/report.py --title Objects --ray out/objects_ray.json \
 	    --rayjup out/objects_rayjup.json --out benchmarks/results/objects.md
+	$(VENV)-ray/bin/python benchmarks/clusters.py --json out/clusters_ray.json
+	$(BIN)/python -m rayjup.as_ray benchmarks/clusters.py --json out/clusters_rayjup.json
+	$(BIN)/python benchmarks/report.py --title Clusters --ray out/clusters_ray.json \
+	    --rayjup out/clusters_rayjup.json --out benchmarks/results/clusters.md
 
 conformance-ray: $(VENV)-ray/.made  ## the conformance tests against Ray itself
 	RAYJUP_CONFORMANCE_ENGINE=ray $(VENV)-ray/bin/python -m pytest tests/conformance -W default

@@ -1,6 +1,6 @@
 """Many nodes: what the head costs per node, and how fast real light nodes of this machine join.
 
-``python benchmarks/nodes.py [--simulated 1000 10000] [--real 50] [--out FILE]``
+``python benchmarks/nodes.py [--simulated 1000 10000] [--real 100] [--out FILE]``
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from rayjup.cluster import manager
+from rayjup.cluster.descriptors import Descriptor
 from rayjup.cluster.scaling.plan import Situation, Up, Wanted, decide
 from rayjup.cluster.scaling.settings import NodeType, ScalingSettings
 from rayjup.engine.head.head import Head
@@ -133,15 +135,19 @@ def real(count: int) -> list[tuple[str, str]]:
             list(pool.map(add, range(count - 1)))
             took = time.monotonic() - began
         head = psutil.Process(cluster.head()[0])
-        cpu, at = head.cpu_times(), time.monotonic()
+        nodes = [p for p in psutil.process_iter() if is_node_of(p, head.pid, cluster.session_dir)]
+        before, at = [spent(head), sum(map(spent, nodes))], time.monotonic()
         time.sleep(10.0)
-        after = head.cpu_times()
-        busy = (after.user + after.system - cpu.user - cpu.system) / (time.monotonic() - at)
+        passed = time.monotonic() - at
+        busy, each = (spent(head) - before[0]) / passed, (sum(map(spent, nodes)) - before[1]) / passed
+        each /= len(nodes)
+        node_own = statistics.median(p.memory_full_info().uss for p in nodes)
         began = time.monotonic()
         alive = sum(row["Alive"] for row in view.request("nodes"))
         asked = time.monotonic() - began
         assert alive == count + 1
         own = head.memory_full_info().uss
+        first_round, later, per_lease = leases(cluster, count, head)
         return [
             ("one more node on a quiet machine", f"{first:.2f} s"),
             (f"{count} real nodes join, four at a time", f"{took:.1f} s ({took / (count - 1):.2f} s each)"),
@@ -149,11 +155,67 @@ def real(count: int) -> list[tuple[str, str]]:
                 f"{count} real nodes, all idle: the head",
                 f"{busy * 100:.1f} % of a core, {own / 2**20:.0f} MiB of its own",
             ),
+            (
+                f"{count} real nodes, all idle: a node",
+                f"{each * 100:.1f} % of a core, {node_own / 2**20:.0f} MiB of its own (median)",
+            ),
             (f"{count} real nodes: asking for all", f"{asked * 1e3:.1f} ms"),
+            (f"{count} real nodes: a call on each, all at once", f"{first_round:.2f} s, processes and all"),
+            (
+                f"{count} real nodes: the same again, with new leases",
+                f"{later * 1e3:.0f} ms ({count / later:,.0f} leases/s), "
+                f"{per_lease * 1e6:.0f} µs of the head each",
+            ),
         ]
     finally:
         view.close()
         manager.stop(cluster, timeout_s=60.0)
+
+
+def is_node_of(process: psutil.Process, head: int, session: str) -> bool:
+    """Whether a process is a node of the cluster: it holds a socket of an agent in its directory."""
+    try:
+        if process.pid == head or "rayjup.cluster.boot" not in " ".join(process.cmdline()):
+            return False
+        return any(
+            c.laddr.startswith(session) and "agent" in c.laddr for c in process.net_connections("unix")
+        )
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def spent(process: psutil.Process) -> float:
+    """Seconds of a core."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def leases(cluster: Descriptor, count: int, head: psutil.Process) -> tuple[float, float, float]:
+    """Seconds for one call on each node, at first and later; what a lease takes of the head then."""
+    import rayjup as ray
+    from rayjup.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    @ray.remote
+    def nothing(round: int) -> None:
+        """A call for one node, so under a lease of its own."""
+
+    ray.init(cluster.cluster_id, log_to_driver=False)
+    try:
+        free = ray.available_resources()["CPU"]
+        ids = [row["NodeID"] for row in ray.nodes() if row["Resources"].get("CPU")]
+        assert len(ids) == count
+        on = [nothing.options(scheduling_strategy=NodeAffinitySchedulingStrategy(i, soft=False)) for i in ids]
+        took, spent_by_head = [], []
+        for round in range(6):
+            while ray.available_resources()["CPU"] < free:  # all leases are given back
+                time.sleep(0.05)
+            before, began = spent(head), time.monotonic()
+            ray.get([each.remote(round) for each in on])
+            took.append(time.monotonic() - began)
+            spent_by_head.append(spent(head) - before)
+    finally:
+        ray.shutdown()
+    return took[0], statistics.median(took[1:]), sum(spent_by_head[1:]) / count / len(took[1:])
 
 
 def commands() -> list[tuple[str, str]]:
@@ -183,7 +245,7 @@ def commands() -> list[tuple[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--simulated", type=int, nargs="*", default=[1000, 10_000])
-    parser.add_argument("--real", type=int, default=50)
+    parser.add_argument("--real", type=int, default=100)
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     rows = commands()

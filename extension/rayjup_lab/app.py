@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Float, Integer, validate
+from traitlets import Dict, Float, Integer, Unicode, validate
 from traitlets.traitlets import TraitError
 
 from rayjup_lab import __version__
@@ -14,7 +14,7 @@ from rayjup_lab.services.contents.manager import ContentsManager
 from rayjup_lab.services.live.handlers import live_handlers
 from rayjup_lab.services.live.hub import LiveHub
 from rayjup_lab.services.openapi import describe, description_handlers
-from rayjup_lab.services.proxy.handlers import make_client, proxy_handlers
+from rayjup_lab.services.proxy.handlers import proxy_handlers
 
 _ROUTES = [*description_handlers, *clusters_handlers, *contents_handlers, *proxy_handlers, *live_handlers]
 
@@ -50,6 +50,17 @@ class RayjupExtension(ExtensionApp):
         1.0, min=0.25, help="Seconds between two updates of the live view (all browser tabs share one poll)."
     ).tag(config=True)
 
+    profiles = Dict(
+        value_trait=Dict(),
+        key_trait=Unicode(),
+        help=(
+            "Where and how clusters are started, by the name that the form offers: options of a cluster on "
+            "this machine (num_cpus, num_gpus, ...), or address (of a Dask cluster that is joined), or what "
+            "a cluster file of 'rayjup up' holds (provider, auth, available_node_types, ...), or "
+            "cluster_file (its path). The user's rayjup.json may hold further ones; those named here win."
+        ),
+    ).tag(config=True)
+
     @validate("default_num_cpus", "linger_s")
     def _not_negative(self, proposal: dict[str, object]) -> object:
         value = proposal["value"]
@@ -64,6 +75,7 @@ class RayjupExtension(ExtensionApp):
             default_num_cpus=self.default_num_cpus,
             linger_s=self.linger_s,
             start_timeout_s=self.start_timeout_s,
+            profiles=self.profiles,
             log=self.log,
         )
         self.live = LiveHub(self.clusters, interval_s=self.live_interval_s, log=self.log)
@@ -71,7 +83,6 @@ class RayjupExtension(ExtensionApp):
         self.settings["rayjup_clusters"] = self.clusters
         self.settings["rayjup_live"] = self.live
         self.settings["rayjup_contents"] = ContentsManager(self.clusters)
-        self.settings["rayjup_client"] = make_client()
         routes = [(pattern.replace("\\.", "."), handler) for pattern, handler in _ROUTES]
         self.settings["rayjup_description"] = describe(routes, __version__)
 
@@ -81,5 +92,4 @@ class RayjupExtension(ExtensionApp):
     async def stop_extension(self) -> None:
         """Release sockets and threads; running clusters stay."""
         await self.live.close()
-        self.settings["rayjup_client"].close()
         self.clusters.close()

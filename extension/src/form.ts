@@ -1,6 +1,13 @@
 /** A form made from the server's schema, and the body that comes of it. Pure functions. */
 
-import type { ISchema, IStartOptions } from './types';
+import type { IProfile, ISchema, IStartOptions } from './types';
+
+export interface IChoice {
+  value: string;
+  label: string;
+  /** Why it cannot be chosen. */
+  problem: string | null;
+}
 
 export interface IField {
   name: string;
@@ -9,12 +16,12 @@ export interface IField {
   hint: string;
   kind: 'text' | 'number' | 'bytes' | 'seconds' | 'resources';
   minimum?: number;
-  choices?: string[];
+  choices?: IChoice[];
   /** Shown without asking for more. */
   main: boolean;
 }
 
-const MAIN = ['name', 'num_cpus', 'num_gpus'];
+const MAIN = ['profile', 'name', 'num_cpus', 'num_gpus'];
 const HINTS: { [name: string]: string } = {
   name: 'chosen for you',
   num_cpus: 'all',
@@ -25,9 +32,14 @@ const HINTS: { [name: string]: string } = {
 };
 
 /** The fields of a form, in the schema's order; the profile only where there are some. */
-export function fieldsOf(schema: ISchema, profiles: string[]): IField[] {
+export function fieldsOf(schema: ISchema, profiles: { [name: string]: IProfile }): IField[] {
+  const choices = Object.entries(profiles).map(([value, { summary, problem }]) => ({
+    value,
+    label: summary ? `${value} – ${summary}` : value,
+    problem
+  }));
   return Object.entries(schema.properties ?? {})
-    .filter(([name]) => name !== 'profile' || profiles.length > 0)
+    .filter(([name]) => name !== 'profile' || choices.length > 0)
     .map(([name, part]) => ({
       name,
       title: part.title ?? name,
@@ -35,7 +47,7 @@ export function fieldsOf(schema: ISchema, profiles: string[]): IField[] {
       hint: HINTS[name] ?? '',
       kind: kindOf(part),
       minimum: part.minimum,
-      choices: name === 'profile' ? profiles : undefined,
+      choices: name === 'profile' ? choices : undefined,
       main: MAIN.includes(name)
     }));
 }

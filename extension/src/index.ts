@@ -13,7 +13,6 @@ import { ClustersApi } from './api';
 import { AttachButton } from './attach';
 import { CommandIDs, PANEL_ID } from './commandids';
 import { addCommands } from './commands';
-import { rayjupIcon } from './icons';
 import { PanelModel } from './model';
 import { PaneWidget } from './pane';
 import { RayjupPanel } from './panel';
@@ -68,11 +67,6 @@ const plugin: JupyterFrontEndPlugin<void> = {
     addCommands(app, model, notebooks, palette, openPane);
 
     const panel = new RayjupPanel(model, app.commands);
-    panel.id = PANEL_ID;
-    panel.title.icon = rayjupIcon;
-    panel.title.caption = t('rayjup clusters');
-    panel.node.setAttribute('role', 'region');
-    panel.node.setAttribute('aria-label', t('rayjup clusters'));
     panel.disposed.connect(() => model.dispose());
 
     app.shell.add(panel, 'left', { rank: 650 });

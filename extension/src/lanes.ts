@@ -26,6 +26,13 @@ export function lanesOf(spans: ISpan[]): ILane[] {
   return [...lanes.values()];
 }
 
+/** What stands before the lanes: the process, and its host where there are several. */
+export function labelsOf(lanes: ILane[]): string[] {
+  const places = lanes.map(lane => lane.place.split(' · '));
+  const several = new Set(places.map(([host]) => host)).size > 1;
+  return places.map(([host, pid]) => (several || !pid ? [host, pid].filter(Boolean).join(' · ') : `pid ${pid}`));
+}
+
 /** What is to be seen: the last `seconds` before `now`, or everything. */
 export function rangeOf(spans: ISpan[], now: number, seconds: number | null): IRange {
   const last = spans.reduce((latest, span) => Math.max(latest, span.end ?? now), 0);
@@ -65,13 +72,38 @@ export function rectangles(
   return found;
 }
 
-/** A colour number (0 … n-1) that stays the same for a name. */
-export function colourOf(name: string, n: number): number {
-  let sum = 0;
-  for (let index = 0; index < name.length; index++) {
-    sum = (sum * 31 + name.charCodeAt(index)) >>> 0;
+/**
+ * Which of `n` colours names have: the busiest in view get one first, and a name keeps the one it has got;
+ * null where there are more names than colours.
+ */
+export class Colours {
+  constructor(private _n: number) {}
+
+  /** Names in view, the busiest first. */
+  see(lanes: ILane[], range: IRange, now: number): string[] {
+    const busy = new Map<string, number>();
+    for (const { spans } of lanes) {
+      for (const { name, start, end } of spans) {
+        const seconds = Math.min(end ?? now, range.end) - Math.max(start, range.start);
+        if (seconds >= 0) {
+          busy.set(name, (busy.get(name) ?? 0) + seconds);
+        }
+      }
+    }
+    const names = [...busy.keys()].sort((a, b) => busy.get(b)! - busy.get(a)!);
+    for (const name of names) {
+      if (this._known.size < this._n && !this._known.has(name)) {
+        this._known.set(name, this._known.size);
+      }
+    }
+    return names;
   }
-  return sum % n;
+
+  of(name: string): number | null {
+    return this._known.get(name) ?? null;
+  }
+
+  private _known = new Map<string, number>();
 }
 
 /** Round times for the axis: `[seconds from the start, label]`. */

@@ -36,7 +36,9 @@ export interface ILiveOptions {
 
 /** The server speaks at least every 10 s; a line silent for longer than this is dead. */
 export const SILENCE_MS = 30_000;
+/** A server that is only started anew is away for some seconds. */
 const FIRST_PAUSE_MS = 1_000;
+const GROWTH = 1.5;
 const LONGEST_PAUSE_MS = 15_000;
 
 export class LiveConnection {
@@ -163,7 +165,7 @@ export class LiveConnection {
     if (this._closed) {
       return;
     }
-    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this._attempt);
+    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * GROWTH ** this._attempt);
     this._attempt += 1;
     this._options.onStatus({
       state: 'reconnecting',

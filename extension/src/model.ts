@@ -4,6 +4,7 @@ import { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError, ClustersApi } from './api';
+import { reasonOf } from './format';
 import { LiveConnection, LiveStatus } from './live';
 import type {
   IClusterSummary,
@@ -162,7 +163,7 @@ export class PanelModel implements IDisposable {
     try {
       this.options = await this.api.options();
     } catch (error) {
-      this.startError = { message: error instanceof Error ? error.message : String(error), field: null };
+      this.startError = startErrorOf(error);
     }
     this._emit();
   }
@@ -187,10 +188,7 @@ export class PanelModel implements IDisposable {
       this.select(started.cluster_id);
       return true;
     } catch (error) {
-      this.startError =
-        error instanceof ApiError
-          ? { message: error.message, field: error.field }
-          : { message: String(error), field: null };
+      this.startError = startErrorOf(error);
       return false;
     } finally {
       this._startsHere -= 1;
@@ -210,16 +208,10 @@ export class PanelModel implements IDisposable {
     this._emit();
   }
 
-  /** Stop a cluster and start one with the same name and resources. */
+  /** Stop a cluster and start one with the options it was started with, or with the same name and resources. */
   async restart(cluster: IClusterSummary): Promise<void> {
-    const { CPU, GPU } = cluster.resources ?? {};
-    const options: IStartOptions = { name: cluster.name };
-    // Of several nodes the sum is known, not what the first one had: that is left to the server.
-    if (cluster.nodes === 1) {
-      Object.assign(options, CPU === undefined ? {} : { num_cpus: CPU }, { num_gpus: GPU ?? 0 });
-    }
     await this.stop(cluster.cluster_id);
-    if (!(await this.start(options))) {
+    if (!(await this.start(cluster.options ?? alike(cluster)))) {
       throw new Error(this.startError?.message);
     }
   }
@@ -302,7 +294,7 @@ export class PanelModel implements IDisposable {
       await this.api.list();
       this.problem = null;
     } catch (error) {
-      this.problem = error instanceof Error ? error.message : String(error);
+      this.problem = reasonOf(error);
     }
     this._emit();
   }
@@ -323,4 +315,18 @@ export class PanelModel implements IDisposable {
   private _clockOffset = 0;
   private _startsHere = 0;
   private _isDisposed = false;
+}
+
+function startErrorOf(error: unknown): IStartError {
+  return { message: reasonOf(error), field: error instanceof ApiError ? error.field : null };
+}
+
+/** Options that make a cluster like one that was started elsewhere. */
+function alike(cluster: IClusterSummary): IStartOptions {
+  const { CPU, GPU } = cluster.resources ?? {};
+  // Of several nodes the sum is known, not what the first one had: that is left to the server.
+  if (cluster.nodes !== 1) {
+    return { name: cluster.name };
+  }
+  return { name: cluster.name, ...(CPU === undefined ? {} : { num_cpus: CPU }), num_gpus: GPU ?? 0 };
 }

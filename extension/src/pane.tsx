@@ -1,67 +1,36 @@
 /** A pane of its own in the main area: one kind of thing of the shown cluster, as large as one likes. */
 
-import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
-import { Message } from '@lumino/messaging';
 import * as React from 'react';
 
-import { Shown } from './components/hooks';
+import { useSize } from './components/hooks';
 import { rayjupIcon } from './icons';
 import { PanelModel } from './model';
 import { element, IPane } from './panes';
 import { t } from './text';
+import { View } from './view';
 
-export class PaneWidget extends ReactWidget {
+export class PaneWidget extends View {
   constructor(
-    private _model: PanelModel,
+    model: PanelModel,
     readonly pane: IPane
   ) {
-    super();
+    super(model, 'rj-Panel', 'rj-Pane');
     this.id = `rayjup-pane-${pane.name}`;
     this.title.label = t(pane.title);
     this.title.icon = rayjupIcon;
     this.title.closable = true;
-    this.addClass('rj-Panel');
-    this.addClass('rj-Pane');
-    this.node.setAttribute('role', 'region');
-    this.node.setAttribute('aria-label', t(pane.title));
+    this.name(t(pane.title));
   }
 
-  render(): JSX.Element {
-    return (
-      <UseSignal signal={this._model.changed}>
-        {() => (
-          <Shown.Provider value={this.isVisible}>
-            <Content model={this._model} pane={this.pane} />
-          </Shown.Provider>
-        )}
-      </UseSignal>
-    );
-  }
-
-  protected onAfterShow(msg: Message): void {
-    super.onAfterShow(msg);
-    this.update();
-  }
-
-  protected onAfterHide(msg: Message): void {
-    super.onAfterHide(msg);
-    this.update();
+  protected draw(): JSX.Element {
+    return <Content model={this.model} pane={this.pane} />;
   }
 }
 
 function Content(props: { model: PanelModel; pane: IPane }): JSX.Element {
   const { model, pane } = props;
   const box = React.useRef<HTMLDivElement>(null);
-  const [height, setHeight] = React.useState(400);
-  React.useEffect(() => {
-    const node = box.current;
-    if (!node) {
-      return undefined;
-    }
-    const observer = new ResizeObserver(() => setHeight(Math.max(160, node.clientHeight - 96)));
-    observer.observe(node);
-    return () => observer.disconnect();
-  }, []);
+  const height = Math.max(160, useSize(box).height - 96);
   const { clusters, selected } = model;
   return (
     <>

@@ -1,50 +1,34 @@
 /** The side panel: which state is shown. */
 
-import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
-import { Message } from '@lumino/messaging';
 import * as React from 'react';
 
+import { PANEL_ID } from './commandids';
 import { ClusterList } from './components/clusterlist';
 import { ClusterDetails } from './components/details';
 import { Header } from './components/header';
-import { Shown } from './components/hooks';
 import { Banner, Empty, Loading } from './components/messages';
 import { StartForm } from './components/startform';
+import { rayjupIcon } from './icons';
 import { PanelModel } from './model';
+import { t } from './text';
+import { View } from './view';
 
-export class RayjupPanel extends ReactWidget {
-  constructor(model: PanelModel, commands: CommandRegistry) {
-    super();
-    this._model = model;
-    this._commands = commands;
-    this.addClass('rj-Panel');
+export class RayjupPanel extends View {
+  constructor(
+    model: PanelModel,
+    private _commands: CommandRegistry
+  ) {
+    super(model, 'rj-Panel');
+    this.id = PANEL_ID;
+    this.title.icon = rayjupIcon;
+    this.title.caption = t('rayjup clusters');
+    this.name(t('rayjup clusters'));
   }
 
-  render(): JSX.Element {
-    return (
-      <UseSignal signal={this._model.changed}>
-        {() => (
-          <Shown.Provider value={this.isVisible}>
-            <Content model={this._model} commands={this._commands} />
-          </Shown.Provider>
-        )}
-      </UseSignal>
-    );
+  protected draw(): JSX.Element {
+    return <Content model={this.model} commands={this._commands} />;
   }
-
-  protected onAfterShow(msg: Message): void {
-    super.onAfterShow(msg);
-    this.update();
-  }
-
-  protected onAfterHide(msg: Message): void {
-    super.onAfterHide(msg);
-    this.update();
-  }
-
-  private _model: PanelModel;
-  private _commands: CommandRegistry;
 }
 
 function Content(props: { model: PanelModel; commands: CommandRegistry }): JSX.Element {

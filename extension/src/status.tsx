@@ -1,6 +1,5 @@
 /** The status bar's item: the shown cluster and how much of it is in use. */
 
-import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
@@ -8,22 +7,18 @@ import { CommandIDs } from './commandids';
 import { amount, share } from './format';
 import { PanelModel } from './model';
 import { t } from './text';
+import { View } from './view';
 
-export class StatusItem extends ReactWidget {
+export class StatusItem extends View {
   constructor(
-    private _model: PanelModel,
+    model: PanelModel,
     private _commands: CommandRegistry
   ) {
-    super();
-    this.addClass('rj-Status');
+    super(model, 'rj-Status');
   }
 
-  render(): JSX.Element {
-    return (
-      <UseSignal signal={this._model.changed}>
-        {() => <Content model={this._model} commands={this._commands} />}
-      </UseSignal>
-    );
+  protected draw(): JSX.Element {
+    return <Content model={this.model} commands={this._commands} />;
   }
 }
 

@@ -18,6 +18,8 @@ export interface IClusterSummary {
   available: Resources | null;
   /** Ids of nodes that were added from here. */
   added?: string[];
+  /** With which options it was started from a panel; null when it was started elsewhere. */
+  options?: IStartOptions | null;
   /** Whether it grows and shrinks by itself. */
   adapts?: boolean;
 }
@@ -112,10 +114,18 @@ export interface ISchema {
   properties?: { [name: string]: ISchema };
 }
 
+/** Where and how a cluster is started, under a name. */
+export interface IProfile {
+  kind: string | null;
+  summary: string;
+  /** Why it cannot be used. */
+  problem: string | null;
+}
+
 export interface IOptions {
   schema: ISchema;
   node_schema: ISchema;
-  profiles: { [name: string]: IStartOptions };
+  profiles: { [name: string]: IProfile };
   max_clusters: number;
 }
 

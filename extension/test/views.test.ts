@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test } from '@jest/globals';
 
 import { bodyOf, fieldsOf } from '../src/form';
-import { colourOf, lanesOf, rangeOf, rectangles, ticks } from '../src/lanes';
+import { Colours, labelsOf, lanesOf, rangeOf, rectangles, ticks } from '../src/lanes';
 import { follow, lines } from '../src/logtext';
 import { speak, t, tn } from '../src/text';
 import type { ISpan } from '../src/types';
@@ -87,6 +87,13 @@ test('a timeline has a lane per process, and running calls reach to now', () => 
   assert.equal(rectangles(lanes[1], { start: 7, end: 10 }, 100, 10).length, 0, 'out of view');
 });
 
+test('lanes are named by their processes, and by the hosts where there are several', () => {
+  const of = (...places: string[]): string[] => labelsOf(places.map(place => ({ place, spans: [] })));
+  assert.deepEqual(of('10.0.0.1 · 7', '10.0.0.1 · 8'), ['pid 7', 'pid 8']);
+  assert.deepEqual(of('10.0.0.1 · 7', '10.0.0.2 · 7'), ['10.0.0.1 · 7', '10.0.0.2 · 7']);
+  assert.deepEqual(of('somewhere'), ['somewhere']);
+});
+
 test('ten thousand short calls are no more rectangles than the timeline is wide', () => {
   const many = Array.from({ length: 10_000 }, (_, i) => span('p', i / 1000, i / 1000 + 0.0005));
   const drawn = rectangles({ place: 'p', spans: many }, { start: 0, end: 10 }, 300, 10);
@@ -94,10 +101,20 @@ test('ten thousand short calls are no more rectangles than the timeline is wide'
   assert.equal(drawn.reduce((sum, one) => sum + one.count, 0), 10_000, 'and none is lost');
 });
 
-test('the axis has round times, a name keeps its colour', () => {
+test('the axis has round times', () => {
   assert.deepEqual(ticks({ start: 3, end: 13 }), [0, 2, 4, 6, 8, 10].map(at => [at, `${at} s`]));
   assert.equal(ticks({ start: 0, end: 0.004 })[1][1], '1 ms');
-  assert.ok(colourOf('train', 6) < 6 && colourOf('train', 6) === colourOf('train', 6));
+});
+
+test('the busiest names get colours of their own, and keep them', () => {
+  const colours = new Colours(2);
+  const spans = [span('p', 0, 1, 'short'), span('p', 1, 9, 'long'), span('p', 2, 4, 'middle')];
+  const see = (end: number): string[] => colours.see(lanesOf(spans), { start: 0, end }, end);
+  assert.deepEqual(see(10), ['long', 'middle', 'short']);
+  assert.deepEqual(['long', 'middle', 'short'].map(name => colours.of(name)), [0, 1, null]);
+  spans.push(span('p', 10, 100, 'short'));
+  assert.deepEqual(see(100)[0], 'short');
+  assert.deepEqual(['long', 'middle', 'short'].map(name => colours.of(name)), [0, 1, null]);
 });
 
 const SCHEMA = {
@@ -113,11 +130,15 @@ const SCHEMA = {
 
 test('a form comes from the schema, and what is left empty is left to the server', () => {
   assert.deepEqual(
-    fieldsOf(SCHEMA, []).map(field => field.name),
+    fieldsOf(SCHEMA, {}).map(field => field.name),
     ['name', 'num_cpus', 'object_store_memory', 'resources', 'linger_s'],
     'no profiles, no choice of one'
   );
-  const fields = fieldsOf(SCHEMA, ['big']);
+  const big = { kind: 'slurm', summary: '8 CPU, slurm', problem: null };
+  const fields = fieldsOf(SCHEMA, { big });
+  assert.deepEqual(fields[fields.length - 1].choices, [
+    { value: 'big', label: 'big – 8 CPU, slurm', problem: null }
+  ]);
   assert.deepEqual(bodyOf(fields, { name: '  ', num_cpus: '' }), { body: {} });
   assert.deepEqual(
     bodyOf(fields, {

@@ -68,6 +68,7 @@ export class Lab {
   async theme(name) {
     await this.menu('Settings', 'Theme', name);
     await this.page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
+    await this.page.locator(`body[data-jp-theme-name="${name}"]`).waitFor({ state: 'attached' });
   }
 
   /** Shift+Enter, with the focus in the notebook. */
@@ -88,6 +89,25 @@ export class Lab {
     const indicator = this.notebook.locator('.jp-Notebook-ExecutionIndicator');
     const prompts = await this.page.locator('.jp-InputPrompt').allInnerTexts();
     return (await indicator.getAttribute('data-status')) === 'idle' && !prompts.some(p => p.includes('[*]'));
+  }
+
+  /**
+   * JupyterLab says in a dialog, sooner or later and again and again, that the server is away. Have it closed
+   * whenever it comes up, as a user would who has ticked that it shall not be shown again.
+   */
+  async letTheServerGo() {
+    await this.page.evaluate(() => {
+      const close = () => {
+        for (const dialog of document.querySelectorAll('.jp-Dialog')) {
+          if (dialog.querySelector('.jp-Dialog-header')?.textContent === 'Server Connection Error') {
+            dialog.querySelector('input[type=checkbox]')?.click();
+            dialog.querySelector('.jp-Dialog-button')?.click();
+          }
+        }
+      };
+      new MutationObserver(close).observe(document.body, { childList: true, subtree: true });
+      close();
+    });
   }
 
   async expectSoon(what, condition, within = WAIT_MS) {

@@ -38,6 +38,8 @@ _COMMANDS = {
     "job": "jobs:job",
     "dashboard": "jobs:dashboard",
     "get-auth-token": "jobs:get_auth_token",
+    "rotate-credentials": "upkeep:rotate_credentials",
+    "restart-head": "upkeep:restart_head",
     "doctor": "doctor:doctor",
 }
 

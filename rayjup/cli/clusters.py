@@ -261,8 +261,11 @@ def status_text(snapshot: Mapping[str, Any]) -> str:
     lines = [f"======== Cluster {snapshot['name']}: {datetime.now():%Y-%m-%d %H:%M:%S} ========", "Nodes"]
     for node in snapshot["nodes"]:
         role = ", head" if node["is_head"] else ""
+        other = node.get("rayjup", "") not in ("", snapshot.get("rayjup"))
+        skew = f"; runs rayjup {node['rayjup']}, the head {snapshot['rayjup']}" if other else ""
         lines.append(
-            f"  {node['name']} ({node['node_id'][:12]}, {node['host']}{role}): {node['executors']} processes"
+            f"  {node['name']} ({node['node_id'][:12]}, {node['host']}{role}): "
+            f"{node['executors']} processes{skew}"
         )
     lines += ["", "Resources in use"]
     total, free = snapshot["resources_total"], dict(snapshot["resources_available"])

@@ -18,11 +18,11 @@ from typing import Any
 
 import psutil
 from distributed.comm import connect
-from distributed.security import Security
 
-from rayjup.cluster import gateway
+from rayjup.cluster import credentials, gateway
 from rayjup.cluster.descriptors import process_start_time
 from rayjup.engine.dask import plugins, unix
+from rayjup.engine.dask.following import FollowingSecurity
 from rayjup.engine.node.store_place import default_capacity, shm_free
 
 _LOOK_S = 0.5
@@ -74,7 +74,7 @@ def _report(error: str) -> None:
 
 async def _run(config: dict[str, Any]) -> None:
     address = config["address"]
-    security = Security()
+    security = FollowingSecurity()
     arguments = security.get_connection_args("client")
     comm = await connect(address, **arguments)
     ip = comm.local_address.partition("://")[2].rpartition(":")[0]  # by which the cluster is reached
@@ -82,8 +82,13 @@ async def _run(config: dict[str, Any]) -> None:
     owner, started = config["owner"]
     memory = psutil.virtual_memory().available
     resources = {"CPU": 0.0, "object_store_memory": float(int(default_capacity(memory, shm_free())))}
+    user_file = os.environ.get(credentials.VARIABLE)
     plugin = plugins.NodePlugin(
-        config["cluster_id"], None, resources, extra={"name": f"driver-{owner}", "beside": owner}
+        config["cluster_id"],
+        None,
+        resources,
+        extra={"name": f"driver-{owner}", "beside": owner},
+        renewed=([], [user_file] if user_file else []),
     )
     stand_in: Any = SimpleNamespace(  # what the plugin needs of a worker
         name=f"driver-{owner}",

@@ -29,6 +29,7 @@ from rayjup.cluster.descriptors import Descriptor, process_start_time, read, run
 from rayjup.cluster.leftovers import note_up, remove_session_if_last, tidy_after_node
 from rayjup.cluster.network import joined
 from rayjup.cluster.supervisor import FarFollower, Follower, Supervisor, start_template
+from rayjup.engine.lane import credentials
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.zygotes import spawn_zygote
 
@@ -66,6 +67,10 @@ def main() -> None:
             "temporary-directory": config["node_dir"],
             "distributed.worker.memory.target": False,
             "distributed.worker.profile.enabled": False,
+            # What Dask looks at for its own displays: 50 times a second it cost an idle node 1 % of a core.
+            "distributed.admin.tick.interval": "1s",
+            "distributed.admin.system-monitor.interval": "5s",
+            "distributed.admin.system-monitor.disk": False,
         }
     )
     unix.register()
@@ -123,19 +128,23 @@ async def _run_head(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    place = config.get("network")
+    own = f"{session}/own.pem" if place else ""
+    if place and not os.path.exists(own):  # noqa: ASYNC240 - else another head has left it
+        credentials.write(own, Path(place["credentials"]).read_text(encoding="ascii"))  # noqa: ASYNC240
     plugin = plugins.HeadPlugin(
         {key: config[key] for key in ("cluster_id", "name", "started_by", "linger_s", "session_dir")},
         f"{session}/journal.db",
         config.get("token"),
+        (own, place["credentials"]) if place else None,
     )
-    place = config.get("network")
     scheduler = quiet.QuietScheduler(
         host=f"unix://{session}/head.sock",
         protocol="unix",
         dashboard=False,
         idle_timeout=None,
         also=f"tls://{joined(place['ip'], place['port'])}" if place else None,
-        security=_security(place["credentials"]) if place else None,
+        security=_security(own) if place else None,
     )
     async with scheduler:
         await plugin.start(scheduler)
@@ -195,12 +204,12 @@ def _reached(config: dict[str, Any]) -> dict[str, Any]:
 
 def _security(credentials: str) -> Any:
     """Dask's form of a cluster's credentials."""
-    from distributed.security import Security  # imported by now
+    from rayjup.engine.dask.following import FollowingSecurity  # Dask is imported by now
 
     roles = {
         f"tls_{role}_{kind}": credentials for role in ("scheduler", "worker", "client") for kind in _KINDS
     }
-    return Security(tls_ca_file=credentials, require_encryption=True, **roles)
+    return FollowingSecurity(tls_ca_file=credentials, require_encryption=True, **roles)
 
 
 _KINDS = ("cert", "key")
@@ -357,7 +366,13 @@ async def _run_node(
         survives=True,
         settings=config.get("settings"),
         network=_listens_at(config),
+        renewed=_renewed(config),
     )
+    if isinstance(heads, Supervisor):
+        plugin.ops = {
+            "head_renew": lambda connection: heads.renew(),
+            "head_renewal": lambda connection: heads.renewal,
+        }
     lives = itertools.count()
     try:
         await _until_head_ends(config, plugin, stop, quiet, next(lives), report_fd)
@@ -382,6 +397,12 @@ def _listens_at(config: dict[str, Any]) -> tuple[str, str] | None:
     """Where a node listens for nodes of other machines, and its credentials."""
     place = config.get("far") or config.get("network")
     return (f"tls://{joined(place['ip'], 0)}", place["credentials"]) if place else None
+
+
+def _renewed(config: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Files of a node that are written when credentials change: its own, and its user's."""
+    far = config.get("far")
+    return ([far["credentials"]], [far["source"]]) if far is not None else ([], [])
 
 
 async def _next_head(heads: Supervisor | Follower | FarFollower, stop: asyncio.Event) -> bool:

@@ -50,6 +50,9 @@ _NO_EFFECT = {
     "worker_start_ray_commands": "nodes are started by 'rayjup start'",
     "no_restart": "a running cluster is never restarted",
 }
+KEYS = frozenset({*_USED, *_NO_EFFECT})
+"""What a cluster file may hold."""
+
 _ON_PREMISE = ("local", "on-premise", "ssh")
 _QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor")
 _CONTAINERS = ("kubernetes", "fargate", "yarn")

@@ -7,12 +7,14 @@ authority is made for one cluster, signs once, and its key is thrown away: nobod
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from rayjup.base.exceptions import RaySystemError
+from rayjup.engine.lane.credentials import write as write
 
 VARIABLE = "RAYJUP_CREDENTIALS"
 """Names the file where no option does."""
@@ -32,35 +34,36 @@ def make(path: str) -> str:
     path = os.path.abspath(os.path.expanduser(path))
     if os.path.exists(path):
         return check(path)
-    if shutil.which("openssl") is None:
-        raise RaySystemError(
-            "certificates for a cluster of several machines are made with the program openssl, which is not "
-            "installed: install it, or pass credentials that were made elsewhere."
-        )
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as work:
-            name = ("-days", _DAYS, "-subj", "/CN=rayjup")
-            _openssl(work, "req", "-x509", *_CURVE, "-keyout", "ca.key", "-out", "ca.pem", *name)
-            _openssl(
-                work, "req", *_CURVE, "-keyout", "node.key", "-out", "node.csr", "-subj", "/CN=rayjup node"
-            )
-            signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "2", "-days", _DAYS)
-            _openssl(work, "x509", "-req", "-in", "node.csr", "-out", "node.pem", *signing)
-            # The node's certificate first: that is the one which is shown.
-            text = "".join(Path(work, part).read_text() for part in ("node.pem", "node.key", "ca.pem"))
-            write(path, text)
+        write(path, fresh(os.path.dirname(path)))
     except OSError as error:
         raise RaySystemError(f"the credentials {path} cannot be written: {error.strerror}") from error
     return path
 
 
-def write(path: str, text: str) -> None:
-    """Write credentials so that only this user can read them, at once."""
-    fd, new = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".")  # mode 0600
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.write(text)
-    os.replace(new, path)
+def fresh(directory: str) -> str:
+    """New credentials as text; keys lie in ``directory`` for a moment.
+
+    Raises
+    ------
+    RaySystemError
+        There is no program ``openssl``.
+    """
+    if shutil.which("openssl") is None:
+        raise RaySystemError(
+            "certificates for a cluster of several machines are made with the program openssl, which is not "
+            "installed: install it, or pass credentials that were made elsewhere."
+        )
+    with tempfile.TemporaryDirectory(dir=directory) as work:
+        # Each authority has a name of its own: while credentials are exchanged two are believed.
+        name = ("-days", _DAYS, "-subj", f"/CN=rayjup {secrets.token_hex(4)}")
+        _openssl(work, "req", "-x509", *_CURVE, "-keyout", "ca.key", "-out", "ca.pem", *name)
+        _openssl(work, "req", *_CURVE, "-keyout", "node.key", "-out", "node.csr", "-subj", "/CN=rayjup node")
+        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "2", "-days", _DAYS)
+        _openssl(work, "x509", "-req", "-in", "node.csr", "-out", "node.pem", *signing)
+        # The node's certificate first: that is the one which is shown.
+        return "".join(Path(work, part).read_text() for part in ("node.pem", "node.key", "ca.pem"))
 
 
 def _openssl(directory: str, *arguments: str) -> None:

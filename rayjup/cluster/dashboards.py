@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,11 +27,13 @@ _START_S = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """A REST server: its address, the token, and the process."""
+    """A REST server: its address, the token, the process, and the token before this one while that counts."""
 
     url: str
     token: str
     pid: int = 0
+    older: str = ""
+    until: float = 0.0
 
 
 def write(session_dir: str, server: Server) -> None:
@@ -71,6 +74,27 @@ def start(cluster: Descriptor, port: int | None = None, host: str = "127.0.0.1")
             f"{done.stderr.strip()[-2000:] or 'no output'}"
         )
     return running
+
+
+def renew_token(server: Server, grace_s: float | None) -> None:
+    """Have a server take another token; the one it has ends after ``grace_s`` seconds.
+
+    None: take no other one, but end the one before it.
+
+    Raises
+    ------
+    ConnectionError
+        It does not answer.
+    """
+    body = json.dumps({"grace_s": grace_s}).encode() if grace_s is not None else None
+    method = "POST" if body is not None else "DELETE"
+    headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{server.url}/api/token", data=body, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=_START_S) as answer:
+            answer.read()
+    except OSError as error:
+        raise ConnectionError(f"the dashboard at {server.url} takes no other token: {error}") from error
 
 
 def find(address: str | None, *, may_start: bool = True) -> Server:

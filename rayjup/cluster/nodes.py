@@ -12,6 +12,7 @@ import socket
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
@@ -162,13 +163,16 @@ def join(
     key = uuid.uuid4().hex[:8]
     session = f"{session_root()}/n-{key}"
     os.makedirs(f"{session}/logs", mode=0o700)
+    own = f"{session}/credentials.pem"
+    credentials.write(own, Path(mine).read_text(encoding="ascii"))
     name = name or f"{socket.gethostname()}-{key[:4]}"
     config = {
         "role": "node",
         "far": {
             "address": f"tls://{network.joined(host, port)}",
             "ip": ip or network.own_ip(host),
-            "credentials": mine,
+            "credentials": own,
+            "source": mine,
         },
         "cluster_id": "",
         "session_dir": session,

@@ -19,6 +19,7 @@ from typing import Any
 from rayjup.base.exceptions import RaySystemError
 from rayjup.cluster import cluster_file, descriptors, gateway, manager, network
 from rayjup.cluster.cluster_file import ClusterFile
+from rayjup.cluster.descriptors import Descriptor
 from rayjup.cluster.scaling import monitor
 from rayjup.cluster.ssh import Machine, shell_path
 
@@ -153,9 +154,16 @@ class Operated:
         return {"ip": ip, "port": self.port}
 
     def _up_here(self, tell: Tell) -> None:
+        self.start_here(tell, started_by="up", **self._port())
+        tell(f"The cluster {self.name} runs on this machine.")
+
+    def start_here(self, tell: Tell, **options: Any) -> Descriptor:
+        """Start the head on this machine; ``options`` of ``manager.start`` go before what the file says."""
         for line in self._setup():
             tell(f"$ {line}")
-            subprocess.run(line, shell=True, check=True)
+            done = subprocess.run(line, shell=True, stdin=subprocess.DEVNULL, check=False)
+            if done.returncode:
+                raise RaySystemError(f"a command failed here (exit code {done.returncode}): {line}")
         offer: dict[str, Any] = {}
         if self.file.head is not None:
             resources = dict(self.file.head.resources)
@@ -164,15 +172,8 @@ class Operated:
                 amount = resources.pop(key, None)
                 offer[key] = int(amount) if amount is not None else None
             offer |= {"resources": resources, "labels": dict(self.file.head.labels)}
-        manager.start(
-            self.name,
-            started_by="up",
-            autoscaling=self.file.scaling,
-            launcher=self.file.launcher,
-            **offer,
-            **self._port(),
-        )
-        tell(f"The cluster {self.name} runs on this machine.")
+        started = {"name": self.name, "autoscaling": self.file.scaling, "launcher": self.file.launcher}
+        return manager.start(**{**started, **offer, **options})
 
     def _up_there(self, machine: Machine, tell: Tell) -> None:
         for far, near in self.file.file_mounts.items():

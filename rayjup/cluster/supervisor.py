@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from rayjup._version import __version__
 from rayjup.cluster.descriptors import note_head, process_start_time
 from rayjup.cluster.network import split
 
@@ -28,6 +29,10 @@ _END_S = 2.0  # its sockets close a moment before it is no process any more
 _START_S = 20.0
 _FORK_S = 2.0
 _WAIT_S = 30.0  # of other nodes
+_WHAT_IS_INSTALLED = (
+    "from rayjup.engine.dask import attach; from rayjup import _version; "
+    "print(attach.PROTOCOL, _version.__version__)"
+)
 
 
 def start_template(
@@ -83,11 +88,50 @@ class Supervisor:
         self._started = note_head(config["session_dir"], pid)
         self._process: subprocess.Popen[bytes] | None = None
         self._ends: list[float] = []
+        self._installed = False  # the next head is to be what is installed now, not what we are
+        self._looking: asyncio.Task[None] | None = None
+        self.renewal: dict[str, str] = {"state": "none"}
 
     @property
     def head(self) -> list[Any]:
         """Pid and start time of the head."""
         return [self._pid, self._started]
+
+    def renew(self) -> None:
+        """Have the head replaced by one of what is installed now, if nodes can work with that.
+
+        How far it is says ``renewal``.
+        """
+        if self._looking is None or self._looking.done():
+            self.renewal = {"state": "looking"}
+            self._looking = asyncio.ensure_future(self._look_and_renew())
+
+    async def _look_and_renew(self) -> None:
+        from rayjup.engine.dask.attach import PROTOCOL
+
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _WHAT_IS_INSTALLED),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        said, errors = await process.communicate()
+        words = said.decode().split()
+        if process.returncode or len(words) != 2:
+            last = errors.decode(errors="replace").strip().rpartition("\n")[2]
+            why = f"what is installed now does not start: {last[-500:]}"
+        elif words[0] != str(PROTOCOL):
+            why = (
+                f"rayjup {words[1]} is installed now (protocol {words[0]}), and the nodes run rayjup "
+                f"{__version__} (protocol {PROTOCOL}): they cannot work with such a head. Stop the cluster "
+                "and start it again."
+            )
+        else:
+            self.renewal = {"state": "ending", "version": words[1]}
+            self._installed, self._ends = True, []
+            os.kill(self._pid, signal.SIGKILL)  # as it would end by accident: all it knows is written down
+            return
+        self.renewal = {"state": "failed", "why": why}
 
     async def again(self) -> bool:
         """See that the old head is gone, and start another; False when that is given up."""
@@ -100,11 +144,17 @@ class Supervisor:
                 return False
             if await self._start():
                 logger.warning("the head is started again after %.2f s", time.monotonic() - now)
+                if self.renewal["state"] == "ending":
+                    self.renewal["state"] = "done"
                 return True
             await self._end_old()
+            if self.renewal["state"] == "ending":
+                self._installed = False
+                why = "the new head did not start (cluster.log says why), and one as before was started"
+                self.renewal = {"state": "failed", "why": why}
 
     async def _start(self) -> bool:
-        read_fd = self._fork()
+        read_fd = self._fork() if not self._installed else None
         if read_fd is None:
             read_fd = self._spawn()
         loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import uuid
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,6 +117,13 @@ def init(
     True
     """
     adaptive = kwargs.pop("adaptive", None)
+    for name in sorted(set(_WITHOUT_EFFECT) & set(kwargs)):
+        del kwargs[name]
+        warnings.warn(
+            f"init({name}=…) has no effect: {_WITHOUT_EFFECT[name]}. Leave it out.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
     private = {name: value for name, value in kwargs.items() if name.startswith("_")}
     unknown = sorted(set(kwargs) - set(private) - _LATER)
     if unknown:
@@ -203,6 +211,11 @@ def init(
 
 SUBMITTED_ENV = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """The variable in which a submitted program finds the configuration of its job."""
+
+_WITHOUT_EFFECT = {
+    "driver_object_store_memory": "drivers have no part of the object store to themselves",
+}
+"""What programs for Ray below 1.0 pass, and Ray refuses since."""
 
 _LATER = {
     "enable_resource_isolation",

@@ -15,6 +15,7 @@ from tornado.web import Application
 from rayjup.cluster import dashboards, descriptors
 from rayjup.cluster.dashboards import Server
 from rayjup.dashboard import jobs, state
+from rayjup.dashboard.auth import Renewal, Token
 from rayjup.dashboard.pages import mount as pages
 from rayjup.dashboard.pages.feed import Feed
 from rayjup.dashboard.pages.requests import Requests
@@ -49,7 +50,11 @@ class Dashboard:
         self.host = host
         self.session_dir = get_runtime_context().get_temp_dir()
         known = dashboards.read(self.session_dir)  # of the process that died, if this one replaces it
-        self.token = known.token if known is not None else secrets.token_urlsafe(24)
+        self.token = (
+            Token(known.token, known.older, known.until)
+            if known is not None
+            else Token(secrets.token_urlsafe(24))
+        )
         if known is not None and port is None:
             port = int(known.url.rsplit(":", 1)[1])
         self.port = port
@@ -68,6 +73,7 @@ class Dashboard:
                 *pages.rules(Feed(view, Requests(view, manager)), self.token),
                 *jobs.routes(manager, self.token),
                 *state.routes(self.cluster_id, view, self.token),
+                (r"/api/token", Renewal, {"token": self.token, "renewed": self._tell}),
             ],
             websocket_ping_interval=20,
             log_function=lambda handler: None,
@@ -75,10 +81,16 @@ class Dashboard:
         server = HTTPServer(application, max_buffer_size=_LARGEST_UPLOAD, max_body_size=_LARGEST_UPLOAD)
         sockets = self._bound()
         server.add_sockets(sockets)
-        url = f"http://{self.host}:{sockets[0].getsockname()[1]}"
-        dashboards.write(self.session_dir, Server(url, self.token, os.getpid()))
+        self._url = f"http://{self.host}:{sockets[0].getsockname()[1]}"
+        self._tell()
         manager.adopt()
-        return url
+        return self._url
+
+    def _tell(self) -> None:
+        """Let the user's processes find this server, and its token."""
+        token = self.token
+        server = Server(self._url, token.now, os.getpid(), token.older, token.until)
+        dashboards.write(self.session_dir, server)
 
     def _bound(self) -> list[socket.socket]:
         if self.port is not None:

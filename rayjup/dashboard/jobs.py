@@ -9,7 +9,7 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from rayjup._version import __version__
-from rayjup.dashboard.auth import Handler
+from rayjup.dashboard.auth import Handler, Token
 from rayjup.jobs.manager import JobManager
 
 API_VERSION = "4"
@@ -122,7 +122,7 @@ class Package(JobHandler):
         self.reply({})
 
 
-def routes(manager: JobManager, token: str) -> list[tuple[str, Any, dict[str, Any]]]:
+def routes(manager: JobManager, token: Token) -> list[tuple[str, Any, dict[str, Any]]]:
     """Patterns, handlers and what these are given."""
     given = {"manager": manager, "token": token}
     return [

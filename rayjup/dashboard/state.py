@@ -11,7 +11,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
 from rayjup.dashboard import grafana
-from rayjup.dashboard.auth import Handler
+from rayjup.dashboard.auth import Handler, Token
 from rayjup.observe import ClusterView, metrics_text
 from rayjup.observe.timeline import events_at
 from rayjup.observe.topics import TOPICS
@@ -249,7 +249,7 @@ class Index(StateHandler):
         self.finish(json.dumps({"cluster": snapshot["name"], "api": "/api/v0/", "jobs": "/api/jobs/"}))
 
 
-def routes(cluster: str, view: ClusterView, token: str) -> list[tuple[str, Any, dict[str, Any]]]:
+def routes(cluster: str, view: ClusterView, token: Token) -> list[tuple[str, Any, dict[str, Any]]]:
     """Patterns, handlers and what these are given."""
     given = {"cluster": cluster, "view": view, "token": token}
     lists, summaries = "|".join(_LISTS), "|".join(_SUMMARIES)

@@ -20,6 +20,7 @@ from rayjup.jobs.packages import SCHEME
 from rayjup.runtime_env import RuntimeEnv
 
 _TIMEOUT_S = 60.0
+_NORMAL_ENDS = (1000, 1001, 1005)  # of a websocket
 
 
 class JobSubmissionClient:
@@ -75,12 +76,14 @@ class JobSubmissionClient:
     ) -> None:
         if create_cluster_if_needed:
             _have_a_cluster(address)
+        self._address = address
         self._server = dashboards.find(address)
         self._metadata = dict(metadata or {})
         self._headers = {str(name): str(value) for name, value in (headers or {}).items()}
         if cookies:
             self._headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        if self._server.token and "Authorization" not in self._headers:
+        self._shows_found = "Authorization" not in self._headers
+        if self._server.token and self._shows_found:
             self._headers["Authorization"] = f"Bearer {self._server.token}"
         self._tls = _tls(verify) if self._server.url.startswith("https") else None
         self.get_version()
@@ -169,18 +172,32 @@ class JobSubmissionClient:
         return str(self._ask("GET", f"/api/jobs/{_quote(job_id)}/logs")["logs"])
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
-        """What the program prints, piece by piece, from its beginning to the end of the job."""
+        """What the program prints, piece by piece, from its beginning to the end of the job.
+
+        Raises
+        ------
+        RuntimeError
+            There is no such job, or the node with its log is gone.
+        """
         from tornado.httpclient import HTTPClientError, HTTPRequest
         from tornado.websocket import websocket_connect
 
         url = f"{self._server.url}/api/jobs/{_quote(job_id)}/logs/tail".replace("http", "ws", 1)
-        try:
-            socket = await websocket_connect(HTTPRequest(url, headers=self._headers, ssl_options=self._tls))
-        except HTTPClientError as error:
-            raise RuntimeError(f"the log of the job {job_id!r} cannot be read: {error.message}") from error
+        while True:
+            try:
+                request = HTTPRequest(url, headers=self._headers, ssl_options=self._tls)
+                socket = await websocket_connect(request)
+                break
+            except HTTPClientError as error:
+                if error.code != 401 or not self._has_another_token():
+                    raise RuntimeError(
+                        f"the log of the job {job_id!r} cannot be read: {error.message}"
+                    ) from error
         try:
             while (piece := await socket.read_message()) is not None:
                 yield piece if isinstance(piece, str) else piece.decode()
+            if socket.close_code not in (None, *_NORMAL_ENDS):
+                raise RuntimeError(f"the log of the job {job_id!r} ends here: {socket.close_reason}")
         finally:
             socket.close()
 
@@ -198,6 +215,8 @@ class JobSubmissionClient:
         except urllib.error.HTTPError as error:
             with error:  # it is the answer, too, and has its socket
                 refusal = self._refusal(error.code, error.read().decode(errors="replace"), path)
+            if error.code == 401 and self._has_another_token():
+                return self._ask(method, path, body, data)
             raise refusal from None
         except (urllib.error.URLError, TimeoutError) as error:
             reason = getattr(error, "reason", error)
@@ -206,6 +225,17 @@ class JobSubmissionClient:
                 "lists those of this user, 'rayjup dashboard' starts the server of one."
             ) from error
         return json.loads(text) if text else {}
+
+    def _has_another_token(self) -> bool:
+        """Whether the server's token was exchanged, and we have the new one now."""
+        if not self._shows_found:
+            return False
+        found = dashboards.find(self._address, may_start=False)
+        if found.url != self._server.url or found.token in ("", self._server.token):
+            return False
+        self._server = found
+        self._headers["Authorization"] = f"Bearer {found.token}"
+        return True
 
     def _refusal(self, code: int, text: str, path: str) -> Exception:
         if code in (401, 403):

@@ -9,21 +9,21 @@ import secrets
 import string
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import rayjup
 from rayjup.base.exceptions import RayActorError, RayError, RuntimeEnvSetupError
-from rayjup.jobs import table
+from rayjup.jobs import logs, table
 from rayjup.jobs.models import JobDetails, JobErrorType, JobInfo, JobStatus
 from rayjup.jobs.packages import Packages
-from rayjup.jobs.supervisor import NAMESPACE, Supervisor, log_name, name_of, options_of
+from rayjup.jobs.supervisor import NAMESPACE, Supervisor, name_of, options_of
 from rayjup.util import state
+from rayjup.util.state import _source, _tables
+from rayjup.util.state._options import DEFAULT_RPC_TIMEOUT
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _LETTERS = string.ascii_letters + string.digits
 _POLL_S = 0.1
-_PIECE = 1 << 16
 
 
 class JobManager:
@@ -132,6 +132,13 @@ class JobManager:
 
     def info(self, job_id: str) -> JobDetails | None:
         """One job, by its submission id or by the id of its driver."""
+        source = _source.find()
+        try:
+            row = _tables.submitted_job(source, job_id, DEFAULT_RPC_TIMEOUT)
+        finally:
+            source.close()
+        if row is not None:
+            return JobDetails(**{name: row[name] for name in JobDetails.__dataclass_fields__})
         return next((job for job in self.list() if job_id in (job.submission_id, job.job_id)), None)
 
     def list(self) -> list[JobDetails]:
@@ -171,7 +178,7 @@ class JobManager:
         info = self._known(submission_id)
         if not info.status.is_terminal():
             raise ValueError(f"the job {submission_id!r} is {info.status}: stop it before it is deleted")
-        Path(self.session_dir, "logs", log_name(submission_id)).unlink(missing_ok=True)
+        logs.remove(self.session_dir, submission_id, info.driver_node_id)
         return table.delete(submission_id)
 
     async def logs(self, submission_id: str) -> str:
@@ -186,14 +193,21 @@ class JobManager:
             yield piece
 
     async def _pieces(self, submission_id: str, is_over: Callable[[], bool]) -> AsyncIterator[str]:
-        path = Path(self.session_dir, "logs", log_name(submission_id))
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a piece may end within a character
         offset = 0
         while True:
             over = is_over()
-            while piece := await asyncio.to_thread(_read, path, offset):
-                offset += len(piece)
-                yield decode(piece)
+            info = table.get(submission_id)
+            node_id = info.driver_node_id if info is not None else None
+            try:
+                while piece := await asyncio.to_thread(
+                    logs.read_on, self.session_dir, submission_id, node_id, offset
+                ):
+                    offset += len(piece)
+                    yield decode(piece)
+            except LookupError:
+                if over:
+                    raise  # else its node may come back, or the job is about to fail with it
             if over:
                 return
             await asyncio.sleep(_POLL_S)
@@ -208,15 +222,6 @@ class JobManager:
 def _ended(submission_id: str) -> bool:
     info = table.get(submission_id)
     return info is None or info.status.is_terminal()
-
-
-def _read(path: Path, offset: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            return file.read(_PIECE)
-    except FileNotFoundError:
-        return b""  # nothing was printed yet
 
 
 def _kind(error: Exception | None) -> JobErrorType:

@@ -11,8 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner, Result
 from support.clusters import T, node_pid, poll
 
+from rayjup._version import __version__
+from rayjup.cli.app import program
 from rayjup.cluster import manager
 from rayjup.cluster.descriptors import Descriptor, find, process_start_time
 from rayjup.observe import ClusterView
@@ -313,3 +316,46 @@ def test_a_head_that_keeps_ending_is_given_up(ray):
 def test_the_journal_is_private(ray):
     path = Path(descriptor().session_dir, "journal.db")
     assert path.stat().st_mode & 0o777 == 0o600 and node_pid()
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with which another version of rayjup is installed: Python reads it when it starts."""
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    return tmp_path / "sitecustomize.py"
+
+
+def restart() -> Result:
+    return CliRunner().invoke(program, ["restart-head"])
+
+
+def test_the_head_is_upgraded_and_the_nodes_come_to_the_new_one(installed, listed, own, monkeypatch):
+    second = manager.add_node(listed, num_cpus=1, resources={"second": 2}, object_store_memory=80 << 20)
+    own.init(address=listed.name)
+    actor = counter(own).options(name="stays", num_cpus=0, resources={"second": 1}).remote()
+    assert own.get(actor.add.remote(), timeout=T) == 1
+    first = listed.head()
+
+    installed.write_text("import rayjup.engine.dask.attach as a\na.PROTOCOL = 99\n")
+    done = restart()
+    assert done.exit_code == 1
+    assert "(protocol 99), and the nodes run rayjup" in done.output and "Stop the cluster" in done.output
+    installed.write_text("raise SystemExit('half of it is missing')\n")
+    assert "does not start: SystemExit: half of it is missing" in restart().output
+    assert listed.head() == first
+
+    installed.write_text("import rayjup.engine.head.journal as j\nj.VERSION = 99\n")
+    assert "the new head did not start" in restart().output
+    assert own.get(actor.add.remote(), timeout=T) == 2
+
+    installed.write_text("import rayjup._version as v\nv.__version__ = '99.1'\n")
+    done = restart()
+    assert done.exit_code == 0, done.output
+    assert "A head of rayjup 99.1 runs, and 2 nodes have come to it." in done.output
+    assert own.get(actor.add.remote(), timeout=T) == 3
+    assert own.get(own.get_actor("stays").add.remote(), timeout=T) == 4
+    assert own.get(adds(own).options(resources={"second": 0.1}).remote(1, 2), timeout=T) == 3
+    said = CliRunner().invoke(program, ["status"]).output
+    assert said.count(f"; runs rayjup {__version__}, the head 99.1") == 2
+    assert second.is_alive()

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import backends, slurm
+from support import backends, programs, slurm
 from support.clouds import FakeGoogle, Hypervisor
 from support.clusters import poll
 from support.launcher_contract import CONTRACT
-from support.machines import WAIT_FOR_NODES, Lab, lab, why_no_ssh
+from support.machines import Lab, lab, why_no_ssh
 
 from rayjup.cluster import descriptors, manager
 
@@ -233,7 +233,7 @@ def test_a_program_waits_for_jobs_of_slurm(machines, on_machines):
     provider = {"type": "slurm", "directory": str(own)}
     file.write_text(json.dumps({"cluster_name": "s", "provider": provider, "available_node_types": types}))
     program = machines.directory / "program.py"
-    program.write_text(WAIT_FOR_NODES.replace("6379", "6380"))
+    program.write_text(programs.wait_for_nodes("localhost:6380", 3))
     head = ("start", "--head", "--name", "s", "--node-ip-address", a.address, "--port", "6380")
     on_first(
         machines,
@@ -248,7 +248,7 @@ def test_a_program_waits_for_jobs_of_slurm(machines, on_machines):
     )
     try:
         said = on_first(machines, "-m", "rayjup.as_ray", str(program))
-        assert said.splitlines()[-1].split() == ["100", "3"], said
+        programs.check(said, 3)
     finally:
         on_first(machines, "-m", "rayjup", "stop", "s")
     assert not list(own.glob("*.pem"))

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from support import programs
 from support.clusters import poll
-from support.machines import WAIT_FOR_NODES, Lab, lab, why_no_ssh
+from support.machines import Lab, lab, why_no_ssh
 
 pytestmark = [
     pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made"),
@@ -33,6 +34,8 @@ auth:
     ssh_private_key: {keys}/user
     ssh_known_hosts: {keys}/known
 setup_commands: [echo set up]
+file_mounts: {{"{tmp}/mounted/": "{near}/"}}
+rsync_exclude: ["*.tmp"]
 colour: blue
 """
 
@@ -89,7 +92,12 @@ def grid() -> Iterator[Lab]:
         a = made.machines["a"]
         variables = {"TMPDIR": a.tmp, "JUPYTER_RUNTIME_DIR": a.tmp}
         variables["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+        near = made.directory / "near"
+        near.mkdir()
+        (near / "data.txt").write_text("first")
+        (near / "scratch.tmp").write_text("not to be copied")
         text = FILE.format(
+            near=near,
             head=a.address,
             workers=", ".join(made.machines[name].address for name in "bc"),
             python=sys.executable,
@@ -118,11 +126,119 @@ def test_commands_of_the_file_work_on_its_head(grid):
     assert "has its new settings" in rayjup(grid, "e", "up", file_of(grid), "-y")
 
 
-def test_a_program_waits_for_the_nodes_and_uses_all(grid):
+@pytest.mark.parametrize("old", [False, True])
+def test_a_program_waits_for_the_nodes_and_uses_all(grid, old):
     path = grid.directory / "program.py"
-    path.write_text(WAIT_FOR_NODES)
+    path.write_text(programs.wait_for_nodes("localhost:6379", 3, old=old))
     said = rayjup(grid, "e", "submit", file_of(grid), str(path), "--", "ignored")
-    assert said.splitlines()[-1].split() == ["100", "3"], (said, monitor_log(grid))
+    programs.check(said, 3)
+
+
+SDK = """
+import sys
+from pathlib import Path
+from rayjup.autoscaler import sdk
+from rayjup.base.exceptions import RaySystemError
+
+file, near, tmp, worker = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+print(sdk.get_head_node_ip(file), *sdk.get_worker_node_ips(file))
+heard = []
+sdk.register_callback_handler("message", lambda event: heard.append(event["message"]))
+sdk.create_or_update_cluster(file)
+print("has its new settings" in heard[-1])
+
+def there(command):
+    return sdk.run_on_cluster(file, cmd=command, with_output=True)
+
+print(there(f"ls {tmp}/mounted").split())
+(near / "data.txt").write_text("second")
+sdk.rsync(file, source=None, target=None, down=False)
+print(there(f"cat {tmp}/mounted/data.txt"), sdk.run_on_cluster(file, cmd="true"))
+there(f"echo third > {tmp}/mounted/data.txt")
+sdk.rsync(file, source=None, target=None, down=True)
+print((near / "data.txt").read_text().strip())
+(near / "alone").write_text("for one")
+sdk.rsync(file, source=str(near / "alone"), target=f"{tmp}/alone", down=False, ip_address=worker)
+sdk.rsync(file, source=f"{tmp}/alone", target=str(near / "again"), down=True, ip_address=worker)
+print((near / "again").read_text(), there(f"test -e {tmp}/alone || echo not on the head").strip())
+for wrong in (
+    lambda: there("echo it is; echo broken >&2; exit 7"),
+    lambda: sdk.rsync(file, source="x", target=None, down=False),
+    lambda: sdk.rsync(file, source="/nowhere/at/all", target=tmp, down=False),
+):
+    try:
+        wrong()
+    except (RaySystemError, ValueError) as error:
+        print(str(error).replace(chr(10), " "))
+there(f"rm -r {tmp}/mounted")
+"""
+
+
+def test_programs_operate_the_cluster_as_the_commands_do(grid):
+    a, b, c = (grid.machines[name] for name in "abc")
+    arguments = [file_of(grid), str(grid.directory / "near"), a.tmp, b.address]
+    process = grid.machines["e"].start(
+        sys.executable, "-c", SDK, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said, errors = process.communicate(timeout=60)
+    lines = said.splitlines()
+    assert lines[:5] == [
+        f"{a.address} {b.address} {c.address}",
+        "True",
+        "['data.txt']",
+        "second None",
+        "third",
+    ], errors
+    assert lines[5] == "for one not on the head"
+    assert "failed (exit code 7): echo it is; echo broken >&2; exit 7 broken" in lines[6]
+    assert lines[7].startswith("rsync needs both ends")
+    assert "rsync with" in lines[8] and "/nowhere/at" in lines[8]
+    b.run("rm", f"{b.tmp}/alone")
+
+
+def test_attach_opens_a_shell_on_the_head_and_brings_its_ports(grid):
+    process = grid.machines["e"].start(
+        *(sys.executable, "-m", "rayjup", "attach", file_of(grid), "-p", "6379"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        poll(lambda: ("127.0.0.1", 6379) in grid.listening("e"), 20)
+        said, _ = process.communicate("hostname -I; echo it is $((6 * 7)); exit 3\n", timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert "it is 42" in said and grid.machines["a"].address in said
+    assert process.returncode == 3
+    poll(lambda: ("127.0.0.1", 6379) not in grid.listening("e"))
+
+
+def test_credentials_are_exchanged_on_all_machines(grid):
+    def on(name, *command):
+        done = subprocess.run(
+            grid.machines[name].inside(*command), capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    tmp = grid.machines["a"].tmp
+    find = ("sh", "-c", f"cat {tmp}/rayjup-*/*/credentials.pem")
+    before = on("a", *find)
+    process = grid.machines["a"].start(
+        *(sys.executable, "-m", "rayjup", "rotate-credentials", "--grace", "0", "--wait"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    said, _ = process.communicate(timeout=40)
+    assert process.returncode == 0 and "are refused now" in said, said
+    after = on("a", *find)
+    assert after != before
+    for name in "bc":  # what the launcher has put there, and what the node has for itself
+        found = on(name, "sh", "-c", f"cat {tmp}/own/*.pem"), on(name, *find)
+        assert found == (after, after)
+    path = grid.directory / "program.py"
+    path.write_text(programs.wait_for_nodes("localhost:6379", 3))
+    programs.check(rayjup(grid, "e", "submit", file_of(grid), str(path)), 3)
 
 
 def monitor_log(grid: Lab) -> str:

@@ -90,7 +90,7 @@ serve.run(Echo.bind(), name="echo", route_prefix="/echo")
 
 def objective(config):
     for step in range(4000):
-        tune.report({"loss": config["x"] + 1 / (step + 1)})
+        tune.report({"loss": 10 * config["x"] - step / 100})  # every report can be seen
         time.sleep(0.25)
 
 def load():
@@ -115,7 +115,7 @@ def test_panes_move_and_act(node: str, chromium: str, lab: Lab, tmp_path: Path) 
     write_json(Path(lab["work"], "empty.ipynb"), {**content, "nbformat": 4, "nbformat_minor": 5})
     shots = Path(os.environ.get("RAYJUP_UI_SHOTS", tmp_path / "shots"))
     command = [node, "ui-tests/panes.mjs", "--notebook", "empty.ipynb", "--shots", str(shots)]
-    command += ["--head", str(cluster.head_pid)]
+    command += ["--restarts", "--head", str(cluster.head_pid)]
     command += ["--url", lab["url"], "--token", lab["token"], "--chromium", chromium]
     if importlib.util.find_spec("panel") is not None:
         command.append("--dashboard")
@@ -139,4 +139,5 @@ def test_panes_move_and_act(node: str, chromium: str, lab: Lab, tmp_path: Path) 
     print("".join(said))
     log = (tmp_path / "lab.log").read_text()
     assert browser.returncode == 0, f"{''.join(said)}\npictures: {shots}\nserver log:\n{log[-3000:]}"
+    assert "ok: the panel goes on with another server\n" in said
     assert "ok: the panel goes on when the head is killed\n" in said

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-
 from rayjup.cluster import manager
 
 Api = Callable[..., Awaitable[tuple[int, Any]]]
@@ -246,28 +244,3 @@ async def test_a_cluster_adapts_to_what_waits(api: Api) -> None:
     await eventually(nodes, lambda number: number == 2)
     assert (await api("DELETE", *adapt))[0] == 204
     assert (await api("GET", "clusters", cluster))[1]["adapts"] is False
-
-
-class TestOptions:
-    @pytest.fixture(autouse=True)
-    def _profiles(self, jp_config_dir: Any) -> None:
-        (jp_config_dir / "rayjup.json").write_text(
-            '{"profiles": {"small": {"num_cpus": 1, "resources": {"license": 2}, "linger_s": 30},'
-            ' "odd": {"address": "tcp://somewhere"}, "wrong": {"num_cpus": -5}}}'
-        )
-
-    async def test_a_profile_fills_in_what_is_not_given(self, api: Api) -> None:
-        _, options = await api("GET", "options")
-        assert sorted(options["profiles"]) == ["odd", "small", "wrong"]
-        assert {"name", "num_cpus", "resources", "profile"} <= options["schema"]["properties"].keys()
-        status, made = await api("POST", "clusters", body={"profile": "small", "name": "mine"})
-        assert (status, made["linger_s"], made["name"]) == (201, 30.0, "mine")
-        assert (made["resources"]["CPU"], made["resources"]["license"]) == (1.0, 2.0)
-
-    @pytest.mark.parametrize(
-        ("profile", "text"),
-        [("none", "There is no profile 'none'"), ("odd", "sets address"), ("wrong", "num_cpus must be")],
-    )
-    async def test_a_profile_that_cannot_be_used_is_named(self, api: Api, profile: str, text: str) -> None:
-        status, reply = await api("POST", "clusters", body={"profile": profile})
-        assert (status, reply["field"]) == (400, "profile") and text in reply["message"]

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 EXTENSION = Path(__file__).resolve().parents[2] / "extension"
-TSC = EXTENSION / "node_modules" / "typescript" / "bin" / "tsc"
+PACKAGES = EXTENSION / "node_modules"
+TSC = PACKAGES / "typescript" / "bin" / "tsc"
+JEST = PACKAGES / "jest" / "bin" / "jest.js"
 
 
 @pytest.fixture
@@ -19,25 +21,22 @@ def jp_server_cleanup() -> None:
     """No server here, so none to clean up."""
 
 
-def test_unit_tests_of_the_panel(node: str, tmp_path: Path) -> None:
-    if not TSC.is_file():
-        pytest.skip("the TypeScript compiler is missing: run `npm ci` in extension/")
-    # What `npm test` does, into a directory of its own.
-    built = tmp_path / "built"
-    compiled = subprocess.run(
-        [node, str(TSC), "-p", "tsconfig.test.json", "--outDir", str(built)],
-        cwd=EXTENSION,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert compiled.returncode == 0, compiled.stdout
-    tests = sorted(str(path) for path in (built / "test").glob("*.test.js"))
-    assert tests
-    done = subprocess.run(
-        [node, "--test", *tests], cwd=built, capture_output=True, text=True, check=False, env={**os.environ}
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
+def test_the_panel_in_a_page_with_a_fake_server(node: str, tmp_path: Path) -> None:
+    """What ``npm test`` does, into a directory of its own: types are checked while the tests run."""
+    for program in (TSC, JEST):
+        if not program.is_file():
+            pytest.skip(f"{program.name} is missing: run `npm ci` in extension/")
+    environment = {**os.environ, "RAYJUP_TEST_BUILD": str(tmp_path / "built")}
+    command = [node, str(TSC), "-p", "tsconfig.test.json"]
+    with subprocess.Popen(command, cwd=EXTENSION, stdout=subprocess.PIPE, text=True) as checking:
+        for step in (["test/build.cjs"], [str(JEST), "--config", "test/jest.config.cjs", "--ci"]):
+            done = subprocess.run(
+                [node, *step], cwd=EXTENSION, capture_output=True, text=True, check=False, env=environment
+            )
+            assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
+        said, _ = checking.communicate()
+    assert checking.returncode == 0, said
+    assert "Tests:" in done.stderr and "failed" not in done.stderr
 
 
 def test_the_lock_file_is_complete_and_names_no_registry() -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 T = 20.0
 """Seconds after which a get that does not return is a failure."""
 
@@ -69,21 +71,25 @@ def node_pid() -> int:
 
 def zygote_pid() -> int:
     """The process from which executors are forked."""
-    import psutil
+    return int(min(_zygotes(), key=lambda p: p.create_time()).pid)  # later ones are of runtime environments
 
-    zygotes = [p for p in psutil.Process(node_pid()).children() if "zygote" in " ".join(p.cmdline())]
-    return int(min(zygotes, key=lambda p: p.create_time()).pid)  # later ones are of runtime environments
+
+def _zygotes() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(node_pid()).children():
+        try:
+            if "zygote" in " ".join(process.cmdline()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue  # it has just ended
+    return found
 
 
 def executor_pids() -> list[int]:
     """The executors of the node."""
-    import psutil
-
     return [child.pid for child in psutil.Process(zygote_pid()).children()]
 
 
 def node_children() -> int:
     """How many zygotes the node has."""
-    import psutil
-
-    return sum("zygote" in " ".join(p.cmdline()) for p in psutil.Process(node_pid()).children())
+    return len(_zygotes())

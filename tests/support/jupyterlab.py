@@ -150,10 +150,10 @@ def wait_for_url(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> s
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert server.poll() is None, f"JupyterLab ended with {server.returncode}:\n{log.read_text()[-4000:]}"
-        for path in runtime.glob("jpserver-*.json"):
-            # It may be half written.
-            with contextlib.suppress(json.JSONDecodeError):
-                info = json.loads(path.read_text())
+        # The file of another server is not its own; and it may be half written.
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            info = json.loads(Path(runtime, f"jpserver-{server.pid}.json").read_text())
+            if info:
                 return f"http://127.0.0.1:{info['port']}{info['base_url'].rstrip('/')}"
         time.sleep(0.05)
     pytest.fail(f"JupyterLab did not come up within 60 s:\n{log.read_text()[-4000:]}")

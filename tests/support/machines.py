@@ -419,29 +419,6 @@ ray.init(address=os.environ["RAYJUP_LAB_ADDRESS"], log_to_driver=False)
 """
 
 
-WAIT_FOR_NODES = """
-import collections, platform, sys, time
-import ray
-
-ray.init(address="localhost:6379")
-deadline = time.monotonic() + 30
-while len([n for n in ray.nodes() if n["Alive"]]) < 3:
-    assert time.monotonic() < deadline, ray.nodes()
-    time.sleep(0.05)
-
-@ray.remote(scheduling_strategy="SPREAD")
-def node(previous):
-    time.sleep(0.01)
-    return (*previous, ray.get_runtime_context().get_node_id())
-
-for _ in range(3):
-    results = [node.remote(node.remote(())) for _ in range(100)]
-    counted = collections.Counter(ray.get(results))
-print(sum(counted.values()), len({n for pair in counted for n in pair}))
-"""
-"""Prints how many calls there were in the end, and on how many nodes; for clusters of three."""
-
-
 def _make_certificates(directory: Path) -> None:
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)

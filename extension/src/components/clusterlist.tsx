@@ -3,10 +3,10 @@ import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
 import { CommandIDs } from '../commandids';
-import { amount, duration, plural } from '../format';
+import { amount, duration } from '../format';
 import { PanelModel } from '../model';
 import type { IClusterSummary } from '../types';
-import { t } from '../text';
+import { t, tn } from '../text';
 import { IconButton } from './iconbutton';
 
 /** All running clusters of the user, and those coming up. */
@@ -15,7 +15,7 @@ export function ClusterList(props: { model: PanelModel; commands: CommandRegistr
   // A start this tab asked for is shown at once, before the server tells of it.
   const starting = model.starting.length ? model.starting : model.busy ? [null] : [];
   return (
-    <ul className="rj-List" data-rayjup="clusters" aria-label="Clusters">
+    <ul className="rj-List" data-rayjup="clusters" aria-label={t('Clusters')}>
       {model.clusters.map(cluster => (
         <Row key={cluster.cluster_id} cluster={cluster} model={model} commands={commands} />
       ))}
@@ -23,8 +23,8 @@ export function ClusterList(props: { model: PanelModel; commands: CommandRegistr
         <li key={`starting-${index}`} className="rj-Row rj-mod-starting">
           <span className="rj-Dot rj-mod-busy" />
           <div className="rj-Row-text">
-            <span className="rj-Row-name">{name ?? 'New cluster'}</span>
-            <span className="rj-Row-meta">starting…</span>
+            <span className="rj-Row-name">{name ?? t('New cluster')}</span>
+            <span className="rj-Row-meta">{t('starting…')}</span>
           </div>
         </li>
       ))}
@@ -100,14 +100,14 @@ function Row(props: {
 
 function meta(cluster: IClusterSummary, now: number): string {
   if (cluster.state === 'stopping') {
-    return 'stopping…';
+    return t('stopping…');
   }
   if (cluster.state === 'unreachable') {
-    return 'does not answer';
+    return t('does not answer');
   }
   const parts = [];
   if (cluster.nodes !== null) {
-    parts.push(plural(cluster.nodes, 'node'));
+    parts.push(tn('%1 node', '%1 nodes', cluster.nodes));
   }
   for (const [key, unit] of [
     ['CPU', 'CPU'],
@@ -123,9 +123,9 @@ function meta(cluster: IClusterSummary, now: number): string {
 }
 
 function describe(cluster: IClusterSummary): string {
-  const lines = [`started by ${cluster.started_by}`];
+  const lines = [t('started by %1', cluster.started_by)];
   if (cluster.linger_s !== null) {
-    lines.push(`stops ${duration(cluster.linger_s)} after the last notebook has left it`);
+    lines.push(t('stops %1 after the last notebook has left it', duration(cluster.linger_s)));
   }
   if (cluster.reason) {
     lines.push(cluster.reason);

@@ -2,10 +2,10 @@ import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
 import { CommandIDs } from '../commandids';
-import { amount, plural, resources } from '../format';
+import { amount, resources } from '../format';
 import { PanelModel } from '../model';
 import { element, PANES } from '../panes';
-import { t } from '../text';
+import { t, tn } from '../text';
 import type { IClusterSummary, IDocuments, Resources } from '../types';
 import { useDocument } from './hooks';
 import { Section } from './section';
@@ -74,7 +74,7 @@ function Summary(props: { cluster: IClusterSummary; model: PanelModel }): JSX.El
         <InUse key={name} name={name} total={snapshot.resources_total} free={snapshot.resources_available} />
       ))}
       <span className="rj-Chip" title={t('Notebooks and scripts connected to this cluster')}>
-        {plural(snapshot.drivers.length, 'driver')}
+        {tn('%1 driver', '%1 drivers', snapshot.drivers.length)}
       </span>
       {waiting > 0 && (
         <span
@@ -96,7 +96,7 @@ function InUse(props: { name: string; total: Resources; free: Resources }): JSX.
   const used = Math.max(0, total - (props.free[props.name] ?? 0));
   return (
     <span className="rj-Chip" data-rayjup={`in-use-${props.name}`}>
-      {amount(used)} / {amount(total)} {props.name} in use
+      {t('%1 / %2 %3 in use', amount(used), amount(total), props.name)}
     </span>
   );
 }

@@ -4,6 +4,7 @@ import * as React from 'react';
 
 import { CommandIDs } from '../commandids';
 import { PanelModel } from '../model';
+import { t } from '../text';
 import { IconButton } from './iconbutton';
 
 /** Title, "Start" with its options, and "stop all". */
@@ -16,28 +17,28 @@ export function Header(props: { model: PanelModel; commands: CommandRegistry }):
       {model.clusters.length > 1 && (
         <IconButton
           icon={stopIcon}
-          label="Stop all clusters"
+          label={t('Stop all clusters')}
           onClick={() => void commands.execute(CommandIDs.stopAll)}
         />
       )}
-      <div className="rj-Split" role="group" aria-label="Start a cluster">
+      <div className="rj-Split" role="group" aria-label={t('Start a cluster')}>
         <button
           className="rj-Button rj-mod-primary"
           data-rayjup="start"
           disabled={blocked}
-          title="Start a cluster on this machine"
+          title={t('Start a cluster on this machine')}
           onClick={() => void model.start({})}
         >
           <addIcon.react tag="span" className="rj-Button-icon" />
-          Start
+          {t('Start')}
         </button>
         <button
           className="rj-Button rj-mod-primary"
           data-rayjup="options"
           disabled={blocked}
           aria-expanded={model.optionsOpen}
-          aria-label="Start with options"
-          title="Start with options…"
+          aria-label={t('Start with options')}
+          title={t('Start with options…')}
           onClick={() => model.toggleOptions()}
         >
           {model.optionsOpen ? (

@@ -1,5 +1,6 @@
 import * as React from 'react';
 
+import { reasonOf } from '../format';
 import { PanelModel } from '../model';
 import type { IDocuments, Topic } from '../types';
 
@@ -19,6 +20,24 @@ export function useDocument<T extends Topic>(model: PanelModel, topic: T): IDocu
   return model.document(topic);
 }
 
+/** The inner size of an element as it is now; zero until it has been measured. */
+export function useSize(box: React.RefObject<HTMLElement>): { width: number; height: number } {
+  const [size, setSize] = React.useState({ width: 0, height: 0 });
+  React.useEffect(() => {
+    const node = box.current;
+    if (!node) {
+      return undefined;
+    }
+    const observer = new ResizeObserver(() => {
+      const { clientWidth: width, clientHeight: height } = node;
+      setSize(old => (old.width === width && old.height === height ? old : { width, height }));
+    });
+    observer.observe(node);
+    return () => observer.disconnect();
+  }, [box]);
+  return size;
+}
+
 /** Something that was asked of the server on a click: whether it is under way, and what went wrong. */
 export function useAction(): {
   busy: boolean;
@@ -31,7 +50,7 @@ export function useAction(): {
     setBusy(true);
     setError(null);
     call()
-      .catch((reason: unknown) => setError(reason instanceof Error ? reason.message : String(reason)))
+      .catch((reason: unknown) => setError(reasonOf(reason)))
       .finally(() => setBusy(false));
   };
   return { busy, error, run };

@@ -3,10 +3,11 @@ import * as React from 'react';
 
 import { rayjupIcon } from '../icons';
 import { PanelModel } from '../model';
+import { t } from '../text';
 import { IconButton } from './iconbutton';
 
 export function Loading(): JSX.Element {
-  return <p className="rj-Hint">Looking for clusters…</p>;
+  return <p className="rj-Hint">{t('Looking for clusters…')}</p>;
 }
 
 /** What a newcomer sees. */
@@ -14,10 +15,11 @@ export function Empty(props: { model: PanelModel }): JSX.Element {
   return (
     <div className="rj-Empty" data-rayjup="empty">
       <rayjupIcon.react tag="div" className="rj-Empty-logo" />
-      <p className="rj-Empty-title">No cluster is running</p>
+      <p className="rj-Empty-title">{t('No cluster is running')}</p>
       <p className="rj-Empty-text">
-        Start one to spread your Python over all cores of this machine. It keeps running when a
-        kernel restarts, and any notebook can join it.
+        {t(
+          'Start one to spread your Python over all cores of this machine. It keeps running when a kernel restarts, and any notebook can join it.'
+        )}
       </p>
       <button
         className="rj-Button rj-mod-primary"
@@ -25,7 +27,7 @@ export function Empty(props: { model: PanelModel }): JSX.Element {
         disabled={props.model.busy}
         onClick={() => void props.model.start({})}
       >
-        Start a cluster
+        {t('Start a cluster')}
       </button>
     </div>
   );
@@ -40,17 +42,17 @@ export function Banner(props: { model: PanelModel }): JSX.Element | null {
       {status.state === 'reconnecting' && (
         <div className="rj-Banner rj-mod-warn" role="status" data-rayjup="reconnecting">
           <span className="rj-Banner-text">
-            {model.problem ?? 'The connection to the Jupyter server was lost.'} Reconnecting…
+            {model.problem ?? t('The connection to the Jupyter server was lost.')} {t('Reconnecting…')}
           </span>
           <button className="rj-Button" onClick={() => model.retry()}>
-            Retry
+            {t('Retry')}
           </button>
         </div>
       )}
       {startError && !(startError.field && model.optionsOpen) && (
         <div className="rj-Banner rj-mod-error" role="alert" data-rayjup="error">
           <span className="rj-Banner-text">{startError.message}</span>
-          <IconButton icon={closeIcon} label="Dismiss" onClick={() => model.dismissError()} />
+          <IconButton icon={closeIcon} label={t('Dismiss')} onClick={() => model.dismissError()} />
         </div>
       )}
     </>

@@ -1,6 +1,7 @@
 import * as React from 'react';
 
-import { amount, bytes, bytesOf, count, percent, plural, resources, share } from '../format';
+import { amount, bytes, bytesOf, percent, resources, share } from '../format';
+import { t, tn } from '../text';
 import type { IGpu, INode } from '../types';
 import { Meter } from './meter';
 
@@ -11,7 +12,7 @@ export function NodeCard(props: { node: INode; open: boolean; children?: React.R
     return (
       <div className="rj-Node rj-mod-dead" title={`${node.name}\n${node.node_id}`}>
         <span className="rj-Node-name">{node.name}</span>
-        <span className="rj-Badge rj-mod-error">dead</span>
+        <span className="rj-Badge rj-mod-error">{t('dead')}</span>
       </div>
     );
   }
@@ -21,10 +22,15 @@ export function NodeCard(props: { node: INode; open: boolean; children?: React.R
     <details className="rj-Node" open={props.open} data-rayjup="node">
       <summary
         className="rj-Node-head"
-        title={`${node.name} (${node.host})\nnode ${node.node_id}\n${resources(node.resources_total)}\n${plural(node.executors, 'executor')}`}
+        title={[
+          `${node.name} (${node.host})`,
+          t('node %1', node.node_id),
+          resources(node.resources_total),
+          tn('%1 executor', '%1 executors', node.executors)
+        ].join('\n')}
       >
         <span className="rj-Node-name">{node.name}</span>
-        {node.is_head && <span className="rj-Badge">head</span>}
+        {node.is_head && <span className="rj-Badge">{t('head')}</span>}
         <span className="rj-Node-note">
           {amount(used)} / {amount(cpus)} CPU
         </span>
@@ -34,20 +40,24 @@ export function NodeCard(props: { node: INode; open: boolean; children?: React.R
         label="CPU"
         value={share(node.cpu_percent, 100)}
         text={percent(node.cpu_percent)}
-        title="How busy the machine's processors are"
+        title={t('How busy the processors of the machine are')}
       />
       <Meter
-        label="Memory"
+        label={t('Memory')}
         value={share(node.mem_used, node.mem_total)}
         text={bytesOf(node.mem_used, node.mem_total)}
-        title="Memory of the machine in use"
+        title={t('Memory of the machine in use')}
         scarce
       />
       <Meter
-        label="Store"
+        label={t('Store')}
         value={share(node.store_used, node.store_capacity)}
         text={bytesOf(node.store_used, node.store_capacity)}
-        title={`Object store: ${count(node.store_objects)} ${node.store_objects === 1 ? 'object' : 'objects'} in shared memory`}
+        title={tn(
+          'Object store: %1 object in shared memory',
+          'Object store: %1 objects in shared memory',
+          node.store_objects
+        )}
         scarce
       />
       {node.gpus.length > 2 && <GpuStrip gpus={node.gpus} />}
@@ -87,7 +97,7 @@ function GpuStrip(props: { gpus: IGpu[] }): JSX.Element {
 
 function describe(gpu: IGpu): string {
   const parts = [`GPU ${gpu.index}`, gpu.name];
-  parts.push(gpu.utilization === null ? 'busy: unknown' : percent(gpu.utilization));
+  parts.push(gpu.utilization === null ? t('busy: unknown') : percent(gpu.utilization));
   if (gpu.mem_used !== null && gpu.mem_total !== null) {
     parts.push(bytesOf(gpu.mem_used, gpu.mem_total));
   }
@@ -99,7 +109,7 @@ function describe(gpu: IGpu): string {
     lines.push(`pid ${pid}: ${bytes(mem_used)}`);
   }
   for (const slice of gpu.slices ?? []) {
-    lines.push(`slice ${slice.index}: ${describe({ ...slice, slices: [] })}`);
+    lines.push(t('slice %1: %2', slice.index, describe({ ...slice, slices: [] })));
   }
   return lines.join('\n');
 }
@@ -112,9 +122,9 @@ function DeclaredGpus(props: { node: INode }): JSX.Element | null {
   }
   const used = Math.max(0, total - (props.node.resources_available.GPU ?? 0));
   return (
-    <div className="rj-Meter" data-rayjup="gpus" title="GPUs of this node that tasks and actors hold; not measured">
+    <div className="rj-Meter" data-rayjup="gpus" title={t('GPUs of this node that tasks and actors hold; not measured')}>
       <span className="rj-Meter-label">GPUs</span>
-      <ul className="rj-Strip" aria-label={`${amount(used)} of ${amount(total)} GPUs in use`}>
+      <ul className="rj-Strip" aria-label={t('%1 of %2 GPUs in use', amount(used), amount(total))}>
         {Array.from({ length: Math.min(64, Math.ceil(total)) }, (_, index) => (
           <li key={index} className="rj-Strip-gpu">
             <span
@@ -133,7 +143,7 @@ function DeclaredGpus(props: { node: INode }): JSX.Element | null {
 
 function GpuMeter(props: { gpu: IGpu }): JSX.Element {
   const { index, utilization, mem_used, mem_total } = props.gpu;
-  const texts = [utilization === null ? 'busy: unknown' : percent(utilization)];
+  const texts = [utilization === null ? t('busy: unknown') : percent(utilization)];
   if (mem_used !== null && mem_total !== null) {
     texts.push(bytesOf(mem_used, mem_total));
   }

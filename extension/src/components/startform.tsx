@@ -13,7 +13,7 @@ export function StartForm(props: { model: PanelModel }): JSX.Element {
   if (!options) {
     return <p className="rj-Hint">{model.startError ? model.startError.message : t('Reading the options…')}</p>;
   }
-  const fields = fieldsOf(options.schema, Object.keys(options.profiles));
+  const fields = fieldsOf(options.schema, options.profiles);
   const error = problem ?? model.startError;
   const submit = (event: React.FormEvent): void => {
     event.preventDefault();
@@ -80,9 +80,16 @@ function Field(props: {
       <span>{t(field.title)}</span>
       {field.choices ? (
         <select {...common} onChange={event => onChange(event.target.value)}>
-          <option value="">{t('none')}</option>
+          <option value="">{t('no profile')}</option>
           {field.choices.map(choice => (
-            <option key={choice}>{choice}</option>
+            <option
+              key={choice.value}
+              value={choice.value}
+              disabled={choice.problem !== null}
+              title={choice.problem ?? undefined}
+            >
+              {choice.problem === null ? choice.label : t('%1 (cannot be used)', choice.value)}
+            </option>
           ))}
         </select>
       ) : (

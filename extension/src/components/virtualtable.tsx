@@ -1,6 +1,7 @@
 import * as React from 'react';
 
 import { rowAfter, scrollTo, sorted, windowOf } from '../window';
+import { useSize } from './hooks';
 
 const ROW = 24;
 
@@ -43,8 +44,9 @@ export function VirtualTable<T>(props: {
   const body = React.useRef<HTMLDivElement>(null);
   const [order, setOrder] = React.useState(props.order ?? '');
   const [active, setActive] = React.useState<string | null>(null);
-  const [view, setView] = React.useState({ top: 0, height: props.maxHeight ?? 320 });
-  const [width, setWidth] = React.useState(0);
+  const [top, setTop] = React.useState(0);
+  const { width, height: measured } = useSize(body);
+  const height = measured || (props.maxHeight ?? 320);
 
   const ascending = !order.startsWith('-');
   const by = columns.find(column => column.key === order.replace(/^-/, ''));
@@ -52,23 +54,11 @@ export function VirtualTable<T>(props: {
     () => (by?.value ? sorted(props.rows, by.value, ascending) : props.rows),
     [props.rows, by?.key, ascending]
   );
-  React.useEffect(() => {
-    const node = body.current;
-    if (!node) {
-      return undefined;
-    }
-    const observer = new ResizeObserver(() => {
-      setView(old => (old.height === node.clientHeight ? old : { ...old, height: node.clientHeight }));
-      setWidth(node.clientWidth);
-    });
-    observer.observe(node);
-    return () => observer.disconnect();
-  }, []);
 
   const shown = columns.filter(column => !column.optional || width === 0 || width > 380);
   const grid = { gridTemplateColumns: shown.map(column => column.width).join(' ') };
   const at = active === null ? -1 : rows.findIndex(row => rowKey(row) === active);
-  const { first, end, above, below } = windowOf(rows.length, ROW, view.top, view.height);
+  const { first, end, above, below } = windowOf(rows.length, ROW, top, height);
 
   const onKeyDown = (event: React.KeyboardEvent): void => {
     if (event.key === 'Enter' && at >= 0 && onOpen) {
@@ -76,14 +66,14 @@ export function VirtualTable<T>(props: {
       onOpen(rows[at]);
       return;
     }
-    const next = rowAfter(event.key, at, rows.length, Math.max(1, Math.floor(view.height / ROW) - 1));
+    const next = rowAfter(event.key, at, rows.length, Math.max(1, Math.floor(height / ROW) - 1));
     if (next === null) {
       return;
     }
     event.preventDefault();
     setActive(rowKey(rows[next]));
     if (body.current) {
-      body.current.scrollTop = scrollTo(next, ROW, body.current.scrollTop, view.height);
+      body.current.scrollTop = scrollTo(next, ROW, body.current.scrollTop, height);
     }
   };
 
@@ -120,10 +110,7 @@ export function VirtualTable<T>(props: {
         aria-activedescendant={at >= first && at < end ? `${id}${at}` : undefined}
         style={{ maxHeight: props.maxHeight }}
         onKeyDown={onKeyDown}
-        onScroll={event => {
-          const top = event.currentTarget.scrollTop;
-          setView(old => ({ ...old, top }));
-        }}
+        onScroll={event => setTop(event.currentTarget.scrollTop)}
       >
         <div style={{ height: above }} />
         {rows.slice(first, end).map((row, offset) => {

@@ -8,7 +8,7 @@ import { IColumn, VirtualTable } from '../components/virtualtable';
 import { count } from '../format';
 import { t } from '../text';
 import type { IActorRow, ITaskRow } from '../types';
-import { Document, IPaneProps, Problem } from './common';
+import { Document, IPaneProps, Name, Problem } from './common';
 
 /** Machines of the cluster with their load and GPUs; more can be added on this machine. */
 export function NodesPane(props: IPaneProps): JSX.Element {
@@ -104,14 +104,23 @@ const COUNTS = ['pending', 'running', 'finished', 'failed'] as const;
 /** Short enough for a narrow panel; the whole words are in the tooltips. */
 const HEADS = { pending: 'wait', running: 'run', finished: 'done', failed: 'fail' };
 
-function taskColumns(): IColumn<ITaskRow>[] {
+function taskColumns(tasks: ITaskRow[]): IColumn<ITaskRow>[] {
+  // As long as nothing has failed the names have the room.
+  const counts = COUNTS.filter(name => name !== 'failed' || tasks.some(task => task.failed));
   return [
-    { key: 'name', title: t('name'), width: 'minmax(60px, 1fr)', value: task => task.name, tooltip: task => task.name },
-    ...COUNTS.map(
+    {
+      key: 'name',
+      title: t('name'),
+      width: 'minmax(60px, 1fr)',
+      value: task => task.name,
+      render: task => <Name text={task.name} />,
+      tooltip: task => task.name
+    },
+    ...counts.map(
       (name): IColumn<ITaskRow> => ({
         key: name,
         title: t(HEADS[name]),
-        width: 'minmax(30px, 52px)',
+        width: 'minmax(36px, 6%)',
         number: true,
         value: task => task[name],
         tooltip: task => `${task[name]} ${t(name)}`,
@@ -135,7 +144,7 @@ export function TasksPane(props: IPaneProps): JSX.Element {
               label={t('Tasks')}
               name="tasks"
               rows={tasks}
-              columns={taskColumns()}
+              columns={taskColumns(tasks)}
               rowKey={task => task.name}
               maxHeight={props.maxHeight ?? 360}
             />

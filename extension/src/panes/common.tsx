@@ -37,6 +37,17 @@ export function Document<T extends Topic>(props: {
   );
 }
 
+/** A dotted name, of which the last part is the last to be cut off. */
+export function Name(props: { text: string }): JSX.Element {
+  const at = props.text.lastIndexOf('.');
+  return (
+    <span className="rj-Name">
+      {at > 0 && <span>{props.text.slice(0, at)}</span>}
+      <span>{at > 0 ? props.text.slice(at) : props.text}</span>
+    </span>
+  );
+}
+
 export function Problem(props: { text: string | null }): JSX.Element | null {
   return props.text ? (
     <p className="rj-Hint rj-mod-error" role="alert">

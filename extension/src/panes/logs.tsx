@@ -1,6 +1,7 @@
 import * as React from 'react';
 
 import { Shown } from '../components/hooks';
+import { reasonOf } from '../format';
 import { follow, ILog, lines } from '../logtext';
 import { PanelModel } from '../model';
 import { t, tn } from '../text';
@@ -91,7 +92,7 @@ export function LogText(props: {
           setTrouble(null);
         }
       } catch (error) {
-        setTrouble(error instanceof Error ? error.message : String(error));
+        setTrouble(reasonOf(error));
       }
       if (!ended) {
         timer = window.setTimeout(() => void ask(), POLL_MS);
@@ -127,6 +128,9 @@ export function LogText(props: {
           {log.dropped && ` ${t('(the newest)')}`}
         </span>
       </div>
+      {!log.text && !trouble && log.next !== null && (
+        <p className="rj-Hint">{t('Nothing has been written yet.')}</p>
+      )}
       {trouble && <p className="rj-Hint rj-mod-error">{trouble}</p>}
       <div
         ref={box}

@@ -6,17 +6,17 @@ import { t, tn } from '../text';
 import type { IObject } from '../types';
 import { Document, IPaneProps } from './common';
 
-const COLUMNS: IColumn<IObject>[] = [
+const columns = (): IColumn<IObject>[] => [
   {
     key: 'id',
-    title: 'object',
+    title: t('object'),
     width: 'minmax(50px, 1fr)',
     value: row => row.object_id,
     tooltip: row => `${row.object_id}\n${row.call_site}\n${row.ip}`
   },
   {
     key: 'size',
-    title: 'size',
+    title: t('size'),
     width: '68px',
     number: true,
     value: row => row.object_size,
@@ -24,7 +24,7 @@ const COLUMNS: IColumn<IObject>[] = [
   },
   {
     key: 'kind',
-    title: 'held as',
+    title: t('held as'),
     width: '90px',
     value: row => row.reference_type,
     render: row => row.reference_type.toLowerCase().replace(/_/g, ' ')
@@ -52,7 +52,7 @@ export function ObjectsPane(props: IPaneProps): JSX.Element {
               label={t('Objects')}
               name="objects"
               rows={document.objects}
-              columns={COLUMNS}
+              columns={columns()}
               rowKey={row => row.key}
               order="-size"
               maxHeight={props.maxHeight ?? 360}

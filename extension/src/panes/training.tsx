@@ -79,7 +79,7 @@ function Run(props: IPaneProps & { run: ITrainingRun; open: boolean }): JSX.Elem
         <ul className="rj-Workers" aria-label={t('Workers')}>
           {workers.map(worker => (
             <li key={worker.rank} title={`${worker.host}\npid ${worker.pid}`}>
-              <State state={worker.state} /> {t('rank %1', worker.rank)}
+              {t('rank %1', worker.rank)} <State state={worker.state} />
               {worker.gpus.length > 0 && ` · GPU ${worker.gpus.join(', ')}`}
             </li>
           ))}

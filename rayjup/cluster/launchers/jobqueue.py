@@ -124,6 +124,7 @@ class JobQueueLauncher(Launcher):
         with self._lock:
             self._asked.add(name)
         try:
+            credentials.write(self._credentials, secret(self._cluster))  # they may have been exchanged
             made = self.job(kind, name)
             asyncio.run(made.start())
         except (OSError, RuntimeError, ValueError) as error:

@@ -145,6 +145,8 @@ class KubernetesLauncher(Launcher):
     def start(self, kind: NodeType, name: str) -> None:
         """Make the pod."""
         body = self.manifest(kind, name)
+        if self._put != secret(self._cluster):  # they were exchanged
+            self._put_secret()
         try:
             self._api.create_namespaced_pod(self._namespace, body, **_PLAIN)
         except self._refused as error:
@@ -209,11 +211,12 @@ class KubernetesLauncher(Launcher):
         return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
 
     def _put_secret(self) -> None:
+        self._put = secret(self._cluster)
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": self._secret, "labels": {_CLUSTER: self._cluster.cluster_id}},
-            "data": {"cluster.pem": base64.b64encode(secret(self._cluster).encode()).decode()},
+            "data": {"cluster.pem": base64.b64encode(self._put.encode()).decode()},
         }
         try:
             self._api.create_namespaced_secret(self._namespace, body, **_PLAIN)

@@ -12,7 +12,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import PathMatches, Router, Rule
 from tornado.web import Application, RequestHandler
 
-from rayjup.dashboard.auth import Handler
+from rayjup.dashboard.auth import Handler, Token
 from rayjup.dashboard.pages.feed import Feed
 
 PREFIX = "/pages"
@@ -45,14 +45,14 @@ class Entry(Handler):
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.finish(_SAY.format(text=_HOW_TO_LOG_IN))
             return
-        self.set_cookie(self.cookie, self.token, httponly=True, samesite="Strict", path="/")
+        self.set_cookie(self.token.cookies()[0], self.token.now, httponly=True, samesite="Strict", path="/")
         self.redirect("pages/overview")
 
 
 class _Page(Handler):
     """Anything but a page that is ready: not allowed, not there, still loading."""
 
-    def initialize(self, token: str, **given: Any) -> None:
+    def initialize(self, token: Token, **given: Any) -> None:
         super().initialize(token)
         self.pages: Pages = given["pages"]
 
@@ -91,7 +91,7 @@ class Pages(Router):
         What has to be shown.
     """
 
-    def __init__(self, feed: Feed, token: str) -> None:
+    def __init__(self, feed: Feed, token: Token) -> None:
         self.feed = feed
         self.application: Application | None = None
         self.problem: str | None = None
@@ -141,7 +141,7 @@ def _import() -> Any:
     return application
 
 
-def rules(feed: Feed, token: str) -> list[Any]:
+def rules(feed: Feed, token: Token) -> list[Any]:
     """The routes of the pages."""
     return [
         (r"/login", Entry, {"token": token}),

@@ -13,6 +13,7 @@ import pickle
 import secrets
 import sys
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -42,10 +43,17 @@ class HeadPlugin(SchedulerPlugin):
     name = "rayjup-head"
     idempotent = True
 
-    def __init__(self, cluster: dict[str, Any], journal: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self,
+        cluster: dict[str, Any],
+        journal: str | None = None,
+        token: str | None = None,
+        credentials: tuple[str, str] | None = None,
+    ) -> None:
         self.cluster = cluster
         # The secret that processes of different hosts show each other; the same for all heads of a cluster.
         self.token = token or secrets.token_hex(32)
+        self.credentials = credentials or (None, None)  # the head's own file, and the one that people copy
         self.journal = journal  # a path, where somebody starts another head when this one ends
         self.head: Head
 
@@ -54,6 +62,7 @@ class HeadPlugin(SchedulerPlugin):
         journal = Journal(self.journal) if self.journal is not None else None
         self._before_write = journal.flush if journal is not None else lambda: None
         self.head = Head({**self.cluster, "address": scheduler.address, "status": "running"}, journal)
+        self.head.rotation.begin(self.token, *self.credentials)
         self._first_node: asyncio.Event = asyncio.Event()
         scheduler.handlers[attach.OP] = self.attach
         scheduler.handlers["rayjup_info"] = self.info
@@ -78,7 +87,7 @@ class HeadPlugin(SchedulerPlugin):
         stream = attach.Stream(comm, lambda message: head.on_message(node_id, message), self._before_write)
         report = info.pop("report", None)
         problem = version_problem(info) or head.hosts.problem_with(info)
-        joined = ("joined", bytes.fromhex(self.token))
+        joined = ("joined", *head.rotation.secrets())
         if problem:
             logger.error("%s", problem)
             self.refused[info["lane_host"]] = problem
@@ -138,6 +147,7 @@ class NodePlugin(WorkerPlugin):
         survives: bool = False,
         settings: dict[str, Any] | None = None,
         network: tuple[str, str] | None = None,
+        renewed: tuple[list[str], list[str]] = ([], []),
     ) -> None:
         self.cluster_id = cluster_id
         self.session_dir = session_dir
@@ -150,6 +160,8 @@ class NodePlugin(WorkerPlugin):
         self.head_ended: asyncio.Event  # set by us; with ``survives`` made by them, for each worker
         self.settings = settings
         self.network = network  # where it is not the worker's: address for other hosts, and credentials
+        self.renewed = renewed  # files to write when credentials change: those shown here, and their user's
+        self.ops: dict[str, Callable[..., Any]] = {}  # more requests that the agent answers itself
         self.agent: NodeAgent
 
     async def setup(self, worker: Worker) -> None:
@@ -172,6 +184,7 @@ class NodePlugin(WorkerPlugin):
             self.extra.get("declared_host") or declared_host(),
         )
         agent.labels |= self.extra.get("labels", {})
+        agent.ops |= self.ops
         agent.prepare()
         if self._zygote is not None:
             agent.executors.adopt_zygote(*self._zygote)
@@ -184,7 +197,7 @@ class NodePlugin(WorkerPlugin):
         if self.network is not None:
             address, credentials = self.network
             tls = (credentials, credentials, credentials)
-        agent.neighbours.listen(address, tls, agent.host != host_id())
+        agent.neighbours.listen(address, tls, agent.host != host_id(), self.renewed)
 
     async def _attach(self, worker: Worker) -> None:
         agent = self.agent

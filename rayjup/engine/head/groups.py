@@ -296,10 +296,10 @@ class Groups:
         self.table.remove(group)
         head.late.drop(group.id)
         for actor_id in group.actors:
-            head.end_actor_of_group(actor_id, group.id.hex())
+            head.life.end_of_group(actor_id, group.id.hex())
         self._schedule(ls.GroupRemoved(group.id))  # first: why a lease ended is heard before its pool ends
         for client, pool_id in group.pools:
-            head.fail_pool(client, pool_id, "group", f"placement group {group.id.hex()} was removed")
+            head.leasing.fail_pool(client, pool_id, "group", f"placement group {group.id.hex()} was removed")
         self._publish(group)
         group.actors.clear()
         group.pools.clear()

@@ -17,7 +17,8 @@ from rayjup.engine.head import views
 from rayjup.engine.head.actors import ALIVE, DEAD, Actor
 
 if TYPE_CHECKING:
-    from rayjup.engine.head.head import Head, Lease, Message
+    from rayjup.engine.head.head import Head
+    from rayjup.engine.head.tables import Lease, Message
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +90,11 @@ class Recovery:
             info["joined_at"] = known["joined_at"]
         head.enter_node(info, send).jobs_known.update(report["jobs"])
         for client, kind, pid, job_id in report["clients"]:
-            head.enter_client(client, node_id, kind, pid, job_id)
+            head.processes.enter(client, node_id, kind, pid, job_id)
             self.silent.add(client)
         held: list[ls.Held] = []
         for lease_id, client, pool_id, shape, gpus, told, blocked in report["leases"]:
-            lease = self._unclaimed[lease_id] = head.enter_lease(lease_id, client, node_id, pool_id)
+            lease = self._unclaimed[lease_id] = head.leasing.enter_lease(lease_id, client, node_id, pool_id)
             lease.told = told
             held.append(ls.Held(lease_id, client, shape, tuple(gpus), blocked))
         doomed = []
@@ -114,7 +115,7 @@ class Recovery:
                 self._actor_missing(actor, _AWAY)
         for job_id in report["jobs"]:
             if "ended" in head.jobs.get(job_id, {"ended": 0.0}):
-                head.to_node(node_id, ("end_job", job_id, head.detached_of(job_id)))
+                head.to_node(node_id, ("end_job", job_id, head.processes.detached_of(job_id)))
         for lease in list(self._unclaimed.values()):
             self._judge(lease)
         if self.active and not self.expected:
@@ -127,7 +128,7 @@ class Recovery:
         actor_id, lease_id = row["actor_id"], row["lease_id"]
         actor = head.actors.by_id.get(actor_id)
         client = f"actor:{actor_id.hex()}"
-        head.enter_lease(lease_id, client, node_id, 0)
+        head.leasing.enter_lease(lease_id, client, node_id, 0)
         idle = row["ready"] and not row["cpus"]  # it needed a free CPU to be placed only
         held.append(
             ls.Held(
@@ -153,12 +154,12 @@ class Recovery:
     def _actor_missing(self, actor: Actor, why: str) -> None:
         head = self.head
         if actor.address:
-            head.actor_process_ended(actor, why)
+            head.life.process_ended(actor, why)
         else:  # nobody has heard of a process of it: it is placed again, and that is no restart
             actor.lease_id = None
             head.saved.actor(actor)
             if not self.active:
-                head.place(actor)
+                head.life.place(actor)
 
     # -- processes
 
@@ -170,7 +171,7 @@ class Recovery:
             return
         held = self._held[client] = set()
         for pool_id, shape, received, leases in pools:
-            head.enter_pool(client, pool_id, shape, received)
+            head.leasing.enter_pool(client, pool_id, shape, received)
             held.update(leases)
         for lease in list(self._unclaimed.values()):
             if lease.client == client:
@@ -185,9 +186,9 @@ class Recovery:
         if lease.lease_id in held:
             lease.told = True
         elif not lease.told:
-            self.head.on_its_way(lease)
+            self.head.leasing.on_its_way(lease)
         else:  # given back, or the news of it was lost: then it is asked for again
-            self.head.end_lease(lease.lease_id)
+            self.head.leasing.end_lease(lease.lease_id)
 
     def put_off(self, it: ls.Infeasible) -> bool:
         """Whether to wait with telling somebody that there is no such node: it may come back."""
@@ -234,26 +235,26 @@ class Recovery:
         for lease in list(self._unclaimed.values()):
             if lease.client not in head.clients:
                 self._unclaimed.pop(lease.lease_id)
-                head.end_lease(lease.lease_id)
+                head.leasing.end_lease(lease.lease_id)
         drivers = {c.job_id for c in head.clients.values() if c.kind == "driver"}
         waiting = {c.client for c in head.clients.values()}  # for their welcome, some of them
         for job_id, job in list(head.jobs.items()):
             if "ended" not in job and job_id not in drivers and job["client"] not in waiting:
-                head.end_job(job_id)
+                head.processes.end_job(job_id)
         for actor in list(head.actors.by_id.values()):
             if actor.state == DEAD:
                 continue
             if not actor.detached and actor.creator not in head.clients:
-                head.end_actor(actor, "the process that created it is gone")
-            elif actor.lease_id is None and actor.payload and not head.is_asked_for(actor):
-                head.place(actor)
+                head.life.end(actor, "the process that created it is gone")
+            elif actor.lease_id is None and actor.payload and not head.life.is_asked_for(actor):
+                head.life.place(actor)
         head.groups.owner_gone()
         hopeless, self._hopeless = self._hopeless, []
         for it in hopeless:
             if head.scheduler.obstacle(it.request_id):
-                head.infeasible(it)
+                head.leasing.infeasible(it)
         watches, self._watches = self._watches, []
         for watch in watches:
-            head.on_actor_watch(*watch)
-        head.on_driver_change(head.driver_count())
+            head.life.on_watch(*watch)
+        head.on_driver_change(head.processes.driver_count())
         head.reports.event("WARNING", "GCS", "the head of the cluster was made again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from rayjup._version import __version__
 from rayjup.engine import leases as ls
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def snapshot(head: Head) -> dict[str, Any]:
                 "host": node.info["host"],
                 "alive": True,
                 "is_head": bool(node.info.get("is_head")),
+                "rayjup": node.info.get("rayjup", ""),
                 "resources_total": node.info["resources"],
                 "resources_available": state["nodes"].get(node.node_id, {}).get("resources_available", {}),
                 **{
@@ -139,6 +141,7 @@ def snapshot(head: Head) -> dict[str, Any]:
         )
     return {
         **head.cluster,
+        "rayjup": __version__,
         "time": time.time(),
         "uptime_s": time.time() - head.started,
         "nodes": rows,

@@ -308,6 +308,11 @@ class Pending:
     def __len__(self) -> int:
         return len(self._peers)
 
+    def renew(self, gate: Gate) -> None:
+        """The cluster has other secrets from now on."""
+        for peer in self._peers:
+            peer._gate = gate
+
     def tick(self, now: float) -> None:
         """Close what had time enough."""
         for _ in range(len(self._peers)):

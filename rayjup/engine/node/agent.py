@@ -97,6 +97,7 @@ class NodeAgent:
         self.starts = Starts(self)
         self._server: asyncio.Server | None = None
         self._sampling: asyncio.Task[None] | None = None
+        self._pace = 0.0  # seconds between samples, as the head wants them
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
         self.memory = MemoryWatch(self)
@@ -114,7 +115,7 @@ class NodeAgent:
         self.joined = asyncio.Event()  # the head has this node
         self.refused = ""  # why it has not
         self.told_to_end = False  # by the head, which then tidies up after all nodes
-        self._ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
+        self.ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
         self.reports = NodeReports(self)
         self._head_collect = self.reports.ask
 
@@ -281,7 +282,7 @@ class NodeAgent:
             through = ("request", connection.client, request, "kv_get", ("", b""))
             self.last_lines.collect(job, lambda: self.to_head(through), *payload)
             return
-        local = self._ops.get(op)
+        local = self.ops.get(op)
         if local is None:
             client = connection.client if connection.kind != "observer" else f"o{id(connection)}"
             self.to_head(("request", client, request, op, payload))
@@ -504,8 +505,8 @@ class NodeAgent:
         if not spare:
             self.executors.jobs.pop(job_id, None)
 
-    def _head_joined(self, token: bytes = b"") -> None:
-        self.neighbours.joined(token)
+    def _head_joined(self, token: bytes = b"", *more: Any) -> None:
+        self.neighbours.joined(token, *more)
         if self.joined.is_set():
             self.to_head.again()
         self.joined.set()
@@ -514,6 +515,9 @@ class NodeAgent:
         self.refused = why
         logger.error("this node is not taken into the cluster: %s", why)
         self.on_shutdown()
+
+    def _head_pace(self, seconds: float) -> None:
+        self._pace = seconds
 
     def _head_kept(self, number: int) -> None:
         self.to_head.arrived(number)
@@ -571,6 +575,7 @@ class NodeAgent:
         self.to_head(("environments", self.environments.rows()))
 
     async def _sample_for_ever(self) -> None:
+        passed = 0.0
         while True:
             await asyncio.sleep(_SAMPLE_S)
             self.executors.trim(time.monotonic())
@@ -578,6 +583,9 @@ class NodeAgent:
             sample = self.sample()
             if sample["store_own"] and not self.leases:
                 self._ask_back()
+            if (passed := passed + _SAMPLE_S) < self._pace:
+                continue
+            passed = 0.0
             self.to_head(("sample", sample, self.to_head.unconfirmed))
 
     def sample(self) -> dict[str, Any]:

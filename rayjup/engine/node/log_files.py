@@ -17,10 +17,12 @@ def name_of(token: int) -> str:
 
 
 def answer(directory: str, topic: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What is asked about the files in ``directory``: ``log_list`` or ``log_read``."""
+    """What is asked about the files in ``directory``: ``log_list``, ``log_read`` or ``log_remove``."""
     try:
         if topic == "log_list":
             return {"files": names(directory, options.get("glob") or "*")}
+        if topic == "log_remove":
+            return remove(directory, options["name"])
         return piece(directory, **options)
     except OSError as error:
         return {"error": f"{type(error).__name__}: {error.strerror or error}"}
@@ -44,8 +46,8 @@ def piece(
 
     Returns ``data``, where it begins (``start``), where to go on (``next``) and the file's ``size``.
     """
-    path = Path(directory, name).resolve()
-    if not path.is_relative_to(Path(directory).resolve()):
+    path = _inside(directory, name)
+    if path is None:
         return {"error": f"{name!r} lies outside of the node's log directory"}
     if not path.is_file():
         return {"missing": True}
@@ -59,6 +61,22 @@ def piece(
         stop = size if end is None else min(end, size)
         data = file.read(max(0, min(PIECE, stop - start)))
     return {"data": data, "start": start, "next": start + len(data), "size": size}
+
+
+def remove(directory: str, name: str) -> dict[str, Any]:
+    """Remove a file; whether it was there."""
+    path = _inside(directory, name)
+    if path is None:
+        return {"error": f"{name!r} lies outside of the node's log directory"}
+    if not path.is_file():
+        return {"missing": True}
+    path.unlink()
+    return {"missing": False}
+
+
+def _inside(directory: str, name: str) -> Path | None:
+    path = Path(directory, name).resolve()
+    return path if path.is_relative_to(Path(directory).resolve()) else None
 
 
 def _start_of_last(file: Any, size: int, lines: int) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rayjup.engine.lane import addresses, secure
+from rayjup.engine.lane import addresses, credentials, secure
 from rayjup.engine.lane.remote import hand_over_path
 from rayjup.engine.node.endpoint import Endpoint, usable_files
 from rayjup.engine.transfer.pulls import Pulls
@@ -14,6 +16,8 @@ from rayjup.engine.transfer.pulls import Pulls
 if TYPE_CHECKING:
     from rayjup.engine.node.agent import NodeAgent
     from rayjup.engine.node.connection import Connection
+
+logger = logging.getLogger(__name__)
 
 HOST_VARIABLE = "RAYJUP_HOST"
 """Declares another host: processes started with it share neither sockets nor memory with the rest."""
@@ -44,13 +48,22 @@ class Neighbours:
             "store_unlink": self._on_unlink,
             "copy_keep": self._on_keep,
         }
+        self._also = b""
+        self._renewed: tuple[list[str], list[str]] = ([], [])
+        agent._head_credentials = self.on_credentials  # type: ignore[attr-defined]
         agent._head_located = self.pulls.on_located  # type: ignore[attr-defined]  # found by name
         agent._head_store_unlink = self.pulls.unlink  # type: ignore[attr-defined]
         agent._head_copy_keep = self.pulls.keep  # type: ignore[attr-defined]
 
     # -- listening
 
-    def listen(self, address: str, tls: tuple[str, str, str], declared: bool) -> None:
+    def listen(
+        self,
+        address: str,
+        tls: tuple[str, str, str],
+        declared: bool,
+        renewed: tuple[list[str], list[str]] = ([], []),
+    ) -> None:
         """Listen for other hosts, where that is safe.
 
         Parameters
@@ -61,6 +74,9 @@ class Neighbours:
             Its authority, certificate and key: files, or their text.
         declared
             Whether this node is another host by declaration only: then loopback will do.
+        renewed
+            Files to be written when the cluster's credentials are exchanged: some with what is shown from
+            here, others with what the node's user is to have.
         """
         scheme, _, rest = address.partition("://")
         if scheme == "unix" and not declared:
@@ -73,6 +89,11 @@ class Neighbours:
             return
         if scheme == "tls":
             self._files = usable_files(self._agent.socket_dir, *tls)
+            if len(set(self._files)) == 1:  # rayjup's own, which may be exchanged
+                own = f"{self._agent.socket_dir}/own.pem"
+                credentials.write(own, Path(self._files[0]).read_text(encoding="ascii"))
+                self._files = (own, own, own)
+                self._renewed = ([own, *renewed[0]], renewed[1])
         self.pulls.start()
         self._endpoint = Endpoint(ip, self._process_at, self.pulls.server.take)
 
@@ -90,15 +111,45 @@ class Neighbours:
         """What follows the unix path in the addresses of this node's processes."""
         return addresses.suffix(self._agent.host, self.place)
 
-    def joined(self, token: bytes) -> None:
-        """The head has this node, and says the cluster's secret."""
-        self._token = token
-        self.pulls.gate = secure.Gate(**self._gate())
+    def joined(self, token: bytes, also: bytes = b"", own: str = "", published: str = "") -> None:
+        """The head has this node, and says the cluster's secrets."""
+        problem = self._renew(token, also, own, published)
+        if problem:
+            logger.error("this node keeps the credentials it has: %s", problem)
         self.pulls.ask_again()
+
+    def on_credentials(self, serial: int, token: bytes, also: bytes, own: str, published: str) -> None:
+        """The secrets of the cluster are being exchanged."""
+        problem = self._renew(token, also, own, published)
+        self._agent.to_head(("credentials_kept", serial, problem))
+
+    def _renew(self, token: bytes, also: bytes, own: str, published: str) -> str:
+        """Show and take other secrets from now on; what kept us from that."""
+        problem = ""
+        if own and self._endpoint is not None and not self._renewed[0]:
+            problem = "its certificates are not rayjup's"
+        for paths, text in zip(self._renewed, (own, published), strict=True):
+            for path in paths if text else ():
+                try:
+                    if Path(path).read_text(encoding="ascii") != text:
+                        credentials.write(path, text)
+                except OSError as error:
+                    if paths is self._renewed[0]:
+                        problem = f"{path}: {error.strerror}"
+                    else:  # gone, or read-only: whoever put it there has to see to it
+                        logger.warning("%s is not renewed: %s", path, error.strerror)
+        if (token, also) != (self._token, self._also) or own:
+            self._token, self._also = token, also
+            self.pulls.gate = secure.Gate(**self._gate())
+            for connection in self._agent.clients.values():
+                if self._endpoint is not None and connection.job_id:  # else it is told with its welcome
+                    connection.post(("gate", self._gate()))
+        return problem
 
     def _gate(self) -> dict[str, Any]:
         ca, cert, key = self._files
-        return {"token": self._token, "ca": ca, "cert": cert, "key": key, "timeout_s": self._timeout_s}
+        tokens = {"token": self._token, "also": self._also}
+        return {**tokens, "ca": ca, "cert": cert, "key": key, "timeout_s": self._timeout_s}
 
     def welcome(self) -> dict[str, Any]:
         """What drivers and executors of this node are told, beside what everybody is."""

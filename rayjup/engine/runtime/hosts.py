@@ -61,6 +61,12 @@ class Hosts:
         self.pending.add(peer)
         return peer
 
+    def renew(self, gate: dict[str, Any]) -> None:
+        """The cluster has other secrets from now on; connections that are there stay."""
+        if self.gate is not None:
+            self.gate = Gate(**gate)
+            self.pending.renew(self.gate)
+
     def _accept(self, sock: socket.socket) -> None:
         runtime = self._runtime
         assert self.gate is not None

@@ -45,6 +45,7 @@ class AgentLink:
             "actor": lambda *fields: runtime.actors.on_state(*fields),
             "could_repeat": lambda *fields: could_repeat(runtime, *fields),
             "head_back": lambda: head_back(runtime),
+            "gate": lambda gate: runtime.hosts.renew(gate),
         }
         self.on_lost: Callable[[], None] = self._fail_everything
 

@@ -83,6 +83,7 @@ class Connections:
         self._lock = threading.Lock()
         self._idle: dict[Endpoint, list[tuple[float, Any]]] = {}
         self._context: Any = None
+        self._context_of: Gate | None = None
 
     def get(self, place: Endpoint) -> tuple[Any, bool]:
         """A connection, and whether it was used before (it may have ended since)."""
@@ -104,8 +105,8 @@ class Connections:
             secure.tune(sock, gate.timeout_s)
             sock.sendall(secure.preamble(secure.PULL))
             if gate.encrypted:
-                if self._context is None:
-                    self._context = gate.context(server=False)
+                if self._context_of is not gate:  # the first, or its certificates were exchanged
+                    self._context, self._context_of = gate.context(server=False), gate
                 sock = self._context.wrap_socket(sock)
             secure.limit_waits(sock, gate.timeout_s)
             sock.sendall(gate.token)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rayjup.base import keys
 from rayjup.util.state import _source, _tables
 from rayjup.util.state._options import DEFAULT_RPC_TIMEOUT, GetLogOptions
 from rayjup.util.state._source import Source
-from rayjup.util.state.common import remove_ansi_escape_codes
+from rayjup.util.state.common import JobStatus, remove_ansi_escape_codes
 from rayjup.util.state.exception import RayStateApiException
 
 _INTERVAL_S = 0.25
@@ -174,6 +176,29 @@ def read_log(
         source.close()
 
 
+def read_on(node_id: str, name: str, start: int, timeout: float = DEFAULT_RPC_TIMEOUT) -> bytes:
+    """The next piece of a file on a node of the cluster to which this process belongs.
+
+    Empty where nothing has been added, or where the file has not been begun.
+    """
+    source = _source.find()
+    try:
+        wanted = {"name": name, "start": start}
+        data: bytes = _ask(source, node_id, "log_read", wanted, timeout).get("data", b"")
+    finally:
+        source.close()
+    return data
+
+
+def remove(node_id: str, name: str, timeout: float = DEFAULT_RPC_TIMEOUT) -> None:
+    """Remove a log file of a node, if it is there."""
+    source = _source.find()
+    try:
+        _ask(source, node_id, "log_remove", {"name": name}, timeout)
+    finally:
+        source.close()
+
+
 @dataclass
 class _Log:
     """A log that was found: its file, and the part of it that is meant."""
@@ -183,6 +208,7 @@ class _Log:
     start: int | None = None
     end: int | None = None
     worker_id: str | None = None  # who writes it
+    job: str | None = None  # the submitted job that does
 
 
 def _pieces(source: Source, options: GetLogOptions, until: float | None = None) -> Iterator[bytes]:
@@ -330,12 +356,15 @@ def _of_job(source: Source, options: GetLogOptions) -> _Log:
     answer = source.ask_nodes("log_list", {"glob": name}, options.timeout)
     for node in answer["nodes"]:
         if node.get("files"):
-            return _Log(node["node_id"], name)
+            return _Log(node["node_id"], name, job=options.submission_id)
     raise RayStateApiException(f"no node has a log of the job {options.submission_id!r}.")
 
 
 def _still_writes(source: Source, log: _Log, timeout: float) -> bool:
     """Whether the process that writes a log lives; of files of unknown origin that is taken for granted."""
+    if log.job is not None:
+        entry = source.value(keys.JOBS, log.job, timeout)
+        return entry is not None and not JobStatus(json.loads(entry)["status"]).is_terminal()
     if log.worker_id is None:
         return True
     answer = source.ask_nodes("workers", {}, timeout, only=log.node_id)

@@ -61,10 +61,13 @@ class Source:
 
     def values(self, space: str, timeout: float) -> dict[str, bytes]:
         """What lies in one namespace of the cluster's table of keys and values."""
-        space = keys.of(space)
-        names = self._ask("kv_keys", space, b"", timeout=timeout)
-        found = {name.decode(): self._ask("kv_get", space, name, timeout=timeout) for name in names}
-        return {key: value for key, value in found.items() if value is not None}
+        items = self._ask("kv_items", keys.of(space), timeout=timeout)
+        return {name.decode(): value for name, value in items}
+
+    def value(self, space: str, name: str, timeout: float) -> bytes | None:
+        """One value of that table; None where there is none."""
+        value: bytes | None = self._ask("kv_get", keys.of(space), name.encode(), timeout=timeout)
+        return value
 
     def ask_nodes(
         self, topic: str, options: dict[str, Any], timeout: float, only: str | None = None

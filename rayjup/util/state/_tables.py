@@ -173,8 +173,21 @@ def _nodes(source: Source, timeout: float) -> Table:
 
 def _jobs(source: Source, timeout: float) -> Table:
     """Submitted jobs, with what is known of their drivers, and drivers that connected themselves."""
+    return Table(_job_rows(source, source.values(keys.JOBS, timeout), timeout))
+
+
+def submitted_job(source: Source, submission_id: str, timeout: float) -> Row | None:
+    """The row of one submitted job, however many others there are; None where there is none."""
+    entry = source.value(keys.JOBS, submission_id, timeout)
+    if entry is None:
+        return None
+    rows = _job_rows(source, {submission_id: entry}, timeout)
+    return next(row for row in rows if row["submission_id"] == submission_id)
+
+
+def _job_rows(source: Source, entries: dict[str, bytes], timeout: float) -> list[Row]:
     addresses = {row["node_id"]: row["node_ip"] for row in source.rows("nodes", timeout)}
-    submitted = {key: json.loads(value) for key, value in source.values(keys.JOBS, timeout).items()}
+    submitted = {key: json.loads(value) for key, value in entries.items()}
     drivers: dict[str, Row] = {}
     rows = []
     for job in source.rows("jobs", timeout):
@@ -218,7 +231,7 @@ def _jobs(source: Source, timeout: float) -> Table:
                 "end_time": info["end_time"] or 0,
             }
         )
-    return Table(sorted(rows, key=lambda row: row["start_time"]))
+    return sorted(rows, key=lambda row: row["start_time"])
 
 
 _OF_SUBMISSION = (

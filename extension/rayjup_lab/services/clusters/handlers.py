@@ -24,7 +24,7 @@ class ClustersHandler(ApiHandler):
 
     @operation("Start a cluster and wait until it is usable", status=201, body=START_SCHEMA)
     async def post(self) -> None:
-        options = StartOptions.from_json(self.json_body(), self.clusters.profiles)
+        options = StartOptions.from_json(self.json_body())
         summary = await self.clusters.start(options)
         self.set_header("Location", f"{self.base_url}rayjup/clusters/{summary['cluster_id']}")
         self.reply(summary, 201)
@@ -43,11 +43,12 @@ class OptionsHandler(ApiHandler):
 
     @operation("The JSON schema of the options of a cluster, and the profiles there are")
     async def get(self) -> None:
+        profiles = await self.clusters.in_thread(self.clusters.described_profiles)
         self.reply(
             {
                 "schema": START_SCHEMA,
                 "node_schema": NODE_SCHEMA,
-                "profiles": self.clusters.profiles,
+                "profiles": profiles,
                 "max_clusters": self.clusters.max_clusters,
             }
         )

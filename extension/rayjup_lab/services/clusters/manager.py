@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -20,9 +20,10 @@ from rayjup.cluster.scaling.settings import alike
 from rayjup.exceptions import RaySystemError
 from rayjup.notebook import profiles
 from rayjup.observe import ClusterView
-from rayjup_lab.services.clusters import added
+from rayjup_lab.services.clusters import added, started
 from rayjup_lab.services.clusters.observer import ClusterObserver
 from rayjup_lab.services.clusters.options import NodeOptions, StartOptions
+from rayjup_lab.services.clusters.profiles import Profile
 from rayjup_lab.services.errors import BadRequest, Conflict, Failed, NotFound, Unreachable
 
 T = TypeVar("T")
@@ -46,6 +47,8 @@ class ClustersManager:
         Handed to every cluster started here: seconds it outlives its last driver.
     start_timeout_s : float
         Seconds a cluster may take to become usable.
+    profiles : mapping
+        Configured for this server, by name; see ``profiles.Profile``.
     log : logging.Logger or LoggerAdapter
     """
 
@@ -56,6 +59,7 @@ class ClustersManager:
         default_num_cpus: float | None,
         linger_s: float | None,
         start_timeout_s: float,
+        profiles: Mapping[str, Mapping[str, Any]] | None = None,
         log: logging.Logger | logging.LoggerAdapter[Any],
         read_timeout_s: float = 5.0,
     ) -> None:
@@ -64,6 +68,7 @@ class ClustersManager:
         self._default_num_cpus = default_num_cpus
         self._linger_s = linger_s
         self._start_timeout_s = start_timeout_s
+        self._profiles = dict(profiles or {})
         self._read_timeout_s = read_timeout_s
         self._log = log
         self._starting: list[str | None] = []
@@ -82,12 +87,39 @@ class ClustersManager:
         return list(self._starting)
 
     @property
-    def profiles(self) -> dict[str, dict[str, Any]]:
-        """Sets of options under a name, of the user's ``rayjup.json``."""
+    def profiles(self) -> dict[str, Mapping[str, Any]]:
+        """What is configured for this server, and what the user's ``rayjup.json`` holds, by name."""
         try:
-            return profiles.load_all()
+            return {**profiles.load_all(), **self._profiles}
         except ValueError as error:
             raise BadRequest(str(error), field="profile") from error
+
+    def profile(self, name: str) -> Profile:
+        """The profile of this name.
+
+        Raises
+        ------
+        BadRequest
+        """
+        known = self.profiles
+        if name not in known:
+            has = ", ".join(sorted(known)) or "none"
+            raise BadRequest(
+                f"There is no profile {name!r} (there are: {has}); GET /rayjup/options lists them.",
+                field="profile",
+            )
+        return Profile.of(name, known[name])
+
+    def described_profiles(self) -> dict[str, dict[str, Any]]:
+        """What a form says of the profiles; of those that are wrong, why."""
+        found = {}
+        for name, data in self.profiles.items():
+            try:
+                profile = Profile.of(name, data)
+                found[name] = {"kind": profile.kind, "summary": profile.summary, "problem": None}
+            except BadRequest as error:
+                found[name] = {"kind": None, "summary": "", "problem": error.message}
+        return found
 
     async def live(self) -> list[Descriptor]:
         """The live clusters of this user, oldest first."""
@@ -205,15 +237,22 @@ class ClustersManager:
         return self.summary(descriptor)
 
     async def start(self, options: StartOptions) -> dict[str, Any]:
-        """Start a cluster and wait until it is usable.
+        """Start a cluster and wait until it is usable, or join the one that the profile means.
 
         Raises
         ------
+        BadRequest
+            The profile cannot be used.
         Conflict
             When a cluster of that name runs already, or too many run.
         Failed
             When it does not come up; carries the reason.
         """
+        profile = Profile("")
+        if options.profile is not None:
+            wanted = options.profile
+            profile = await self._in_thread(self._quick, lambda: self.profile(wanted))
+        options = profile.checked(options)
         found = await self.live()
         # No await between this check and the registration, or two requests could both pass it.
         taken = {d.name for d in found} | {name for name in self._starting if name}
@@ -232,8 +271,8 @@ class ClustersManager:
         self._starting.append(options.name)
         self.on_change()
         try:
-            descriptor = await self._in_thread(self._slow, lambda: self._start(options))
-        except (RaySystemError, OSError, TimeoutError) as error:
+            descriptor = await self._in_thread(self._slow, lambda: self._start(profile, options))
+        except (RaySystemError, OSError, TimeoutError, ValueError, ImportError) as error:
             self._log.warning("rayjup: starting a cluster failed: %s", error)
             raise Failed(f"The cluster could not be started: {error}") from error
         finally:
@@ -303,6 +342,7 @@ class ClustersManager:
             "resources": latest["resources_total"] if latest else None,
             "available": latest["resources_available"] if latest else None,
             "added": added.known(descriptor),
+            "options": started.noted(descriptor),
             "adapts": scaling.running(descriptor.session_dir) is not None,
         }
 
@@ -315,18 +355,17 @@ class ClustersManager:
             observer.close()
         self._forgotten.clear()
 
-    def _start(self, options: StartOptions) -> Descriptor:
-        num_cpus = options.num_cpus if options.num_cpus is not None else self._default_num_cpus
-        return manager.start(
-            options.name,
-            num_cpus=num_cpus,
-            num_gpus=options.num_gpus,
-            object_store_memory=options.object_store_memory,
-            resources=options.resources,
-            started_by="panel",
-            linger_s=options.linger_s if options.linger_s is not None else self._linger_s,
-            timeout_s=self._start_timeout_s,
+    def _start(self, profile: Profile, options: StartOptions) -> Descriptor:
+        sizes = options.given
+        # Of another place than this machine the profile knows more.
+        if profile.kind == "here":
+            sizes.setdefault("num_cpus", self._default_num_cpus)
+        linger_s = sizes.pop("linger_s", self._linger_s)
+        descriptor = profile.start(
+            **sizes, linger_s=linger_s, started_by="panel", timeout_s=self._start_timeout_s
         )
+        started.note(descriptor, options)
+        return descriptor
 
     async def _stop(self, descriptor: Descriptor) -> None:
         self._stopping.add(descriptor.cluster_id)

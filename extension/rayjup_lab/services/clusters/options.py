@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -55,7 +54,7 @@ START_SCHEMA: dict[str, Any] = {
         "profile": {
             "type": "string",
             "title": "Profile",
-            "description": "Options that are not given are taken from this profile of rayjup.json",
+            "description": "Where and how it is started, as configured for this server or in rayjup.json",
         },
     },
 }
@@ -131,39 +130,24 @@ class StartOptions(NodeOptions):
     """Options of ``POST /rayjup/clusters``; None leaves a value to the cluster's own default."""
 
     linger_s: float | None = None
+    profile: str | None = None
 
     @classmethod
-    def from_json(cls, body: Any, profiles: Mapping[str, Mapping[str, Any]] | None = None) -> StartOptions:
-        """Check a decoded JSON body; what it leaves out comes from the profile that it names.
+    def from_json(cls, body: Any) -> StartOptions:
+        """Check a decoded JSON body.
 
         Raises
         ------
         BadRequest
             Naming the field and the rule it breaks.
         """
-        given = _checked(body, START_SCHEMA)
-        name = given.pop("profile", None)
-        return cls(**{**(_of_profile(name, profiles or {}) if name else {}), **given})
+        return cls(**_checked(body, START_SCHEMA))
 
-
-def _of_profile(name: str, profiles: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    if name not in profiles:
-        has = ", ".join(sorted(profiles)) or "none"
-        raise BadRequest(
-            f"There is no profile {name!r} (there are: {has}); GET /rayjup/options lists them.",
-            field="profile",
-        )
-    known = {field.name for field in fields(StartOptions)} - {"name"}
-    wrong = sorted(set(profiles[name]) - known)
-    if wrong:
-        raise BadRequest(
-            f"The profile {name!r} sets {', '.join(wrong)}, which no cluster on this machine has.",
-            field="profile",
-        )
-    try:
-        return _checked(dict(profiles[name]), START_SCHEMA)
-    except BadRequest as error:
-        raise BadRequest(f"The profile {name!r} is wrong: {error.message}", field="profile") from error
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was said, by the names of the fields; without the profile."""
+        said = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "profile"}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 def _checked(body: Any, schema: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from jupyter_server.auth.decorator import allow_unauthenticated, authorized, ws_
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
-from tornado.httputil import HTTPHeaders, HTTPInputError, ResponseStartLine, parse_response_start_line
-from tornado.iostream import StreamClosedError
-from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
+from tornado.http1connection import HTTP1Connection
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.httputil import HTTPHeaders, ResponseStartLine
+from tornado.web import RequestHandler
 from tornado.websocket import (
     WebSocketClientConnection,
     WebSocketClosedError,
@@ -29,25 +29,23 @@ from rayjup.observe.topics import deployments
 from rayjup_lab.services.contents.manager import ContentsManager
 from rayjup_lab.services.errors import NotFound, ServiceError
 from rayjup_lab.services.handlers import AUTH_RESOURCE, Operation
+from rayjup_lab.services.proxy.exchange import LARGEST, Exchange
 from rayjup_lab.services.proxy.upstream import Upstream
 
 _CONNECT_S = 10.0
 _WITH_BODY = ("POST", "PUT", "PATCH")
-_LARGEST = 1 << 40  # of an answer, which passes through in pieces
 _LARGEST_MESSAGE = 64 << 20
 
 
-def make_client() -> AsyncHTTPClient:
-    """A client with room for many answers that take long."""
-    return SimpleAsyncHTTPClient(force_instance=True, max_clients=1000, max_body_size=_LARGEST)
-
-
+@web.stream_request_body
 class ProxyHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """Passes requests on to a server of a cluster."""
 
     auth_resource = AUTH_RESOURCE
     there: WebSocketClientConnection | None = None
     relaying: asyncio.Task[None] | None = None
+    exchange: Exchange | None = None
+    begun = False  # the answer of HTTP
 
     @property
     def contents(self) -> ContentsManager:
@@ -162,76 +160,88 @@ class ProxyHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     # ------------------------------------------------------------ HTTP
 
+    async def prepare(self) -> None:
+        """Requests with a body are begun at once, so that it passes through while it comes in."""
+        await ensure_async(super().prepare())
+        headers = self.request.headers
+        if self._finished or not (
+            "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
+        ):
+            return
+        connection = self.request.connection
+        assert isinstance(connection, HTTP1Connection)
+        connection.set_max_body_size(LARGEST)
+        cluster_id, kind, _ = self.path_args
+        await self.begin(cluster_id, kind)
+
     @authorized
-    async def pass_on(self, cluster_id: str, kind: str, path: str) -> None:
-        """Ask the upstream, and hand its answer on piece by piece."""
+    async def begin(self, cluster_id: str, kind: str) -> None:
+        """Ask the upstream."""
         upstream = await self.upstream(cluster_id, kind)
-        headers = HTTPHeaders()
+        given = self.request.headers
+        headers = upstream.request_headers(given, self.request.protocol)
+        method = self.request.method or "GET"
+        if "Content-Length" in given:
+            headers["Content-Length"] = given["Content-Length"]
+        elif "Transfer-Encoding" not in given:
+            if method in _WITH_BODY:
+                headers["Content-Length"] = "0"
+        elif method not in _WITH_BODY:
+            raise web.HTTPError(411, f"a {method} with a body has to say how long it is")
+        # As the browser has written it: what stands for a slash or a space goes there as it is.
+        path = self.request.path.removeprefix(self.base_url).split("/", 4)[4]
 
-        def header(line: str) -> None:
-            if line.startswith("HTTP/"):
-                start: ResponseStartLine = parse_response_start_line(line.strip())
-                self.set_status(start.code, start.reason)
-                headers.clear()
-            elif line.strip():
-                try:
-                    headers.parse_line(line)
-                except HTTPInputError:
-                    return
-
-        begun = False
-
-        def begin() -> None:
-            nonlocal begun
-            if begun:
-                return
-            begun = True
+        def head(start: ResponseStartLine, received: HTTPHeaders) -> None:
+            self.begun = True
+            self.set_status(start.code, start.reason)
             self.clear_header("Content-Type")
-            for name, value in upstream.response_headers(headers):
+            for name, value in upstream.response_headers(received):
                 if name.lower() == "set-cookie":
                     self.add_header(name, value)
                 else:
                     self.set_header(name, value)
 
-        pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+        async def piece(data: bytes) -> None:
+            self.write(data)
+            await self.flush()
 
-        async def send() -> None:
-            while (piece := await pieces.get()) is not None:
-                begin()
-                self.write(piece)
-                await self.flush()
-
-        request = HTTPRequest(
-            upstream.address(path, self.request.query),
-            method=self.request.method or "GET",
-            headers=upstream.request_headers(self.request.headers, self.request.protocol),
-            body=self.request.body
-            if self.request.method in ("POST", "PUT", "PATCH") or self.request.body
-            else None,
-            allow_nonstandard_methods=True,
-            follow_redirects=False,
-            decompress_response=False,
-            connect_timeout=_CONNECT_S,
-            request_timeout=0,
-            header_callback=header,
-            streaming_callback=pieces.put_nowait,
-        )
-        client: AsyncHTTPClient = self.settings["rayjup_client"]
-        sending = asyncio.ensure_future(send())
+        address = upstream.address(path, self.request.query)
         try:
-            answer = await client.fetch(request, raise_error=False)
-            if answer.code == 599 and not begun:
-                raise web.HTTPError(502, f"the server of the cluster does not answer: {answer.error}")
-            pieces.put_nowait(None)
-            await sending
-        except (HTTPStreamClosedError, HTTPTimeoutError, OSError) as error:
+            self.exchange = await Exchange.begin(method, address, headers, head, piece)
+        except OSError as error:
             raise web.HTTPError(502, f"the server of the cluster does not answer: {error}") from error
-        except StreamClosedError:
-            return  # the browser has gone
+
+    async def data_received(self, chunk: bytes) -> None:
+        """A piece of the body; the next one is read when this one has been sent."""
+        if self.exchange is not None:
+            await self.exchange.write(chunk)
+
+    async def pass_on(self, cluster_id: str, kind: str, path: str) -> None:
+        """Hand the answer of the upstream on."""
+        if self.exchange is None:
+            await self.begin(cluster_id, kind)
+        assert self.exchange is not None
+        try:
+            self.exchange.finish_request()
+            await self.exchange.ended
+        except OSError as error:
+            if not self.begun:
+                raise web.HTTPError(502, f"the server of the cluster does not answer: {error}") from error
+            # A part of an answer must not look like a whole one.
+            connection = self.request.connection
+            assert isinstance(connection, HTTP1Connection)
+            connection.close()
+            return
         finally:
-            sending.cancel()
-        begin()
+            self.exchange.close()
         await self.finish()
+
+    def on_connection_close(self) -> None:
+        """The browser has gone, so nobody waits for the answer."""
+        if self.exchange is not None:
+            self.exchange.close()
+        super().on_connection_close()
+        RequestHandler.on_connection_close(self)  # websockets have no body to wait for
 
     @web.authenticated
     async def head(self, cluster_id: str, kind: str, path: str) -> None:

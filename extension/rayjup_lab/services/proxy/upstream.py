@@ -12,6 +12,7 @@ from tornado.httputil import HTTPHeaders
 
 _HOP_BY_HOP = {
     "connection",
+    "expect",
     "keep-alive",
     "proxy-authenticate",
     "proxy-authorization",
