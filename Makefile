@@ -49,9 +49,12 @@ lint: $(VENV)/.test  ## ruff, mypy, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tests find programs of the environment (jupyter, node) on the path, as a user's shell would.
+# The tests find programs of the environment (jupyter, node) on the path, as a user's shell would. Many wait for
+# processes to start and end, so two run at a time; files stay together, because their tests share clusters.
+TEST_WORKERS ?= 2
+
 test: $(VENV)/.test chromium lint  ## everything: lint, unit, cluster, conformance, notebooks, browser
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 # Only for the browser test, which says why it is skipped when there is no Chromium.
 chromium:
@@ -111,12 +114,14 @@ binder-test: $(VENV)/.made  ## Binder's steps without Docker: install, start Jup
 
 # Machines are namespaces of this one: they need root. What Debian lacks is installed, where that is possible.
 clusters: $(VENV)/.test  ## launchers for real: ssh to machines of their own, jobs of Slurm; ports scanned from outside
-	$(PIP) install -c constraints.txt -e '.[test,hpc,aws]' 'moto[ec2]>=5'
+	$(PIP) install -c constraints.txt -e '.[test,hpc,aws,azure,gcp,gateway]' 'moto[ec2,ecs,secretsmanager,server]>=5' dask-gateway-server
 	@{ command -v slurmctld && command -v sshd && command -v rsync; } >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	        openssh-client openssh-server munge rsync slurm-client slurmctld slurmd >/dev/null; } \
 	    || echo "sshd or Slurm is missing and cannot be installed here: their tests will be skipped."
-	RAYJUP_TEST_CLUSTERS=1 $(BIN)/python -m pytest -rs tests/cluster/test_ssh.py tests/cluster/test_launchers.py tests/unit/test_aws.py
+	RAYJUP_TEST_CLUSTERS=1 $(BIN)/python -m pytest -rs tests/cluster/test_ssh.py tests/cluster/test_launchers.py \
+	    tests/cluster/test_kubernetes.py tests/cluster/test_gateway.py \
+	    tests/unit/test_aws.py tests/unit/test_cloud_launchers.py
 
 clean:  ## remove the environments and what was built
 	rm -rf $(VENV) $(VENV)-ray out build dist extension/lib extension/rayjup_lab/labextension

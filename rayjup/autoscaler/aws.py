@@ -30,6 +30,8 @@ class Ec2NodeProvider(NodeProvider):
     ``SubnetIds`` the first is used. Roles, groups, keys and networks are not made: name those you have.
     """
 
+    takes_several_callers = True
+
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         super().__init__(provider_config, cluster_name)
         if not provider_config.get("region"):
@@ -44,6 +46,11 @@ class Ec2NodeProvider(NodeProvider):
             profile_name=provider_config.get("profile"), region_name=provider_config["region"]
         )
         self._ec2 = session.client("ec2", endpoint_url=provider_config.get("endpoint_url"))
+
+    def with_startup_script(self, node_config: dict[str, Any], script: str) -> dict[str, Any]:
+        """The configuration of a machine that runs a script (by cloud-init) when it starts."""
+        given = {"UserData": script, "InstanceInitiatedShutdownBehavior": "terminate"}
+        return {**node_config, **given}
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
         """Run instances; their ids and what EC2 says of them.
@@ -132,6 +139,13 @@ class Ec2NodeProvider(NodeProvider):
                 self._ec2.terminate_instances(InstanceIds=list(node_ids))
             except self._refused as error:
                 raise RuntimeError(str(error)) from error
+
+    def console(self, node_id: str) -> str:
+        """What it has written to its console."""
+        try:
+            return str(self._ec2.get_console_output(InstanceId=node_id).get("Output") or "")
+        except self._refused:
+            return ""
 
     def _state(self, node_id: str) -> str:
         found = self._look(node_id)

@@ -90,6 +90,8 @@ def start(
     block: bool,
 ) -> None:
     """Start a cluster on this machine, or one more node of a cluster."""
+    if block:  # what is started is ended by a signal from the very beginning
+        signal.signal(signal.SIGTERM, _interrupt)
     if head == (address is not None):
         raise click.UsageError(
             "say either --head, for a new cluster, or --address, for a node of a running one."
@@ -308,13 +310,13 @@ def _bytes(value: float) -> str:
     return f"{value:.2f} GiB"
 
 
+def _interrupt(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: what it has started is not cut short
+    raise KeyboardInterrupt
+
+
 def _wait_while(running: Any, end: Any, text: str) -> None:
-    """Say so, and stay until it has ended; from then on an interrupt or a termination ends it."""
-
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupted)
+    """Say so, and stay until it has ended; an interrupt or a termination ends it."""
     try:
         click.echo(text)
         while running():

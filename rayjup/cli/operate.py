@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from rayjup.cluster import cluster_file, descriptors
+from rayjup.cluster import cluster_file, descriptors, kuberay
 from rayjup.cluster.operating import Operated
 from rayjup.cluster.scaling import monitor as scaling
 
@@ -34,11 +34,24 @@ def up(
     yes: bool,
     no_restart: bool,
 ) -> None:
-    """Start the cluster that FILE describes, or give it new settings."""
+    """Start the cluster that FILE describes, or give it new settings.
+
+    FILE is a cluster file as Ray's, or a manifest of KubeRay's: the job of a RayJob is submitted, the
+    applications of a RayService are deployed.
+    """
     made = Operated.read(file, cluster_name)
     changes = {"min_workers": min_workers, "max_workers": max_workers}
     data = {**made.text, **{key: value for key, value in changes.items() if value is not None}}
-    address = Operated.of(data).up(click.echo)
+    made = Operated.of(data)
+    if kuberay.is_manifest(data):
+        from rayjup.cli import manifests  # jobs and Serve are not needed otherwise
+
+        code = manifests.up(made)
+        if code or not made.runs():
+            sys.exit(code)
+        address = made.name
+    else:
+        address = made.up(click.echo)
     click.echo(
         f"\n  from Python:  import rayjup; rayjup.init({address!r})\n  to stop it:   rayjup down {file}"
     )

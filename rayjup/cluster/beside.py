@@ -7,6 +7,7 @@ for a CPU. It is no Dask worker, and ends with the driver or with the cluster.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from typing import Any
 import psutil
 from distributed.comm import connect
 
-from rayjup.cluster import credentials
+from rayjup.cluster import credentials, gateway
 from rayjup.cluster.descriptors import process_start_time
 from rayjup.engine.dask import plugins, unix
 from rayjup.engine.dask.following import FollowingSecurity
@@ -55,6 +56,8 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     unix.register()
     config = json.loads(sys.argv[1])
+    if gateway.is_address(config["address"]):
+        importlib.import_module("dask_gateway.comm")  # it registers itself
     try:
         asyncio.run(_run(config))
     except (OSError, asyncio.TimeoutError) as error:
@@ -89,7 +92,7 @@ async def _run(config: dict[str, Any]) -> None:
     )
     stand_in: Any = SimpleNamespace(  # what the plugin needs of a worker
         name=f"driver-{owner}",
-        address=f"{address.partition('://')[0]}://{ip}:0",
+        address=f"{'tls' if gateway.is_address(address) else address.partition('://')[0]}://{ip}:0",
         scheduler=SimpleNamespace(address=address),
         connection_args=arguments,
         security=SimpleNamespace(

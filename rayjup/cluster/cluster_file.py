@@ -1,6 +1,7 @@
 """Ray's cluster files (``cluster.yaml``): read, checked, and mapped to types of nodes and a launcher.
 
-What a file says that has no meaning here is named, never passed over in silence.
+KubeRay's manifests are read as such files (``kuberay``). What a file says that has no meaning here is
+named, never passed over in silence.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rayjup.cluster import kuberay
 from rayjup.cluster.scaling.settings import NodeType, ScalingSettings, node_types
 
 _LISTS = (
@@ -53,8 +55,13 @@ KEYS = frozenset({*_USED, *_NO_EFFECT})
 
 _ON_PREMISE = ("local", "on-premise", "ssh")
 _QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor")
-_PODS = ("kubernetes",)
-_CLOUDS = {"gcp": "Google", "azure": "Microsoft Azure"}
+_CONTAINERS = ("kubernetes", "fargate", "yarn")
+_GATEWAY = "gateway"
+_CLOUDS = {
+    "aws": "rayjup.autoscaler.aws.Ec2NodeProvider",
+    "gcp": "rayjup.autoscaler.gcp.GcpNodeProvider",
+    "azure": "rayjup.autoscaler.azure.AzureNodeProvider",
+}
 _HERE = ("fake_multinode", "processes")
 
 
@@ -95,7 +102,7 @@ class ClusterFile:
 
 
 def read(path: str) -> ClusterFile:
-    """The cluster file at ``path``.
+    """The cluster file, or KubeRay's manifest, at ``path``.
 
     Raises
     ------
@@ -104,16 +111,26 @@ def read(path: str) -> ClusterFile:
     FileNotFoundError
         There is none.
     """
+    return parse(load(path), path)
+
+
+def load(path: str) -> Any:
+    """What a cluster file holds, as data.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As :func:`read`.
+    """
     try:
         import yaml
     except ImportError as error:
         raise ImportError("cluster files are YAML: pip install 'rayjup[clusters]'.") from error
     text = Path(os.path.expanduser(path)).read_text(encoding="utf-8")
     try:
-        data = yaml.safe_load(text)
+        return kuberay.choose(list(yaml.safe_load_all(text)), path)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
-    return parse(data, path)
 
 
 def parse(data: Any, where: str = "the cluster configuration") -> ClusterFile:
@@ -127,26 +144,38 @@ def parse(data: Any, where: str = "the cluster configuration") -> ClusterFile:
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} is no mapping of settings, as a cluster file is.")
     try:
+        if kuberay.is_manifest(data):
+            translated, remarks = kuberay.translate(data)
+            file = _parse(translated)
+            return replace(file, remarks=(*remarks, *file.remarks))
         return _parse(data)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from error
 
 
 def _parse(data: Mapping[str, Any]) -> ClusterFile:
-    remarks = _remarks(data)
     provider = data.get("provider")
     if not isinstance(provider, Mapping) or "type" not in provider:
         raise ValueError("it does not say where nodes are had: add provider: {type: …}.")
     kind = str(provider["type"])
+    remarks = _remarks(data, kind)
     head_type = data.get("head_node_type")
     declared = data.get("available_node_types")
     auth = dict(data.get("auth") or {})
     if declared is None:
-        if kind not in _ON_PREMISE:
+        if kind == _GATEWAY:
+            types = _of_gateway(data)
+        elif kind not in _ON_PREMISE:
             raise ValueError(f"a cluster of {kind} needs available_node_types: what its nodes are.")
-        types = _of_machines(provider, data)
+        else:
+            types = _of_machines(provider, data)
         head = None
     else:
+        if kind == _GATEWAY:
+            raise ValueError(
+                "what the nodes of a gateway's cluster are, its options say (provider: {options: …}): leave "
+                "available_node_types out, and write min_workers."
+            )
         if head_type is not None and head_type not in declared:
             raise ValueError(
                 f"head_node_type {head_type!r} is none of available_node_types: {', '.join(declared)}."
@@ -154,7 +183,7 @@ def _parse(data: Mapping[str, Any]) -> ClusterFile:
         given = {name: _with_most(name, each, data) for name, each in declared.items()}
         types = node_types(given, head_type)
         head = node_types({head_type: given[head_type]})[0] if head_type is not None else None
-    most = data.get("max_workers")
+    most = None if kind == _GATEWAY else data.get("max_workers")
     scaling = ScalingSettings(
         types,
         int(most) if most is not None else sum(each.max_workers for each in types),
@@ -177,9 +206,13 @@ def _parse(data: Mapping[str, Any]) -> ClusterFile:
     )
 
 
-def _remarks(data: Mapping[str, Any]) -> tuple[str, ...]:
+def _remarks(data: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     remarks = []
     for key in data:
+        if kind == _GATEWAY and key == "min_workers":
+            continue
+        if kind == _GATEWAY and key == "max_workers":
+            remarks.append("max_workers has no effect: a gateway's cluster has min_workers nodes.")
         if key in _USED:
             continue
         if key in _NO_EFFECT:
@@ -214,6 +247,42 @@ def _of_machines(provider: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[
     most = min(int(data.get("max_workers", count)), count)
     least = min(int(data.get("min_workers", most)), most)
     return (NodeType("local.cluster.node", {}, least, most),)
+
+
+def _of_gateway(data: Mapping[str, Any]) -> tuple[NodeType, ...]:
+    """Workers say themselves what they have; their number is the gateway's business, when told."""
+    count = int(data.get("min_workers", 1))
+    return (NodeType("gateway.worker", {}, count, count),)
+
+
+def _of_cloud(
+    kind: str,
+    provider: Mapping[str, Any],
+    options: dict[str, Any],
+    auth: Mapping[str, Any],
+    setup: list[str],
+) -> dict[str, Any]:
+    """Machines are made nodes by ssh, as Ray does it, or (``join: startup_script``) by themselves."""
+    given = {**provider, "module": _CLOUDS[kind]}
+    for key in ("ssh_user", "ssh_public_key"):  # Azure wants to know
+        if auth.get(key) is not None:
+            given[key] = _public_key(str(auth[key])) if key == "ssh_public_key" else auth[key]
+    how = options.get("join", "ssh")
+    if how == "startup_script":
+        names = ("python", "directory", "environment", "at_end")
+        found = {name: options[name] for name in names if name in options}
+        return {"launcher": "cloud", "provider": given, "setup": setup, **found}
+    if how != "ssh":
+        raise ValueError(f"provider: join {how!r}: machines join by ssh, or by their startup_script.")
+    internal = bool(provider.get("use_internal_ips", False))
+    by_ssh = _by_ssh(options, auth, setup)
+    return {"launcher": "external", "provider": given, "ssh": by_ssh, "use_internal_ips": internal}
+
+
+def _public_key(text: str) -> str:
+    """A key, or what the file with it says."""
+    path = Path(os.path.expanduser(text))
+    return path.read_text(encoding="ascii").strip() if path.is_file() else text
 
 
 def _by_ssh(options: dict[str, Any], auth: Mapping[str, Any], setup: list[str]) -> dict[str, Any]:
@@ -262,24 +331,24 @@ def _launcher(
         return {"launcher": "external", **given}, ()
     if kind in _QUEUES:
         return {"launcher": kind, "prologue": setup, **options}, ()
-    if kind in _PODS:
-        return {"launcher": "kubernetes", "setup": setup, **options}, ()
+    if kind in _CONTAINERS:
+        for key in ("head_ip", "port"):  # where the head listens
+            options.pop(key, None)
+        return {"launcher": kind, "setup": setup, **options}, ()
+    if kind == _GATEWAY:
+        unknown = sorted(set(options) - {"address", "proxy_address", "options"})
+        remarks += [f"provider: {key} is unknown, and has no effect." for key in unknown]
+        if setup:
+            remarks.append("setup commands have no effect: a gateway's machines are prepared by who runs it.")
+        return {"launcher": _GATEWAY}, tuple(remarks)
     if kind in _HERE:
         store = options.pop("object_store_memory", None)
         remarks += [f"provider: {key} has no effect for processes of this machine." for key in options]
         more = {"object_store_memory": store} if store is not None else {}
         return {"launcher": "local", **more}, tuple(remarks)
-    if kind == "aws":
+    if kind in _CLOUDS:
         if provider.get("cache_stopped_nodes"):
             remarks.append("provider: cache_stopped_nodes has no effect: machines are terminated.")
-        given = {"provider": {**provider, "module": "rayjup.autoscaler.aws.Ec2NodeProvider"}}
-        internal = bool(provider.get("use_internal_ips", False))
-        by_ssh = _by_ssh(options, auth, setup)
-        return {"launcher": "external", **given, "ssh": by_ssh, "use_internal_ips": internal}, tuple(remarks)
-    if kind in _CLOUDS:
-        raise ValueError(
-            f"provider type {kind!r}: rayjup makes no machines at {_CLOUDS[kind]} itself. Make them with the "
-            "cloud's own tools and list them under type: local, or use type: external with a NodeProvider."
-        )
-    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_PODS, *_HERE, "aws"}))
+        return _of_cloud(kind, provider, options, auth, setup), tuple(remarks)
+    known = ", ".join(sorted({"external", *_ON_PREMISE, *_QUEUES, *_CONTAINERS, *_HERE, *_CLOUDS, _GATEWAY}))
     raise ValueError(f"provider type {kind!r} is not supported; supported are {known}.")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from distributed import Client
 
-from rayjup.cluster import beside
+from rayjup.cluster import beside, gateway
 from rayjup.engine.dask import attach, plugins, unix
 from rayjup.engine.node.agent import host_id
 from rayjup.engine.node.neighbours import declared_host
@@ -148,11 +149,18 @@ async def _local_node(client: Client, address: str, timeout_s: float) -> dict[st
         await asyncio.sleep(0.05)
 
 
+def gateway_comms(address: str) -> None:
+    """Let Dask reach schedulers behind the proxy of dask-gateway."""
+    if gateway.is_address(address):
+        importlib.import_module("dask_gateway.comm")  # it registers itself
+
+
 def main() -> None:
     """Join and print the outcome."""
     logging.basicConfig(level=logging.ERROR)
     logging.getLogger("distributed").setLevel(logging.ERROR)
     unix.register()
+    gateway_comms(sys.argv[1])
     try:
         answer = asyncio.run(join(sys.argv[1], float(sys.argv[2])))
     except CannotJoin as error:

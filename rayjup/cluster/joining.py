@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from rayjup.cluster import credentials
+from rayjup.cluster import credentials, gateway
 from rayjup.cluster.descriptors import Descriptor, process_start_time
 
 _TIMEOUT_S = 30.0
@@ -22,7 +22,8 @@ _TIMEOUT_S = 30.0
 def join(address: str, timeout_s: float = _TIMEOUT_S) -> Descriptor:
     """Turn the Dask cluster at ``address`` into a rayjup cluster, or find the one it is already.
 
-    Without a scheme it is ``tls://`` where RAYJUP_CREDENTIALS names credentials, else ``tcp://``.
+    Without a scheme it is ``tls://`` where RAYJUP_CREDENTIALS names credentials, else ``tcp://``. What
+    dask-gateway lets in by ``gateway://`` it hands out itself.
 
     Raises
     ------
@@ -33,7 +34,10 @@ def join(address: str, timeout_s: float = _TIMEOUT_S) -> Descriptor:
     mine = credentials.given()
     if "://" not in address:
         address = f"{'tls' if mine else 'tcp'}://{address}"
-    tls = credentials.for_dask(mine) if mine and address.startswith("tls://") else {}
+    if gateway.is_address(address):
+        tls = credentials.for_dask(gateway.access(address))
+    else:
+        tls = credentials.for_dask(mine) if mine and address.startswith("tls://") else {}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "rayjup.cluster.join_helper", address, str(timeout_s)],

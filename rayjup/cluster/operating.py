@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rayjup.base.exceptions import RaySystemError
-from rayjup.cluster import cluster_file, descriptors, manager, network
+from rayjup.cluster import cluster_file, descriptors, gateway, manager, network
 from rayjup.cluster.cluster_file import ClusterFile
 from rayjup.cluster.descriptors import Descriptor
 from rayjup.cluster.scaling import monitor
@@ -46,10 +46,8 @@ class Operated:
     @classmethod
     def read(cls, path: str, name: str | None = None) -> Operated:
         """The cluster of a file; ``name`` goes before the one in it."""
-        import yaml
-
         cluster_file.read(path)  # its errors name the file
-        text = yaml.safe_load(Path(os.path.expanduser(path)).read_text(encoding="utf-8"))
+        text = cluster_file.load(path)
         return cls.of({**text, **({"cluster_name": name} if name else {})})
 
     @classmethod
@@ -67,6 +65,16 @@ class Operated:
         """The address of the head's machine."""
         given = self.file.provider.get("head_ip")
         return str(given) if given else "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        """Where the head listens."""
+        return int(self.file.provider.get("port") or network.DEFAULT_PORT)
+
+    @property
+    def _by_gateway(self) -> bool:
+        """Whether dask-gateway keeps the cluster, its head included."""
+        return bool(self.file.launcher["launcher"] == "gateway")
 
     @property
     def worker_ips(self) -> list[str]:
@@ -113,6 +121,11 @@ class Operated:
         """Start the head, or give a running one its new settings; what ``init`` takes as an address."""
         for remark in self.file.remarks:
             tell(remark)
+        if self._by_gateway:
+            (workers,) = self.file.scaling.types
+            gateway.up(self.name, self.file.provider, workers.min_workers)
+            tell(f"The cluster {self.name} runs at the gateway, with {workers.min_workers} workers.")
+            return self.name
         if self.runs():
             self._resettle()
             tell(f"The cluster {self.name} runs; it has its new settings.")
@@ -120,10 +133,12 @@ class Operated:
             self._up_here(tell)
         else:
             self._up_there(self.machine, tell)
-        return self.name if self.machine is None else f"{self.head_ip}:{network.DEFAULT_PORT}"
+        return self.name if self.machine is None else f"{self.head_ip}:{self.port}"
 
     def runs(self) -> bool:
         """Whether the head answers."""
+        if self._by_gateway:
+            return gateway.runs(self.name)
         if self.machine is None:
             return descriptors.find(self.name) is not None
         return self.machine.run(self.rayjup("health-check", "--address", self.name)).returncode == 0
@@ -136,7 +151,7 @@ class Operated:
         if self.file.launcher["launcher"] == "local":
             return {}
         ip = None if self.head_ip in _HERE else self.head_ip
-        return {"ip": ip, "port": network.DEFAULT_PORT}
+        return {"ip": ip, "port": self.port}
 
     def _up_here(self, tell: Tell) -> None:
         self.start_here(tell, started_by="up", **self._port())
@@ -169,7 +184,7 @@ class Operated:
             machine.must(line, timeout_s=3600.0)
         path = self._put_file(machine)
         start = ["start", "--head", "--name", self.name, "--autoscaling-config", path]
-        start += ["--node-ip-address", self.head_ip, "--port", str(network.DEFAULT_PORT), "--no-dashboard"]
+        start += ["--node-ip-address", self.head_ip, "--port", str(self.port), "--no-dashboard"]
         tell(machine.must(self.rayjup(*start), timeout_s=_UP_S).strip())
 
     def _put_file(self, machine: Machine) -> str:
@@ -200,7 +215,10 @@ class Operated:
             raise RaySystemError(
                 "nodes alone are given back by max_workers: 0 in the file, and 'rayjup up' once more."
             )
-        if self.machine is None:
+        if self._by_gateway:
+            stopped = gateway.down(self.name)
+            tell(f"Stopped: {self.name}." if stopped else f"No cluster {self.name} was made at the gateway.")
+        elif self.machine is None:
             stopped = manager.stop(self.name)
             tell(f"Stopped: {self.name}." if stopped else f"No cluster {self.name} runs here.")
         else:

@@ -19,7 +19,7 @@ from rayjup.base.logging_config import LoggingConfig
 from rayjup.base.options import ActorOptions, TaskOptions
 from rayjup.base.runtime_env import RuntimeEnv, merged
 from rayjup.base.tensors import transport_of
-from rayjup.cluster import dashboards, descriptors, joining, manager
+from rayjup.cluster import dashboards, descriptors, gateway, joining, manager
 from rayjup.core import cells, driver_logs, environments
 from rayjup.core import session as sessions
 from rayjup.core.actor import ActorClass, ActorHandle
@@ -291,6 +291,7 @@ def _find(address: str) -> Any:
     for descriptor in descriptors.list_clusters():
         if address in descriptor.names:
             return descriptor
+    address = gateway.address_of(address) or address
     if "://" in address or _is_host_port(address):
         return joining.join(address)
     known = ", ".join(d.name for d in descriptors.list_clusters()) or "none"

@@ -1,4 +1,4 @@
-"""Nodes as pods: the contract of launchers against a server that starts pods as processes."""
+"""Nodes as pods, and manifests of KubeRay, against a server that starts pods as processes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.clusters import poll
 from support.kubernetes import FakeKubernetes
-from support.launcher_contract import CONTRACT
+from support.machines import LONG
 
 from rayjup.base.exceptions import RaySystemError
 from rayjup.cluster import descriptors, launchers
@@ -43,23 +45,6 @@ def fake(tmp_path: Path) -> Iterator[FakeKubernetes]:
     server = FakeKubernetes(tmp_path, {"PYTHONPATH": os.environ.get("PYTHONPATH", "")})
     yield server
     server.close()
-
-
-def test_pods_keep_the_contract(grid: descriptors.Descriptor, fake: FakeKubernetes) -> None:
-    fake.most_cpus = 2
-    options = {
-        "launcher": "kubernetes",
-        "kubeconfig": str(fake.kubeconfig),
-        "image": "registry.example/rayjup:1",
-        "python": sys.executable,
-    }
-    huge = {"spec": {"containers": [{"resources": {"requests": {"cpu": "64"}}}]}}
-    command = [sys.executable, "-c", CONTRACT, grid.name, json.dumps(options), json.dumps(huge)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Kubernetes did not take the pod of the node four: " in done.stdout
-    assert "exceeded quota: requested: requests.cpu=64" in done.stdout
-    poll(lambda: not fake.objects)  # neither a pod nor the credentials are left
 
 
 @pytest.fixture
@@ -121,3 +106,129 @@ def test_what_goes_wrong_is_said(
     again = launchers.make(grid, options)  # it replaces the credentials
     with pytest.raises(RaySystemError, match="no image is named for nodes of the type b"):
         again.start(NodeType("b", {"CPU": 1}), "b-1")
+
+
+def test_requests_of_a_manifest_go_before_ours(launcher: KubernetesLauncher) -> None:
+    theirs = {
+        "name": "w",
+        "image": "b",
+        "resources": {"limits": {"cpu": "1", "amd.com/gpu": "1"}},
+        "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
+    }
+    volumes = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}]
+    config = {"spec": {"containers": [theirs], "volumes": volumes}}
+    kind = NodeType("w", {"CPU": 4, "GPU": 1, "memory": 1000}, 0, 1, node_config=config)
+    spec = launcher.manifest(kind, "w-1")["spec"]
+    (container,) = spec["containers"]
+    assert container["resources"] == {
+        "limits": {"cpu": "1", "amd.com/gpu": "1", "memory": "1000"},
+        "requests": {"memory": "1000"},
+    }
+    assert [each["mountPath"] for each in container["volumeMounts"]] == ["/etc/rayjup", "/dev/shm"]
+    assert [each["name"] for each in spec["volumes"]] == ["rayjup-credentials", "shm"]
+
+
+JOB = """
+import os, rayjup as ray
+
+ray.init()
+
+@ray.remote(resources={"far": 1}, num_cpus=0)
+def where():
+    return ray.get_runtime_context().get_node_id()
+
+here = ray.get_runtime_context().get_node_id()
+print(os.environ["STAGE"], ray.get(where.remote()) != here, ray.cluster_resources()["license"])
+"""
+
+
+def manifest_file(directory: Path, kind: str, name: str, **spec: object) -> Path:
+    """A manifest whose cluster has one group of pods; its head listens on a port that was free."""
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    container = {"name": "w", "image": "a:1", "resources": {"limits": {"cpu": "1", "memory": "400Mi"}}}
+    group = {
+        "groupName": "far",
+        "minReplicas": 0,
+        "maxReplicas": 2,
+        "rayStartParams": {"resources": '"{\\"far\\": 1, \\"license\\": 3}"'},
+        "template": {"spec": {"containers": [container]}},
+    }
+    cluster = {
+        "enableInTreeAutoscaling": True,
+        "headGroupSpec": {"rayStartParams": {"num-cpus": "1", "port": str(port)}},
+        "workerGroupSpecs": [group],
+    }
+    within = {"RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}[kind]
+    metadata = {"name": name, "annotations": {"rayjup.dev/python": sys.executable}}
+    whole = {"apiVersion": "ray.io/v1", "kind": kind, "metadata": metadata, "spec": {**spec, within: cluster}}
+    file = directory / f"{name}.yaml"
+    file.write_text(json.dumps(whole))
+    return file
+
+
+def rayjup(fake: FakeKubernetes, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rayjup", *arguments],
+        env={**os.environ, "KUBECONFIG": str(fake.kubeconfig)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=80,
+        check=False,
+    )
+
+
+def test_a_rayjob_runs_on_pods_and_ends_with_its_cluster(fake: FakeKubernetes, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(JOB)
+    file = manifest_file(
+        tmp_path,
+        "RayJob",
+        "nightly",
+        entrypoint=f"{sys.executable} {program}",
+        runtimeEnvYAML="env_vars: {STAGE: test}",
+        shutdownAfterJobFinishes=True,
+    )
+    done = rayjup(fake, "up", str(file), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test True 3.0" in done.stdout and "has ended: SUCCEEDED" in done.stderr
+    assert "Stopped: nightly." in done.stdout
+    poll(lambda: fake.objects == {}, 15)
+
+
+APPLICATION = """
+from rayjup import serve
+
+@serve.deployment(ray_actor_options={"num_cpus": 0, "resources": {"far": 1}})
+def hello(request):
+    return "from a pod"
+
+app = hello.bind()
+"""
+
+
+@pytest.mark.skipif(LONG not in os.environ, reason=f"takes long: set {LONG}=1 (make clusters)")
+def test_a_rayservice_serves_from_pods(fake: FakeKubernetes, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        http = free.getsockname()[1]
+    (tmp_path / "greeting.py").write_text(APPLICATION)
+    applications = [{"name": "hello", "route_prefix": "/", "import_path": "greeting:app"}]
+    config = {"http_options": {"host": "127.0.0.1", "port": http}, "applications": applications}
+    file = manifest_file(tmp_path, "RayService", "greeter", serveConfigV2=json.dumps(config))
+    done = rayjup(fake, "up", str(file), cwd=tmp_path)
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+
+        def answer() -> str:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{http}/", timeout=30) as said:
+                    return str(said.read().decode())
+            except urllib.error.URLError:  # it is not deployed yet
+                return ""
+
+        poll(lambda: answer() == "from a pod", 60)
+        assert [name for (_, kind, name) in fake.objects if kind == "pods" and "-far-" in name]
+    finally:
+        assert rayjup(fake, "down", str(file), cwd=tmp_path).returncode == 0
+    poll(lambda: fake.objects == {}, 15)

@@ -1,20 +1,22 @@
-"""The contract of launchers, the same for all that can run here: processes, ssh, jobs of Slurm."""
+"""The contract of launchers, the same for all: processes, pods, clouds, YARN, ssh, Slurm."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from support import programs, slurm
+from support import backends, programs, slurm
 from support.clusters import poll
 from support.launcher_contract import CONTRACT
 from support.machines import Lab, lab, why_no_ssh
 
-from rayjup.cluster import manager
+from rayjup.cluster import descriptors, manager
 
 pytestmark = pytest.mark.leaks("a launcher's cluster runs until the end of the file")
 
@@ -50,7 +52,9 @@ def on_machines(machines: Lab) -> Iterator[Callable[..., str]]:
     on_first(machines, "-m", "rayjup", *head, "--num-cpus", "1", "--no-dashboard")
 
     def check(options: dict[str, object], nowhere: dict[str, object]) -> str:
-        return on_first(machines, "-c", CONTRACT, "grid", json.dumps(options), json.dumps(nowhere))
+        return on_first(
+            machines, "-c", CONTRACT, "grid", json.dumps(options), json.dumps(nowhere), '["three"]'
+        )
 
     yield check
     on_first(machines, "-m", "rayjup", "stop", "grid")
@@ -69,15 +73,30 @@ def by_ssh(machines: Lab) -> dict[str, object]:
     }
 
 
-def test_processes_of_this_machine():
-    cluster = manager.start(num_cpus=1, owner_pid=os.getpid(), object_store_memory=100 << 20)
-    try:
-        options = json.dumps({"launcher": "local"})
-        command = [sys.executable, "-c", CONTRACT, cluster.cluster_id, options, "null"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-        assert done.returncode == 0, done.stderr
-    finally:
-        manager.stop(cluster)
+@pytest.fixture(scope="module")
+def blue() -> Iterator[descriptors.Descriptor]:
+    """A cluster of this machine that lets others in."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    cluster = manager.start(
+        "blue", num_cpus=1, owner_pid=os.getpid(), object_store_memory=100 << 20, ip="127.0.0.1", port=port
+    )
+    yield cluster
+    manager.stop(cluster)
+
+
+@pytest.mark.parametrize("name", backends.HERE)
+def test_the_contract_on_this_machine(name: str, blue: descriptors.Descriptor, tmp_path: Path) -> None:
+    make, why_not = backends.HERE[name]
+    if why_not():
+        pytest.skip(why_not())
+    with make(tmp_path) as backend:
+        told = (backend.options, backend.nowhere, ["three", "another"], backend.config)
+        command = [sys.executable, "-c", CONTRACT, blue.cluster_id, *map(json.dumps, told)]
+        environ = {**os.environ, **backend.environ}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(part in done.stdout for part in backend.refusal), done.stdout
 
 
 @pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made")
@@ -88,18 +107,24 @@ def test_machines_by_ssh(machines, on_machines):
 
 
 PROVIDER = """
+import json, pathlib
 from rayjup.autoscaler.node_provider import NodeProvider
 
 class Rack(NodeProvider):
     def __init__(self, provider_config, cluster_name):
         super().__init__(provider_config, cluster_name)
-        self.used = {}
+        self.book = pathlib.Path(provider_config["book"])
+        self.used = json.loads(self.book.read_text()) if self.book.exists() else {}
 
     def create_node(self, node_config, tags, count):
         free = [ip for ip in self.provider_config["machines"] if ip not in self.used]
         if "shelf" in node_config or not free:
             raise RuntimeError("the rack has no such machine")
         self.used[free[0]] = dict(tags)
+        self.book.write_text(json.dumps(self.used))
+
+    def node_tags(self, node_id):
+        return self.used[node_id]
 
     def non_terminated_nodes(self, tag_filters):
         return [ip for ip, tags in self.used.items() if tag_filters.items() <= tags.items()]
@@ -115,6 +140,7 @@ class Rack(NodeProvider):
 
     def terminate_node(self, node_id):
         del self.used[node_id]
+        self.book.write_text(json.dumps(self.used))
 """
 
 
@@ -124,7 +150,7 @@ def test_machines_of_somebody_elses_provider(machines, on_machines, monkeypatch)
     path = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([path, str(machines.directory)]))
     places = [machines.machines[name].address for name in "bc"]
-    provider = {"module": "rack.Rack", "machines": places}
+    provider = {"module": "rack.Rack", "machines": places, "book": str(machines.directory / "book")}
     options = {"launcher": "external", "provider": provider, "ssh": by_ssh(machines)}
     said = on_machines(options, {"shelf": 1})
     assert "made no machine for the node four: the rack has no such machine" in said

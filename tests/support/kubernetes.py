@@ -165,9 +165,11 @@ class FakeKubernetes:
             del self.objects[namespace, kind, name]
             return
         known["metadata"]["deletionTimestamp"] = "now"
-        process = self.processes[namespace, name]
-        if process.poll() is None:
+        process = self.processes.get((namespace, name))
+        if process is not None and process.poll() is None:
             os.kill(process.pid, signal.SIGTERM)  # to the first process, as the kubelet does
+        else:
+            del self.objects[namespace, kind, name]
 
     # -- the kubelet
 

@@ -28,8 +28,9 @@ TYPES = {
 def test_the_examples_say_nothing_in_vain(path):
     pytest.importorskip("yaml", reason="cluster files need pyyaml (rayjup[clusters])")
     file = cluster_file.read(str(path))
-    assert file.remarks == ()
-    assert file.scaling.types
+    where = "headGroupSpec.template has no effect beside its CPUs and GPUs"
+    said = [remark for remark in file.remarks if not (path.name == "kuberay.yaml" and where in remark)]
+    assert said == [] and file.scaling.types
 
 
 def test_machines_are_all_started_unless_the_file_says_less():
@@ -60,6 +61,43 @@ def test_types_of_nodes_limits_and_commands_are_taken_over():
     assert file.launcher == {"launcher": "slurm", "walltime": "01:00:00", "prologue": ["one", "two"]}
 
 
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [
+        ("aws", "rayjup.autoscaler.aws.Ec2NodeProvider"),
+        ("gcp", "rayjup.autoscaler.gcp.GcpNodeProvider"),
+        ("azure", "rayjup.autoscaler.azure.AzureNodeProvider"),
+    ],
+)
+def test_machines_of_clouds_join_by_ssh_or_by_what_they_start_with(kind, module, tmp_path):
+    key = tmp_path / "id.pub"
+    key.write_text("ssh-ed25519 AAAA me\n")
+    provider = {"type": kind, "region": "r", "cache_stopped_nodes": True}
+    auth = {"ssh_user": "me", "ssh_private_key": "~/k", "ssh_public_key": str(key)}
+    data = {"provider": provider, "auth": auth, "available_node_types": TYPES, "setup_commands": ["a"]}
+    file = cluster_file.parse(data)
+    assert file.remarks == ("provider: cache_stopped_nodes has no effect: machines are terminated.",)
+    assert file.launcher["launcher"] == "external" and file.launcher["provider"]["module"] == module
+    assert file.launcher["ssh"] == {"setup": ["a"], "user": "me", "key": "~/k"}
+    assert file.launcher["provider"]["ssh_public_key"] == "ssh-ed25519 AAAA me"
+    provider |= {"join": "startup_script", "python": "/opt/python", "at_end": ["true"]}
+    launcher = cluster_file.parse(data).launcher
+    assert launcher["launcher"] == "cloud" and launcher["provider"]["module"] == module
+    assert (launcher["python"], launcher["at_end"], launcher["setup"]) == ("/opt/python", ["true"], ["a"])
+
+
+def test_clusters_of_a_gateway_have_a_number_of_workers():
+    data = {"provider": {"type": "gateway", "options": {"worker_cores": 2}}, "min_workers": 3}
+    file = cluster_file.parse(data)
+    assert (file.remarks, file.launcher) == ((), {"launcher": "gateway"})
+    assert [(kind.min_workers, kind.max_workers) for kind in file.scaling.types] == [(3, 3)]
+    assert cluster_file.parse({**data, "max_workers": 9}).remarks == (
+        "max_workers has no effect: a gateway's cluster has min_workers nodes.",
+    )
+    with pytest.raises(ValueError, match="leave available_node_types out, and write min_workers"):
+        cluster_file.parse({**data, "available_node_types": TYPES})
+
+
 def test_what_has_no_effect_is_named():
     data = {**LOCAL, "docker": {"image": "x"}, "max_worker": 1, "head_start_ray_commands": ["ray start"]}
     assert cluster_file.parse(data).remarks == (
@@ -76,7 +114,10 @@ def test_what_has_no_effect_is_named():
         ({}, "add provider"),
         ({"provider": {"type": "slurm"}}, "needs available_node_types"),
         ({"provider": {"type": "mainframe"}, "available_node_types": TYPES}, "'mainframe' is not supported"),
-        ({"provider": {"type": "gcp"}, "available_node_types": TYPES}, "makes no machines at Google"),
+        (
+            {"provider": {"type": "gcp", "join": "mail"}, "available_node_types": TYPES},
+            "join 'mail': machines join by ssh, or by their startup_script",
+        ),
         ({**LOCAL, "setup_commands": "one"}, "must be a list of commands"),
         (
             {**LOCAL, "available_node_types": TYPES, "head_node_type": "x"},
@@ -166,7 +207,7 @@ def test_what_batch_systems_would_run(tmp_path, system, line, options):
 
 def test_launchers_that_are_not_there_are_named(tmp_path):
     cluster = Descriptor("rj-1", "c", "unix:///x", str(tmp_path), "", 1)
-    with pytest.raises(ValueError, match="there is no launcher 'cloud'; there are external"):
-        launchers.make(cluster, {"launcher": "cloud"})
+    with pytest.raises(ValueError, match="there is no launcher 'rocket'; there are cloud"):
+        launchers.make(cluster, {"launcher": "rocket"})
     with pytest.raises(RaySystemError, match="lets no other machines in"):
         launchers.make(cluster, {"launcher": "ssh"})

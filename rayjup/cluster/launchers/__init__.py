@@ -20,6 +20,9 @@ LAUNCHERS = {
     "local": "local:LocalLauncher",
     "ssh": "ssh:SshLauncher",
     "external": "external:ExternalLauncher",
+    "cloud": "cloud:CloudLauncher",
+    "fargate": "fargate:FargateLauncher",
+    "yarn": "yarn:YarnLauncher",
     "kubernetes": "kubernetes:KubernetesLauncher",
     "slurm": "slurm:SlurmLauncher",
     "pbs": "pbs:PbsLauncher",
@@ -42,6 +45,10 @@ def make(cluster: Descriptor, options: Mapping[str, Any]) -> Launcher:
     """
     given = dict(options)
     name = given.pop("launcher", "local")
+    if name == "gateway":
+        raise ValueError(
+            "a cluster of dask-gateway has its own head: start it with 'rayjup up', not with 'rayjup start'."
+        )
     where = LAUNCHERS.get(name)
     if where is None:
         raise ValueError(f"there is no launcher {name!r}; there are {', '.join(sorted(LAUNCHERS))}.")

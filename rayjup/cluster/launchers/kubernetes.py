@@ -18,6 +18,7 @@ from rayjup.cluster.scaling.settings import NodeType
 _CLUSTER, _NODE = "rayjup.dev/cluster", "rayjup.dev/node"
 _MOUNT = "/etc/rayjup"
 _VOLUME = "rayjup-credentials"
+_SHARED = "shared-memory"
 # Answers are taken as they are: the client's models change from version to version.
 _PLAIN: dict[str, Any] = {"_request_timeout": 30.0, "_preload_content": False}
 _GRACE_S = 20  # a node that is told to end has so long for it
@@ -103,7 +104,7 @@ class KubernetesLauncher(Launcher):
             "resources": _amounts(kind.resources),
             "volumeMounts": [
                 {"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True},
-                {"name": "shared-memory", "mountPath": "/dev/shm"},
+                {"name": _SHARED, "mountPath": "/dev/shm"},
             ],
         }
         if image is not None:
@@ -122,14 +123,16 @@ class KubernetesLauncher(Launcher):
                 "volumes": [
                     {"name": _VOLUME, "secret": {"secretName": self._secret, "defaultMode": 0o400}},
                     # Containers have 64 MB there by themselves, which is no object store.
-                    {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+                    {"name": _SHARED, "emptyDir": {"medium": "Memory"}},
                 ],
             },
         }
         for more in (self._pod, config):
             for theirs in more.get("spec", {}).get("containers", ())[:1]:  # the first one is the node's
                 made["spec"]["containers"][0]["name"] = theirs.setdefault("name", "node")
+                _without(made["spec"]["containers"][0]["resources"], theirs.get("resources") or {})
             made = _merged(made, more)
+        _shared_memory_once(made["spec"])
         if not made["spec"]["containers"][0].get("image"):
             raise RaySystemError(
                 f"no image is named for nodes of the type {kind.name}: give the provider an image that has "
@@ -289,6 +292,24 @@ def _merged(ours: Any, theirs: Any) -> Any:
         name = item["name"]
         found[name] = _merged(found[name], item) if name in found else item
     return list(found.values())
+
+
+def _without(ours: dict[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Take out what they say themselves: a request of ours above a limit of theirs would be refused."""
+    said = {key for part in theirs.values() if isinstance(part, Mapping) for key in part}
+    if any(key.endswith("gpu") for key in said):
+        said.add("nvidia.com/gpu")
+    for part in ours.values():
+        for key in said & set(part):
+            del part[key]
+
+
+def _shared_memory_once(spec: dict[str, Any]) -> None:
+    """Leave ``/dev/shm`` to a volume of theirs, if they mount one there."""
+    mounts = spec["containers"][0]["volumeMounts"]
+    if sum(mount.get("mountPath") == "/dev/shm" for mount in mounts) > 1:
+        spec["containers"][0]["volumeMounts"] = [each for each in mounts if each["name"] != _SHARED]
+        spec["volumes"] = [each for each in spec["volumes"] if each["name"] != _SHARED]
 
 
 def _why(status: Mapping[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,10 @@ class LocalLauncher(Launcher):
         self._nodes: dict[str, NodeInfo | None] = {}  # None: being started
         self._unwanted: set[str] = set()
         self._lock = threading.Lock()
+        self._state = Path(cluster.session_dir, "launcher-local.json")
+        if self._state.exists():  # of the launcher before this one
+            known = json.loads(self._state.read_text(encoding="utf-8"))
+            self._nodes.update((name, NodeInfo(**about)) for name, about in known.items())
 
     def start(self, kind: NodeType, name: str) -> None:
         """Start the node's process, and wait until it has joined."""
@@ -51,6 +57,7 @@ class LocalLauncher(Launcher):
         with self._lock:
             self._nodes[name] = node
             unwanted = name in self._unwanted
+            self._write()
         if unwanted:
             self.stop(name)
 
@@ -78,7 +85,13 @@ class LocalLauncher(Launcher):
                 return
             del self._nodes[name]
             self._unwanted.discard(name)
+            self._write()
         manager.remove_node(node)
+
+    def _write(self) -> None:
+        if self._state.parent.is_dir():  # else the cluster has ended
+            known = {name: asdict(node) for name, node in self._nodes.items() if node is not None}
+            self._state.write_text(json.dumps(known), encoding="utf-8")
 
     def instances(self) -> dict[str, Instance]:
         """The nodes of this launcher."""

@@ -28,7 +28,7 @@ from rayjup.base.paths import session_root
 from rayjup.engine.dask import attach
 from rayjup.engine.head.head import Head
 from rayjup.engine.head.journal import Journal
-from rayjup.engine.node.agent import NodeAgent, host_id
+from rayjup.engine.node.agent import NodeAgent, has_nodes, host_id
 from rayjup.engine.node.neighbours import declared_host
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.store_place import default_capacity, shm_free
@@ -234,7 +234,7 @@ class NodePlugin(WorkerPlugin):
 
 def _remove_if_last(session_dir: str) -> None:
     """Remove the session's directory when no other node of this machine uses it."""
-    if not any(os.path.exists(f"{entry.path}/agent.sock") for entry in os.scandir(session_dir)):
+    if not has_nodes(session_dir):
         shutil.rmtree(session_dir, ignore_errors=True)
 
 

@@ -627,12 +627,22 @@ def sweep_leftovers(base: str, prefix: str) -> None:
     for entry in os.scandir(base) if os.path.isdir(base) else ():
         if not entry.name.startswith(prefix) or not entry.is_dir(follow_symlinks=False):
             continue
-        try:
-            pid = int(Path(entry.path, "owner").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            continue  # no node's, or just being made or removed
-        if not _runs(pid):
+        pid = _owner(entry.path)  # None: no node's, or just being made or removed
+        if pid is not None and not _runs(pid):
             shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def has_nodes(session_dir: str) -> bool:
+    """Whether a node of this machine uses a session's directory, be it one that is just starting."""
+    owners = [_owner(entry.path) for entry in os.scandir(session_dir)]
+    return any(pid is not None and _runs(pid) for pid in owners)
+
+
+def _owner(directory: str) -> int | None:
+    try:
+        return int(Path(directory, "owner").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
 
 
 def _runs(pid: int) -> bool:
