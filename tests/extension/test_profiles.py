@@ -64,7 +64,7 @@ def test_kinds_of_profiles(data: dict[str, Any], kind: str, summary: str) -> Non
         ({"cpus": 5}, "it sets cpus; a profile has linger_s, num_cpus"),
         ({"address": "tcp://a:1", "num_cpus": 1}, "so num_cpus means nothing beside it"),
         ({"provider": {"type": "local", "head_ip": "192.0.2.9"}}, "head would run on 192.0.2.9"),
-        ({"provider": {"type": "gcp"}, "available_node_types": {}}, "rayjup makes no machines at Google"),
+        ({"provider": {"type": "moon"}, "available_node_types": {}}, "provider type 'moon' is not supported"),
         ({"provider": {"type": "slurm"}}, "needs available_node_types"),
         ({"cluster_file": "/nowhere.yaml"}, "No such file"),
         ({"cluster_file": "/nowhere.yaml", "max_workers": 2}, "drop max_workers"),
