@@ -114,7 +114,9 @@ binder-test: $(VENV)/.made  ## Binder's steps without Docker: install, start Jup
 
 # Machines are namespaces of this one: they need root. What Debian lacks is installed, where that is possible.
 clusters: $(VENV)/.test  ## launchers for real: ssh to machines of their own, jobs of Slurm; ports scanned from outside
-	$(PIP) install -c constraints.txt -e '.[test,hpc,aws,azure,gcp,gateway]' 'moto[ec2,ecs,secretsmanager,server]>=5' dask-gateway-server
+	$(PIP) install -c constraints.txt -e '.[test,hpc,azure,gcp,gateway]' dask-gateway-server
+	@# Apart: Amazon's client and the newest one of Kubernetes want different python-dateutil, and work with either.
+	$(PIP) install 'boto3>=1.34' 'moto[ec2,ecs,secretsmanager,server]>=5'
 	@{ command -v slurmctld && command -v sshd && command -v rsync; } >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	        openssh-client openssh-server munge rsync slurm-client slurmctld slurmd >/dev/null; } \

@@ -315,7 +315,7 @@ def _launcher(
         *commands["setup_commands"],
         *commands["worker_setup_commands"],
     ]
-    options = {key: value for key, value in provider.items() if key != "type"}
+    options = {key: value for key, value in provider.items() if key not in ("type", "port")}
     if kind in _ON_PREMISE:
         if "coordinator_address" in provider:
             raise ValueError("provider: there is no coordinator: list the machines in worker_ips.")
@@ -332,8 +332,7 @@ def _launcher(
     if kind in _QUEUES:
         return {"launcher": kind, "prologue": setup, **options}, ()
     if kind in _CONTAINERS:
-        for key in ("head_ip", "port"):  # where the head listens
-            options.pop(key, None)
+        options.pop("head_ip", None)  # where the head listens
         return {"launcher": kind, "setup": setup, **options}, ()
     if kind == _GATEWAY:
         unknown = sorted(set(options) - {"address", "proxy_address", "options"})

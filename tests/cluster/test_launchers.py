@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import backends, programs, slurm
+from support.clouds import FakeGoogle, Hypervisor
 from support.clusters import poll
 from support.launcher_contract import CONTRACT
 from support.machines import Lab, lab, why_no_ssh
@@ -97,6 +98,65 @@ def test_the_contract_on_this_machine(name: str, blue: descriptors.Descriptor, t
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert all(part in done.stdout for part in backend.refusal), done.stdout
+
+
+CLOUD_PROGRAM = """
+import time, rayjup as ray
+
+ray.init("cloud")
+deadline = time.monotonic() + 60
+while sum(n["Alive"] for n in ray.nodes()) < 2 and time.monotonic() < deadline:
+    time.sleep(0.1)
+
+@ray.remote(resources={"far": 1})
+def where():
+    return ray.get_runtime_context().get_node_id()
+
+there = set(ray.get([where.remote() for _ in range(4)]))
+print(len(there), ray.get_runtime_context().get_node_id() in there)
+"""
+
+
+def test_a_cloud_from_up_to_down(tmp_path: Path) -> None:
+    _, why_not = backends.HERE["gcp"]
+    if why_not():
+        pytest.skip(why_not())
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    hypervisor = Hypervisor(tmp_path, {"PYTHONPATH": os.environ.get("PYTHONPATH", "")})
+    cloud = FakeGoogle(hypervisor)
+    provider = {
+        **{"type": "gcp", "project_id": "p", "availability_zone": "us-west1-a", "endpoint": cloud.url},
+        **{"join": "startup_script", "python": sys.executable, "directory": str(tmp_path), "at_end": []},
+        "port": port,
+    }
+    own = {"CPU": 1, "far": 1, "memory": 300 << 20, "object_store_memory": 80 << 20}
+    types = {"cpu": {"resources": own, "min_workers": 1, "max_workers": 2, "node_config": {}}}
+    file = tmp_path / "cloud.yaml"
+    file.write_text(
+        json.dumps({"cluster_name": "cloud", "provider": provider, "available_node_types": types})
+    )
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    try:
+        run("-m", "rayjup", "up", str(file))
+        try:
+            assert run("-c", CLOUD_PROGRAM).split() in (["1", "False"], ["2", "False"])
+            assert 1 <= len(cloud.machines) <= 2
+        finally:
+            run("-m", "rayjup", "down", str(file))
+        poll(lambda: not any(map(hypervisor.is_on, hypervisor.processes)), 30)
+        cloud._look()
+        assert cloud.machines == {}
+        assert not list(tmp_path.glob("*.pem"))
+    finally:
+        cloud.close()
+        hypervisor.close()
 
 
 @pytest.mark.skipif(bool(why_no_ssh()), reason=why_no_ssh() or "machines can be made")

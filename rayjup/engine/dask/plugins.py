@@ -11,7 +11,6 @@ import logging
 import os
 import pickle
 import secrets
-import shutil
 import sys
 import uuid
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from rayjup.base.paths import session_root
 from rayjup.engine.dask import attach
 from rayjup.engine.head.head import Head
 from rayjup.engine.head.journal import Journal
-from rayjup.engine.node.agent import NodeAgent, has_nodes, host_id
+from rayjup.engine.node.agent import NodeAgent, host_id, remove_unless_used
 from rayjup.engine.node.neighbours import declared_host
 from rayjup.engine.node.samples import Sampler
 from rayjup.engine.node.store_place import default_capacity, shm_free
@@ -231,13 +230,7 @@ class NodePlugin(WorkerPlugin):
         if hasattr(self, "agent") and not self.survives:
             await self.agent.close()
             if self.session_dir is None:
-                _remove_if_last(self.agent.session_dir)
-
-
-def _remove_if_last(session_dir: str) -> None:
-    """Remove the session's directory when no other node of this machine uses it."""
-    if not has_nodes(session_dir):
-        shutil.rmtree(session_dir, ignore_errors=True)
+                remove_unless_used(self.agent.session_dir)
 
 
 def resources_of(worker: Worker) -> dict[str, float]:

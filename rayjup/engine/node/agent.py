@@ -7,13 +7,15 @@ messages between local processes and the head, and cleans up after whoever dies.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import os
 import shutil
 import socket
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +129,12 @@ class NodeAgent:
 
     def prepare(self) -> None:
         """Make the directories."""
-        for directory in (self.session_dir, self.socket_dir, self.log_dir, *self.place.directories()):
-            os.makedirs(directory, mode=0o700, exist_ok=True)
-            os.chmod(directory, 0o700)
-        for directory in (*self.place.directories(), self.socket_dir):
-            Path(directory, "owner").write_text(str(os.getpid()), encoding="utf-8")
+        with _alone(self.session_dir):
+            for directory in (self.session_dir, self.socket_dir, self.log_dir, *self.place.directories()):
+                os.makedirs(directory, mode=0o700, exist_ok=True)
+                os.chmod(directory, 0o700)
+            for directory in (*self.place.directories(), self.socket_dir):
+                Path(directory, "owner").write_text(str(os.getpid()), encoding="utf-8")
 
     async def start(self) -> None:
         """Serve local processes."""
@@ -645,10 +648,32 @@ def sweep_leftovers(base: str, prefix: str) -> None:
             shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def has_nodes(session_dir: str) -> bool:
-    """Whether a node of this machine uses a session's directory, be it one that is just starting."""
-    owners = [_owner(entry.path) for entry in os.scandir(session_dir)]
-    return any(pid is not None and _runs(pid) for pid in owners)
+def remove_unless_used(session_dir: str) -> bool:
+    """Remove a session's directory unless a node of this machine uses it, be it one that is just starting.
+
+    Whether it is gone.
+    """
+    with _alone(session_dir):
+        if not os.path.isdir(session_dir):
+            return True
+        owners = [_owner(entry.path) for entry in os.scandir(session_dir)]
+        if any(pid is not None and _runs(pid) for pid in owners):
+            return False
+        shutil.rmtree(session_dir, ignore_errors=True)
+        return True
+
+
+@contextlib.contextmanager
+def _alone(session_dir: str) -> Iterator[None]:
+    """No other process of this machine makes or removes a session's directory meanwhile."""
+    parent = os.path.dirname(session_dir)
+    os.makedirs(parent, mode=0o700, exist_ok=True)
+    fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _owner(directory: str) -> int | None:
