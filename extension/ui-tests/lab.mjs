@@ -67,8 +67,8 @@ export class Lab {
 
   async theme(name) {
     await this.menu('Settings', 'Theme', name);
-    await this.page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
     await this.page.locator(`body[data-jp-theme-name="${name}"]`).waitFor({ state: 'attached' });
+    await this.page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
   }
 
   /** Shift+Enter, with the focus in the notebook. */

@@ -159,11 +159,16 @@ async function paneOfItsOwn(lab, panel) {
   const pane = page.locator('#rayjup-pane-timeline');
   await lab.expectSoon('the timeline is drawn', async () => (await pane.locator('.rj-Timeline-scroll .rj-Timeline-span').count()) > 10);
   await lab.shot('timeline');
+  // The workspace is saved a moment after it has changed.
+  const saved = page.waitForResponse(answer => {
+    const text = answer.request().postData() ?? '';
+    return answer.request().method() === 'PUT' && /"nodes":\s*false/.test(text) && text.includes('rayjup-pane:timeline');
+  });
   await panel.locator('[data-rayjup=fold-nodes]').click();
   await lab.theme('JupyterLab Dark');
   await lab.shot('timeline_dark');
   await lab.theme('JupyterLab Light');
-  await page.waitForTimeout(2000); // The workspace is saved a moment after it has changed.
+  await saved;
   await page.reload();
   await page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
   await lab.kernelIsIdle();

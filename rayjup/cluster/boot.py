@@ -462,7 +462,7 @@ async def _until_head_ends(
             await asyncio.wait([*waiting, come], return_when=asyncio.FIRST_COMPLETED)
             if come.done():
                 if far is not None:
-                    await _enter(config, plugin, worker)
+                    _enter(config, plugin)
                 _report_node(plugin.agent, report_fd)
             os.close(report_fd)
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -472,9 +472,9 @@ async def _until_head_ends(
         await worker.close()
 
 
-async def _enter(config: dict[str, Any], plugin: Any, worker: Any) -> None:
+def _enter(config: dict[str, Any], plugin: Any) -> None:
     """Let drivers on this machine find the cluster, unless they know it by another node already."""
-    cluster = (await worker.scheduler.rayjup_info())["cluster"]
+    cluster = plugin.agent.cluster
     config["cluster_id"] = cluster["cluster_id"]
     pid = os.getpid()
     address = config["far"]["address"]

@@ -208,6 +208,8 @@ class JobSubmissionClient:
         if body is not None:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
+        elif data is not None:  # else it would be read as a form
+            headers["Content-Type"] = "application/octet-stream"
         request = urllib.request.Request(self._server.url + path, data=data, headers=headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=self._tls) as answer:

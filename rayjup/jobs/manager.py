@@ -13,10 +13,12 @@ from typing import Any
 
 import rayjup
 from rayjup.base.exceptions import RayActorError, RayError, RuntimeEnvSetupError
+from rayjup.core.environments import Environments
 from rayjup.jobs import logs, table
 from rayjup.jobs.models import JobDetails, JobErrorType, JobInfo, JobStatus
 from rayjup.jobs.packages import Packages
 from rayjup.jobs.supervisor import NAMESPACE, Supervisor, name_of, options_of
+from rayjup.runtime_env import RuntimeEnv
 from rayjup.util import state
 from rayjup.util.state import _source, _tables
 from rayjup.util.state._options import DEFAULT_RPC_TIMEOUT
@@ -41,6 +43,7 @@ class JobManager:
         self.cluster = cluster
         self.session_dir = session_dir
         self.packages = Packages(session_dir)
+        self._environments = Environments()
         self._watching: dict[str, asyncio.Task[None]] = {}
 
     async def submit(
@@ -74,7 +77,7 @@ class JobManager:
             entrypoint,
             start_time=int(time.time() * 1000),
             metadata=metadata or {},
-            runtime_env=self.packages.resolved(runtime_env) or {},
+            runtime_env=self._portable(runtime_env),
             **resources,
         )
         if not table.enter(submission_id, info):
@@ -92,6 +95,11 @@ class JobManager:
             raise ValueError(f"the job cannot be started: {error}") from error
         self._watch(submission_id, actor, actor.run.remote())
         return submission_id
+
+    def _portable(self, runtime_env: dict[str, Any] | None) -> dict[str, Any]:
+        """The environment as nodes on all machines can make it: without paths of this one."""
+        given = self.packages.resolved(runtime_env)
+        return self._environments.resolve(RuntimeEnv(**given)) if given else {}
 
     def adopt(self) -> None:
         """Watch the jobs that another process had been watching."""

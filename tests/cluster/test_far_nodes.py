@@ -42,6 +42,7 @@ def join(places: Any, name: str, resource: str, credentials: Path | None = None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYJUP_HOST", name)
         patch.setenv("JUPYTER_RUNTIME_DIR", str(own))
+        patch.setenv("RAYJUP_CACHE_DIR", str(own / "cache"))
         node = manager.join(
             places.cluster.network,
             credentials_file=str(own / "own.pem"),
@@ -173,6 +174,41 @@ def _ids(client: JobSubmissionClient, job: str) -> list[str]:
     """Actor, task and node that the program has named."""
     found = [line.split() for line in client.get_job_logs(job).splitlines()]
     return next((words for words in found if len(words) == 3 and len(words[0]) == 32), [])
+
+
+PACKED = """
+import helper
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+ray.init()
+
+@ray.remote
+def word():
+    import helper
+    return helper.WORD, ray.get_runtime_context().get_node_id()
+
+for node in sorted(ray.nodes(), key=lambda row: "far" not in row["Resources"]):
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    print(*ray.get(word.options(scheduling_strategy=there).remote()))
+"""
+
+
+def test_what_a_job_brings_along_goes_to_the_machines_where_it_runs(
+    places: Any, client: JobSubmissionClient
+) -> None:
+    packed = places.directory / "packed"
+    packed.mkdir()
+    (packed / "program.py").write_text(PACKED)
+    (packed / "helper.py").write_text("WORD = 'packed'")
+    (packed / "large.bin").write_bytes(os.urandom(5 << 19))  # more than one piece of 1 MiB
+    job = there(client, "python program.py && wc -c < large.bin", runtime_env={"working_dir": str(packed)})
+    assert ended(client, job) is JobStatus.SUCCEEDED, client.get_job_logs(job)
+    lines = client.get_job_logs(job).splitlines()
+    far = places.far.info.node_id
+    assert lines[0] == f"packed {far}" and lines[1].startswith("packed ") and far not in lines[1]
+    assert lines[2] == str(5 << 19)
+    assert list((places.far.credentials.parent / "cache" / "packages").glob("*.zip"))
 
 
 def test_the_log_of_a_job_goes_with_its_node_and_the_error_says_so(

@@ -64,7 +64,7 @@ def test_kinds_of_profiles(data: dict[str, Any], kind: str, summary: str) -> Non
         ({"cpus": 5}, "it sets cpus; a profile has linger_s, num_cpus"),
         ({"address": "tcp://a:1", "num_cpus": 1}, "so num_cpus means nothing beside it"),
         ({"provider": {"type": "local", "head_ip": "192.0.2.9"}}, "head would run on 192.0.2.9"),
-        ({"provider": {"type": "gcp"}, "available_node_types": {}}, "rayjup makes no machines at Google"),
+        ({"provider": {"type": "moon"}, "available_node_types": {}}, "provider type 'moon' is not supported"),
         ({"provider": {"type": "slurm"}}, "needs available_node_types"),
         ({"cluster_file": "/nowhere.yaml"}, "No such file"),
         ({"cluster_file": "/nowhere.yaml", "max_workers": 2}, "drop max_workers"),
@@ -208,8 +208,6 @@ class TestDask:
         # Stopping it takes it off the list; it belongs to whoever started it.
         assert (await api("DELETE", "clusters", made["cluster_id"]))[0] == 204
         assert (await api("GET", "clusters"))[1]["clusters"] == []
-        status, again = await api("POST", "clusters", body={"profile": "theirs"})
-        assert (status, again["cluster_id"]) == (201, made["cluster_id"])
 
 
 class TestWhatCannotBeStarted:

@@ -1,6 +1,8 @@
+import { stopIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { useDocument } from '../components/hooks';
+import { IconButton } from '../components/iconbutton';
 import { PanelModel } from '../model';
 import { t } from '../text';
 import type { IClusterSummary, IDocuments, Topic } from '../types';
@@ -35,6 +37,38 @@ export function Document<T extends Topic>(props: {
       )}
     </>
   );
+}
+
+/** Something that runs: its name and state in a line that can be folded, with buttons at its end. */
+export function Entry(props: {
+  /** By which tests find it. */
+  mark: string;
+  name: string;
+  tooltip?: string;
+  state: string;
+  note: React.ReactNode;
+  open: boolean;
+  buttons?: React.ReactNode;
+  children: React.ReactNode;
+}): JSX.Element {
+  return (
+    <details className="rj-Run" open={props.open} data-rayjup={props.mark}>
+      <summary className="rj-Run-head">
+        <span className="rj-Run-name" title={props.tooltip ?? props.name}>
+          {props.name}
+        </span>
+        <State state={props.state} />
+        <span className="rj-Run-note">{props.note}</span>
+        {props.buttons}
+      </summary>
+      {props.children}
+    </details>
+  );
+}
+
+/** The button that asks for an end. */
+export function StopButton(props: { name: string; label: string; disabled: boolean; onClick: () => void }): JSX.Element {
+  return <IconButton icon={stopIcon} {...props} />;
 }
 
 /** A dotted name, of which the last part is the last to be cut off. */

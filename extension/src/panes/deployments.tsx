@@ -7,7 +7,7 @@ import { IconButton } from '../components/iconbutton';
 import { count, millis, number } from '../format';
 import { t } from '../text';
 import type { IApplication, IDeployment } from '../types';
-import { Document, IPaneProps, Problem, State } from './common';
+import { Document, Entry, IPaneProps, Problem, State } from './common';
 
 /** What Serve serves: per deployment replicas, load, latencies and errors. */
 export function DeploymentsPane(props: IPaneProps): JSX.Element {
@@ -38,35 +38,40 @@ function Application(props: IPaneProps & { app: IApplication }): JSX.Element {
     }
   };
   return (
-    <details className="rj-Run" open data-rayjup="application">
-      <summary className="rj-Run-head">
-        <span className="rj-Run-name">{app.name}</span>
-        <State state={app.status} />
-        <span className="rj-Run-note">{app.route_prefix ?? ''}</span>
-        {app.route_prefix && (
+    <Entry
+      mark="application"
+      name={app.name}
+      state={app.status}
+      note={app.route_prefix ?? ''}
+      open
+      buttons={
+        <>
+          {app.route_prefix && (
+            <IconButton
+              icon={launchIcon}
+              name="open-application"
+              label={t('Open %1 in a new tab', app.name)}
+              onClick={() => {
+                window.open(model.api.application(cluster.cluster_id, app.route_prefix!), '_blank', 'noopener');
+              }}
+            />
+          )}
           <IconButton
-            icon={launchIcon}
-            name="open-application"
-            label={t('Open %1 in a new tab', app.name)}
-            onClick={() => {
-              window.open(model.api.application(cluster.cluster_id, app.route_prefix!), '_blank', 'noopener');
-            }}
+            icon={closeIcon}
+            name="delete-application"
+            label={t('Take %1 down…', app.name)}
+            disabled={action.busy}
+            onClick={() => void remove()}
           />
-        )}
-        <IconButton
-          icon={closeIcon}
-          name="delete-application"
-          label={t('Take %1 down…', app.name)}
-          disabled={action.busy}
-          onClick={() => void remove()}
-        />
-      </summary>
+        </>
+      }
+    >
       <Problem text={action.error} />
       {app.message && <p className="rj-Hint">{app.message}</p>}
       {app.deployments.map(deployment => (
         <Deployment key={deployment.name} deployment={deployment} />
       ))}
-    </details>
+    </Entry>
   );
 }
 

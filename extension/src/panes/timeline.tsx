@@ -72,7 +72,7 @@ function Lanes(props: { model: PanelModel; timeline: ITimeline; maxHeight?: numb
             <text
               key={label}
               className="rj-Timeline-tick"
-              x={gutter + (at / (range.end - range.start)) * width}
+              x={Math.min(gutter + (at / (range.end - range.start)) * width, outer - label.length * LETTER)}
               y={11}
             >
               {label}

@@ -1,13 +1,11 @@
-import { stopIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { useAction } from '../components/hooks';
-import { IconButton } from '../components/iconbutton';
 import { Sparkline } from '../components/sparkline';
 import { duration, number } from '../format';
 import { t, tn } from '../text';
 import type { ITrainingRun } from '../types';
-import { Document, IPaneProps, Problem, State } from './common';
+import { Document, Entry, IPaneProps, Problem, State, StopButton } from './common';
 
 const COUNTERS = /^(training_iteration|timestamp|epoch|step|pid)$|^time_/;
 
@@ -29,28 +27,30 @@ export function TrainingPane(props: IPaneProps): JSX.Element {
 function Run(props: IPaneProps & { run: ITrainingRun; open: boolean }): JSX.Element {
   const { run, model, cluster } = props;
   const action = useAction();
+  const name = run.name ?? run.run_id;
   const metrics = Object.entries(run.metrics ?? {}).filter(
     ([name, value]) => typeof value === 'number' && !COUNTERS.test(name)
   );
   const workers = run.workers ?? [];
   return (
-    <details className="rj-Run" open={props.open} data-rayjup="training-run">
-      <summary className="rj-Run-head">
-        <span className="rj-Run-name" title={run.run_id}>
-          {run.name ?? run.run_id}
-        </span>
-        <State state={run.state} />
-        <span className="rj-Run-note">{duration((run.ended ?? model.serverTime) - run.started)}</span>
-        {run.ended === null && (
-          <IconButton
-            icon={stopIcon}
+    <Entry
+      mark="training-run"
+      name={name}
+      tooltip={run.run_id}
+      state={run.state}
+      note={duration((run.ended ?? model.serverTime) - run.started)}
+      open={props.open}
+      buttons={
+        run.ended === null && (
+          <StopButton
             name="stop-run"
-            label={t('Stop %1', run.name ?? run.run_id)}
+            label={t('Stop %1', name)}
             disabled={action.busy}
             onClick={() => action.run(() => model.api.stopRun(cluster.cluster_id, run.kind, run.run_id))}
           />
-        )}
-      </summary>
+        )
+      }
+    >
       <Problem text={action.error} />
       <p className="rj-Run-best">
         {run.iteration !== undefined && tn('%1 report', '%1 reports', run.iteration)}
@@ -86,6 +86,6 @@ function Run(props: IPaneProps & { run: ITrainingRun; open: boolean }): JSX.Elem
         </ul>
       )}
       {run.note && <pre className="rj-Note">{run.note}</pre>}
-    </details>
+    </Entry>
   );
 }

@@ -1,14 +1,12 @@
-import { stopIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { useAction } from '../components/hooks';
-import { IconButton } from '../components/iconbutton';
 import { Sparkline } from '../components/sparkline';
 import { IColumn, VirtualTable } from '../components/virtualtable';
 import { duration, number, settings } from '../format';
 import { t } from '../text';
 import type { IExperiment, ITrial } from '../types';
-import { Document, IPaneProps, Problem, State } from './common';
+import { Document, Entry, IPaneProps, Problem, State, StopButton } from './common';
 
 /** Experiments of Tune: the best so far, and a table of trials from which one can be stopped. */
 export function TrialsPane(props: IPaneProps): JSX.Element {
@@ -35,6 +33,7 @@ export function TrialsPane(props: IPaneProps): JSX.Element {
 function Experiment(props: IPaneProps & { experiment: IExperiment; open: boolean }): JSX.Element {
   const { experiment, model, cluster } = props;
   const action = useAction();
+  const name = experiment.name ?? experiment.run_id;
   const running = experiment.ended === null;
   const done = (experiment.counts.TERMINATED ?? 0) + (experiment.counts.ERROR ?? 0);
   const metric = experiment.metric ?? 'result';
@@ -85,8 +84,7 @@ function Experiment(props: IPaneProps & { experiment: IExperiment; open: boolean
       width: '22px',
       render: trial =>
         running && ['RUNNING', 'PENDING', 'PAUSED'].includes(trial.status) ? (
-          <IconButton
-            icon={stopIcon}
+          <StopButton
             name="stop-trial"
             label={t('Stop trial %1', trial.trial_id)}
             disabled={action.busy}
@@ -96,25 +94,24 @@ function Experiment(props: IPaneProps & { experiment: IExperiment; open: boolean
     }
   ];
   return (
-    <details className="rj-Run" open={props.open} data-rayjup="experiment">
-      <summary className="rj-Run-head">
-        <span className="rj-Run-name" title={experiment.run_id}>
-          {experiment.name ?? experiment.run_id}
-        </span>
-        <State state={experiment.state} />
-        <span className="rj-Run-note">
-          {done} / {experiment.total || '?'} · {duration((experiment.ended ?? model.serverTime) - experiment.started)}
-        </span>
-        {running && (
-          <IconButton
-            icon={stopIcon}
+    <Entry
+      mark="experiment"
+      name={name}
+      tooltip={experiment.run_id}
+      state={experiment.state}
+      note={`${done} / ${experiment.total || '?'} · ${duration((experiment.ended ?? model.serverTime) - experiment.started)}`}
+      open={props.open}
+      buttons={
+        running && (
+          <StopButton
             name="stop-experiment"
-            label={t('Stop all trials of %1', experiment.name ?? experiment.run_id)}
+            label={t('Stop all trials of %1', name)}
             disabled={action.busy}
             onClick={() => stop()}
           />
-        )}
-      </summary>
+        )
+      }
+    >
       {experiment.best && (
         <p className="rj-Run-best" data-rayjup="best">
           {t('Best %1:', metric)} <strong>{number(experiment.best.value)}</strong>{' '}
@@ -123,7 +120,7 @@ function Experiment(props: IPaneProps & { experiment: IExperiment; open: boolean
       )}
       <Problem text={action.error} />
       <VirtualTable
-        label={t('Trials of %1', experiment.name ?? experiment.run_id)}
+        label={t('Trials of %1', name)}
         name="trials"
         rows={experiment.trials}
         columns={columns}
@@ -132,6 +129,6 @@ function Experiment(props: IPaneProps & { experiment: IExperiment; open: boolean
         isSelected={trial => trial.trial_id === experiment.best?.trial_id}
         maxHeight={props.maxHeight ?? 480}
       />
-    </details>
+    </Entry>
   );
 }

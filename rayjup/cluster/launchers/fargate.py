@@ -115,7 +115,7 @@ class FargateLauncher(Launcher):
 
     def _put_secret(self) -> str:
         name = f"rayjup/{self._cluster.cluster_id}"
-        text = secret(self._cluster)
+        text = self._put = secret(self._cluster)
         try:
             return str(self._secrets.create_secret(Name=name, SecretString=text)["ARN"])
         except self._secrets.exceptions.ResourceExistsException:  # of the launcher before this one
@@ -188,6 +188,8 @@ class FargateLauncher(Launcher):
         """Run the task."""
         wanted = self.definition(kind)
         try:
+            if self._put != secret(self._cluster):  # they were exchanged
+                self._put_secret()
             with self._lock:
                 if wanted["family"] not in self._families:
                     self._ecs.register_task_definition(**wanted)

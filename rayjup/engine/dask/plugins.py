@@ -93,6 +93,8 @@ class HeadPlugin(SchedulerPlugin):
             self.refused[info["lane_host"]] = problem
             await comm.write(pickle.dumps([("refused", problem)], 5))
             return "dont-reply"
+        # Before anything else: a node that is asked for by people tells its machine where it is.
+        stream.send(("cluster", {key: self.cluster[key] for key in ("cluster_id", "name")}))
         if report is None:
             head.node_joined(info, stream.send)
             stream.send(joined)

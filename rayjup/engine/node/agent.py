@@ -26,6 +26,8 @@ from rayjup.engine.node.head_link import HeadLink
 from rayjup.engine.node.last_lines import LastLines
 from rayjup.engine.node.memory import MemoryWatch
 from rayjup.engine.node.neighbours import Neighbours
+from rayjup.engine.node.packages import CLIENT as PACKAGES
+from rayjup.engine.node.packages import Packages
 from rayjup.engine.node.reports import NodeReports
 from rayjup.engine.node.room import Room, Stored
 from rayjup.engine.node.samples import Sampler
@@ -86,7 +88,10 @@ class NodeAgent:
         self.actors: dict[bytes, ExecutorProcess] = {}
         self.past_tasks: dict[str, list[int]] = {}  # counts of processes that are gone
         self.sampler = Sampler()
-        self.environments = Environments(f"{self.socket_dir}/env", self.log_dir, self._tell_environments)
+        self.packages = Packages(self)
+        self.environments = Environments(
+            f"{self.socket_dir}/env", self.log_dir, self._tell_environments, self.packages
+        )
         self.executors = Executors(
             self.agent_path,
             self.log_dir,
@@ -113,6 +118,7 @@ class NodeAgent:
             self.neighbours.pulls.evict,
         )
         self.joined = asyncio.Event()  # the head has this node
+        self.cluster: dict[str, str] = {}  # its id and name, once the head has said them
         self.refused = ""  # why it has not
         self.told_to_end = False  # by the head, which then tidies up after all nodes
         self.ops: dict[str, Callable[..., Any]] = {"node_info": lambda connection: self._welcome()}
@@ -144,6 +150,7 @@ class NodeAgent:
         self._server = await loop.create_unix_server(
             lambda: Connection(self._on_message, self._on_close), sock=server, backlog=512
         )
+        self.packages.start()
         self._sampling = loop.create_task(self._sample_for_ever())
         self._watching = loop.create_task(self.memory.run())
 
@@ -260,7 +267,7 @@ class NodeAgent:
             return
         self.clients[connection.client] = connection
         if kind == "driver":
-            connection.job = job
+            job = connection.job = {**(job or {}), "packages_host": self.host}
             self.to_head(("driver", connection.client, pid, job))  # welcomed when the head knows it
             return
         address = f"{self.socket_dir}/w-{connection.client}.sock{self.neighbours.suffix}"
@@ -516,6 +523,9 @@ class NodeAgent:
         logger.error("this node is not taken into the cluster: %s", why)
         self.on_shutdown()
 
+    def _head_cluster(self, cluster: dict[str, str]) -> None:
+        self.cluster = cluster
+
     def _head_pace(self, seconds: float) -> None:
         self._pace = seconds
 
@@ -538,6 +548,9 @@ class NodeAgent:
             return
         if message[0] == "answer":
             self.to_head.answered(client, message[1])
+        if client == PACKAGES:
+            self.packages.on_answer(message[1], message[3])
+            return
         connection = self.clients.get(client)
         if connection is None and client.startswith("o"):
             connection = next((o for o in self.observers if f"o{id(o)}" == client), None)

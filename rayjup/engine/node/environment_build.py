@@ -122,6 +122,8 @@ class Build:
         Raises when it is to be given up.
     log_path
         Where the output of tools goes.
+    fetch
+        ``fetch(name, target, check)`` writes a stored package that another machine has; False if none has.
     """
 
     def __init__(
@@ -131,12 +133,15 @@ class Build:
         packages: tuple[str, ...],
         check: Callable[[], None],
         log_path: str,
+        fetch: Callable[[str, str, Callable[[], None]], bool],
     ) -> None:
         self.spec = spec
         self.directory = directory
         self.packages = packages
         self.check = check
         self.tools = Tools(check, log_path)
+        self.fetch = fetch
+        self._held: list[cache.Held] = []  # packages that were fetched
 
     def run(self) -> Built:
         """Do it.
@@ -153,6 +158,7 @@ class Build:
         built = Built(dict(spec.get("env_vars", {})))
         shutil.rmtree(self.directory, ignore_errors=True)
         os.makedirs(self.directory, mode=0o700)
+        built.held = self._held
         try:
             self._run(built)
         except BaseException:
@@ -205,19 +211,26 @@ class Build:
                 path = os.path.join(place, os.path.basename(name))
                 if os.path.isfile(path):
                     return path
-            raise FileNotFoundError(
-                f"the package {uri} is not on this machine: it was packed by a driver elsewhere, or "
-                "removed from "
-                "the cache. Submit the call again from its driver, or put the archive where nodes can read "
-                "it "
-                "and give its URI."
-            )
+            held = cache.obtain(f"{cache.packages_dir()}/{os.path.basename(name)}", self._bring, self.check)
+            self._held.append(held)
+            return held.path
         ending = next(e for e in (*ARCHIVES, WHEEL) if uri.split("?", 1)[0].endswith(e))
         target = f"{self.directory}/{digest(uri)}{ending}"
         if not os.path.exists(target):
             self._download(uri, f"{target}.part")
             os.replace(f"{target}.part", target)
         return target
+
+    def _bring(self, part: str) -> None:
+        """Fetch a stored package from another machine, to the temporary file ``part``."""
+        name = os.path.basename(part).removesuffix(".part")
+        self.tools.note(f"fetching {name} from another node")
+        if not self.fetch(name, part, self.check):
+            raise FileNotFoundError(
+                f"the package {name} is on no machine of the cluster: it was removed from the cache of its "
+                "driver's. Submit the call again from its driver, or put the archive where nodes can read it "
+                "and give its URI."
+            )
 
     def _download(self, uri: str, target: str) -> None:
         self.tools.note(f"fetching {uri}")

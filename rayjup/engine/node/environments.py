@@ -10,11 +10,14 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rayjup.base.runtime_env import SETUP_TIMEOUT_S, digest
 from rayjup.engine.node import environment_cache as cache
 from rayjup.engine.node.environment_build import Build, Built, is_light, light
+
+if TYPE_CHECKING:
+    from rayjup.engine.node.packages import Packages
 
 _UNUSED_S = 60.0  # what nobody uses is kept so long: its files are unpacked already
 _KEPT_FAILED = 100
@@ -67,12 +70,17 @@ class Environments:
         For the output of what installs.
     on_change
         Called when one is being built, is ready, or has failed.
+    packages
+        Has packages fetched that are not on this machine.
     """
 
-    def __init__(self, directory: str, log_dir: str, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, directory: str, log_dir: str, on_change: Callable[[], None], packages: Packages
+    ) -> None:
         self.directory = directory
         self.log_dir = log_dir
         self.on_change = on_change
+        self.packages = packages
         self.all: dict[str, Environment] = {}
         self._threads: set[threading.Thread] = set()
         self._at_once = threading.BoundedSemaphore(_THREADS)
@@ -96,11 +104,8 @@ class Environments:
         self.on_change()
         return environment.built
 
-    def build(self, key: str, packages: str, job_id: bytes) -> asyncio.Future[Built]:
-        """Build it, or wait for whoever does; fails with the reason as text.
-
-        ``packages`` is a directory of this machine in which the driver may have put packages.
-        """
+    def build(self, key: str, job_id: bytes) -> asyncio.Future[Built]:
+        """Build it, or wait for whoever does; fails with the reason as text."""
         known = self.all.get(key)
         if known is not None and known.state == BUILDING:
             assert known.future is not None
@@ -116,6 +121,7 @@ class Environments:
             late = loop.call_later(seconds, self._expire, environment, seconds)
             future.add_done_callback(lambda _: late.cancel())
         # A thread of its own, not of a pool: nobody has to wait at the end for one that reads from a network.
+        packages = self.packages.place_of(job_id)
         thread = threading.Thread(
             target=self._run, args=(environment, packages, loop), name="rayjup-environment", daemon=True
         )
@@ -154,7 +160,8 @@ class Environments:
         name = digest(environment.key)[:16]
         log_path = f"{self.log_dir}/runtime_env_setup-{name}.log"
         places = tuple(dict.fromkeys(p for p in (cache.packages_dir(), packages) if p))
-        build = Build(environment.spec, environment.directory, places, check, log_path)
+        fetch = self.packages.fetch
+        build = Build(environment.spec, environment.directory, places, check, log_path, fetch)
         built = build.run()
         cache.trim()
         return built

@@ -163,7 +163,6 @@ class Executors:
             self.environments.use(key[2])
             self._fork(process, built)
             return process
-        packages = self.jobs.get(key[0], {}).get("packages", "")
 
         def ready(future: asyncio.Future[build.Built]) -> None:
             if process.ended:
@@ -175,7 +174,7 @@ class Executors:
             else:
                 self._fork(process, future.result())
 
-        self.environments.build(key[2], packages, key[0]).add_done_callback(ready)
+        self.environments.build(key[2], key[0]).add_done_callback(ready)
         self.environments.use(key[2])
         return process
 

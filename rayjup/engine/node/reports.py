@@ -68,6 +68,9 @@ class NodeReports:
             rows = [{"node_id": agent.node_id, "leases": len(agent.leases), "objects": agent.own_objects()}]
             self._answer(ticket, {"rows": rows})
             return
+        if topic.startswith("package_"):
+            self._answer(ticket, agent.packages.answer(topic, options))
+            return
         if topic.startswith("log_"):
             self._answer(ticket, log_files.answer(agent.log_dir, topic, options))
             return

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
+from tornado import gen
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import (
     HTTPHeaders,
@@ -56,7 +57,10 @@ class Exchange(HTTPMessageDelegate):
         """
         there = urlsplit(url)
         assert there.hostname is not None
-        stream = await TCPClient().connect(there.hostname, there.port or 80, timeout=_CONNECT_S)
+        try:
+            stream = await TCPClient().connect(there.hostname, there.port or 80, timeout=_CONNECT_S)
+        except gen.TimeoutError as error:  # tornado's own, which is no OSError
+            raise OSError(f"no connection to {there.netloc} within {_CONNECT_S:g} s") from error
         stream.set_nodelay(True)
         connection = HTTP1Connection(
             stream, True, HTTP1ConnectionParameters(no_keep_alive=True, max_body_size=LARGEST)
