@@ -127,7 +127,7 @@ def test_a_cloud_from_up_to_down(tmp_path: Path) -> None:
     cloud = FakeGoogle(hypervisor)
     provider = {
         **{"type": "gcp", "project_id": "p", "availability_zone": "us-west1-a", "endpoint": cloud.url},
-        **{"join": "startup_script", "python": sys.executable, "directory": str(tmp_path), "at_end": []},
+        **{"join": "startup_script", "python": sys.executable, "at_end": []},
         "port": port,
     }
     own = {"CPU": 1, "far": 1, "memory": 300 << 20, "object_store_memory": 80 << 20}
@@ -153,7 +153,7 @@ def test_a_cloud_from_up_to_down(tmp_path: Path) -> None:
         poll(lambda: not any(map(hypervisor.is_on, hypervisor.processes)), 30)
         cloud._look()
         assert cloud.machines == {}
-        assert not list(tmp_path.glob("*.pem"))
+        assert not hypervisor.credentials()
     finally:
         cloud.close()
         hypervisor.close()

@@ -70,12 +70,11 @@ def _of_file(provider: dict[str, Any], **auth: str) -> dict[str, Any]:
     return dict(cluster_file.parse(data).launcher)
 
 
-def _by_script(directory: Path) -> dict[str, Any]:
+def _by_script() -> dict[str, Any]:
     """Machines join by what they start with; they are not switched off for that."""
     return {
         "join": "startup_script",
         "python": sys.executable,
-        "directory": str(directory / "own"),
         "at_end": [],
     }
 
@@ -86,7 +85,7 @@ def _hypervisor(directory: Path) -> Iterator[Hypervisor]:
     try:
         yield made
         poll(lambda: not any(map(made.is_on, made.processes)), 30)
-        assert len(made.processes) == NODES
+        assert len(made.processes) == NODES and not made.credentials()
     finally:
         made.close()
 
@@ -129,13 +128,12 @@ def google(directory: Path) -> Iterator[Backend]:
         try:
             place = {"project_id": "p", "availability_zone": "us-west1-a", "endpoint": cloud.url}
             yield Backend(
-                _of_file({"type": "gcp", **place, **_by_script(directory)}),
+                _of_file({"type": "gcp", **place, **_by_script()}),
                 {"machineType": "huge"},
                 ("no machine for the node four: ", "Quota 'CPUS' exceeded"),
             )
         finally:
             cloud.close()
-    assert not list((directory / "own").iterdir())
 
 
 @contextmanager
@@ -146,7 +144,7 @@ def azure(directory: Path) -> Iterator[Backend]:
         cloud = FakeAzure(hypervisor, path)
         try:
             place = {"subscription_id": "s", "resource_group": "g", "location": "westus2", "subnet_id": "/n"}
-            provider = {"type": "azure", **place, "endpoint": cloud.url, **_by_script(directory)}
+            provider = {"type": "azure", **place, "endpoint": cloud.url, **_by_script()}
             image = {"imagePublisher": "c", "imageOffer": "u", "imageSku": "24", "imageVersion": "latest"}
             yield Backend(
                 _of_file(provider, ssh_user="me", ssh_public_key="ssh-ed25519 AAAA"),
@@ -157,7 +155,6 @@ def azure(directory: Path) -> Iterator[Backend]:
             )
         finally:
             cloud.close()
-    assert not list((directory / "own").iterdir())
 
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
@@ -171,7 +168,7 @@ def amazon(directory: Path) -> Iterator[Backend]:
         try:
             provider = {"type": "aws", "region": "us-west-2", "endpoint_url": cloud.url}
             yield Backend(
-                _of_file({**provider, **_by_script(directory)}),
+                _of_file({**provider, **_by_script()}),
                 {"SubnetIds": ["subnet-nothing"]},
                 ("no machine for the node four: ", "InvalidSubnetID"),
                 {"ImageId": "ami-12c6146b", "InstanceType": "m5.large"},  # which moto has
@@ -180,7 +177,6 @@ def amazon(directory: Path) -> Iterator[Backend]:
             assert {machine._state.name for machine in cloud.machines()} == {"terminated"}
         finally:
             cloud.close()
-    assert not list((directory / "own").iterdir())
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+OWN = "/var/lib/rayjup"
+
 
 class Hypervisor:
     """Runs programs as machines of their own would: each in a session and directories of its own."""
@@ -36,6 +38,7 @@ class Hypervisor:
         home = tempfile.mkdtemp(prefix="m-")  # short, for sockets lie there
         self._homes.append(home)
         if isinstance(program, str):
+            program = program.replace(OWN, f"{home}/own")  # each machine has a disk of its own
             assert program.startswith("#!/bin/bash\n") and "shutdown" not in program, program
             path = Path(home, "script")
             path.write_text(program)
@@ -68,6 +71,10 @@ class Hypervisor:
         """Switch a machine off, as ACPI does: it is told."""
         if self.is_on(name):
             os.killpg(self.processes[name].pid, signal.SIGTERM)
+
+    def credentials(self) -> list[Path]:
+        """Those that lie on disks of machines."""
+        return [path for home in self._homes for path in Path(home, "own").glob("*.pem")]
 
     def close(self) -> None:
         """End what is left."""
@@ -466,8 +473,8 @@ class FakeAmazon:
                 elif name not in self._hypervisor.processes:
                     (override,) = task.overrides["containerOverrides"]
                     # All tasks share one /tmp here.
-                    command = [word.replace("/tmp/", "own/") for word in override["command"]]
-                    self._hypervisor.start(name, command, {"own/here": ""}, **self.secret_of(task))
+                    command = [word.replace("/tmp/", "disk/") for word in override["command"]]
+                    self._hypervisor.start(name, command, {"disk/here": ""}, **self.secret_of(task))
             for machine in self.machines():
                 state = machine._state.name
                 if state == "running" and machine.user_data and machine.id not in self._hypervisor.processes:
