@@ -195,7 +195,7 @@ def test_metrics_of_all_processes(ray: ModuleType):
 
     actors = [Measuring.remote() for _ in range(2)]
     ray.get([actor.measure.remote(3) for actor in actors])
-    poll(lambda: 'ray_tasks{Name="Measuring.measure",State="FINISHED"' in metrics_text())
+    poll(lambda: 'ray_tasks{Name="Measuring.measure",State="FINISHED"' in metrics_text(), 40)
     lines = metrics_text().splitlines()
     counted = [line for line in lines if line.startswith("ray_measured_total{")]
     assert [line.rsplit(" ", 1)[1] for line in counted] == ["3.0", "3.0"]

@@ -34,7 +34,7 @@ def test_tour_passes_all_its_checks(tmp_path: Path) -> None:
     took = time.monotonic() - began
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all checks passed" in done.stdout and "FAILED" not in done.stdout
-    assert took <= 60, f"{took:.0f} s"
+    assert took <= 180, f"{took:.0f} s"
 
     notebook = nbformat.read(tmp_path / "01_tour.ipynb", as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]

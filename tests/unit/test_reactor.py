@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from rayjup.engine.lane import reactor as reactor_module
 from rayjup.engine.lane.peer import Listener, Peer, connect_unix
 from rayjup.engine.lane.reactor import Reactor
 
@@ -380,8 +382,6 @@ def test_a_handler_that_only_takes_note_does_not_end_the_waiting_of_a_follower(s
 
 def test_an_interrupt_at_any_line_of_lead_leaves_nothing_locked(shielding):
     """Raise the signal from a trace function at each line event inside ``lead``, one run each."""
-    import sys
-
     code = Reactor.lead.__code__
     target = 0
     while True:
@@ -415,6 +415,33 @@ def test_an_interrupt_at_any_line_of_lead_leaves_nothing_locked(shielding):
         shielding.lower_shield()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert target > 10
+
+
+def test_a_signal_that_comes_again_while_it_is_noted_is_noted_once(shielding, monkeypatch):
+    """The background thread sends it again at once; without end, if each time it found us noting it."""
+    depth = []
+
+    def again() -> None:
+        depth.append(1)
+        if len(depth) < 5:
+            on_signal(signal.SIGINT, sys._getframe())
+
+    monkeypatch.setattr(shielding, "unpark", again)
+    monkeypatch.setattr(reactor_module, "_is_delicate", lambda frame: True)
+    on_signal = shielding.shielded(signal.default_int_handler)
+    on_signal(signal.SIGINT, None)
+    assert len(depth) == 1 and reactor_module.taken() == signal.SIGINT
+
+
+def test_a_postponed_signal_is_sent_again_once_in_a_tick(shielding, monkeypatch):
+    sent = []
+    monkeypatch.setattr(signal, "pthread_kill", lambda thread, number: sent.append(number))
+    began = time.monotonic()
+    while time.monotonic() < began + 10 * reactor_module.TICK_S:
+        reactor_module.postponed = signal.SIGINT
+        shielding.deliver_postponed()
+    reactor_module.postponed = 0
+    assert 1 <= len(sent) <= 1 + (time.monotonic() - began) / reactor_module.TICK_S
 
 
 def test_a_handler_set_between_two_waits_is_the_one_that_is_called_and_stays(shielding):

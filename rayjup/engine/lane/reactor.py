@@ -90,6 +90,8 @@ class Reactor:
         self.shield_interrupts = False  # set in drivers: Ctrl-C must not cut a handler in two
         self._shield: Any = None  # the handler that shields, while it is installed
         self._beneath: Any = None  # the one it has replaced
+        self._postponing = False
+        self._again_at = 0.0
         self._main = threading.main_thread().ident or 0
         self._parked = False
         self._wake = threading.Lock()
@@ -169,18 +171,31 @@ class Reactor:
                 self.interrupted = lambda: handler(number, None)
                 self.kick_leader()  # Python goes back into poll() when a handler returns
             elif not self.closed and _is_delicate(frame):
-                global postponed
-                postponed = number
-                self.kick_leader()
-                self.unpark()
+                self._postpone(number)
             else:
                 handler(number, frame)
 
         return on_signal
 
+    def _postpone(self, number: int) -> None:
+        global postponed
+        postponed = number  # makes us busy: the background thread ticks from here on
+        if self._postponing:
+            return  # it comes again, and has found us still at it
+        self._postponing = True
+        try:
+            if self.endless:
+                self.kick_leader()
+            self.unpark()
+        finally:
+            self._postponing = False
+
     def deliver_postponed(self) -> None:
         """Send a signal again that came at a bad moment (called by the background thread's ticks)."""
-        signal.pthread_kill(self._main, taken())
+        now = time.monotonic()
+        if now >= self._again_at:  # what it would interrupt needs time to come to its end
+            self._again_at = now + TICK_S
+            signal.pthread_kill(self._main, taken())
 
     def shield(self) -> None:
         """Shield the main thread from interrupts that would cut sending or handling messages in two."""

@@ -262,8 +262,12 @@ class HandOver:
         self.path = path
         self._on_socket = on_socket
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind(path)
-        os.chmod(path, 0o600)
+        try:
+            self.sock.bind(path)
+            os.chmod(path, 0o600)
+        except OSError:
+            self.sock.close()
+            raise
         self.sock.setblocking(False)
         reactor.add(self)
 

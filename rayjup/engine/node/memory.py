@@ -33,7 +33,7 @@ _THRESHOLD = "RAY_memory_usage_threshold"
 _REFRESH_MS = "RAY_memory_monitor_refresh_ms"
 _LIMIT = "RAYJUP_memory_limit_bytes"
 _NOTICE_S = 0.05  # so long before its end the submitter is told why
-_ANSWER_S = 0.1  # so long submitters have to say whether they would repeat their calls
+_ANSWER_S = 0.5  # so long submitters have to say whether they would repeat their calls
 _ALIKE = 0.1  # processes that differ by less than this part use equally much
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -144,10 +144,12 @@ class MemoryWatch:
         why = self._explain(used, total, process.pid, rows)
         self.ended += 1
         logger.warning("%s", why)
-        if process.asker is not None and process.actor_id is None:
-            # Ahead of the end of the connection, which says nothing.
-            agent._tell_client(process.asker[0], ("revoke", process.lease_id, OUT_OF_MEMORY + why))
-            await asyncio.sleep(_NOTICE_S)
+        if process.actor_id is None:
+            why = OUT_OF_MEMORY + why
+            if process.asker is not None:
+                # Ahead of the end of the connection, which says nothing.
+                agent._tell_client(process.asker[0], ("revoke", process.lease_id, why))
+                await asyncio.sleep(_NOTICE_S)
         agent.executors.kill(process, why)
 
     def _processes(self) -> list[ExecutorProcess]:

@@ -614,7 +614,7 @@ class Runtime:
 
     def _busy(self) -> bool:
         link = self.link
-        if link.behind or link.peer.outbox or self.store.has_spares:
+        if reactor.postponed or link.behind or link.peer.outbox or self.store.has_spares:
             return True
         if self.reports.events is not None and self.reports.events.behind:
             return True

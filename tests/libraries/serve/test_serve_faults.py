@@ -47,7 +47,7 @@ def make(text: str, replicas: int = 1, sleep_s: float = 0.001) -> Any:
         num_replicas=replicas,
         max_ongoing_requests=100,
         ray_actor_options={"num_cpus": 0},
-        graceful_shutdown_wait_loop_s=0.3,
+        graceful_shutdown_wait_loop_s=1.0,
     )
     class Echo:
         async def __call__(self, request: Any = None) -> str:
@@ -119,7 +119,7 @@ def test_a_new_version_under_load_fails_no_request(port: int) -> None:
         for text in ("two", "three"):
             serve.run(make(text))
             poll(lambda text=text: clients.answers.get(text, 0) > 20)
-        time.sleep(0.5)  # until the old replicas have gone
+        time.sleep(1.2)  # until the old replicas have gone
         serve.run(make("four", replicas=2))
         poll(lambda: clients.answers.get("four", 0) > 20)
     assert clients.failures == []

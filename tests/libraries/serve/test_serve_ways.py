@@ -268,8 +268,9 @@ def test_up_to_512_connections(way: str) -> None:
         return connections * each / (time.perf_counter() - began)
 
     asyncio.run(asked(8, 50))
-    few, many = asyncio.run(asked(32, 64)), asyncio.run(asked(512, 4))
-    assert many > few / 4
+    few = asyncio.run(asked(32, 64))
+    # A cliff is there each time; a machine that was busy with something else is not.
+    assert any(asyncio.run(asked(512, 4)) > few / 4 for _ in range(3))
 
 
 def test_plain_functions_do_not_hold_up_others(ray_cluster: ModuleType, port: int) -> None:

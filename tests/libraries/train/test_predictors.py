@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rayjup import train
+from rayjup.train import batch_predictor
 from rayjup.train.batch_predictor import BatchPredictor
 from rayjup.train.predictor import Predictor, PredictorNotSerializableException
 
@@ -95,6 +96,7 @@ def test_whole_data_sets() -> None:
             return cls(*options["fn_constructor_args"])(pandas.DataFrame({"x": [1.0, 2.0], "id": [7, 8]}))
 
     rows = Rows()
+    batch_predictor._warned.clear()  # it is said once in a process
     with pytest.warns(DeprecationWarning, match="map_batches"):
         predictor = BatchPredictor.from_checkpoint(train.Checkpoint.from_dict({"factor": 2.0}), Times)
     found = predictor.predict(rows, feature_columns=["x"], keep_columns=["id"], min_scoring_workers=2)
