@@ -54,7 +54,7 @@ lint: $(VENV)/.test  ## ruff, mypy, layers
 TEST_WORKERS ?= 2
 
 test: $(VENV)/.test chromium lint  ## everything: lint, unit, cluster, conformance, notebooks, browser
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Only for the browser test, which says why it is skipped when there is no Chromium.
 chromium:

@@ -261,7 +261,8 @@ def running(pids: dict[int, float]) -> list[int]:
 
 def test_nodes_end_when_the_head_and_its_node_are_killed(cluster):
     nodes = [join(cluster) for _ in range(2)]
-    os.kill(cluster.head_pid, signal.SIGKILL)  # a node alone would start another
+    os.kill(cluster.extra["node_pid"], signal.SIGSTOP)  # it would start another head
+    os.kill(cluster.head_pid, signal.SIGKILL)
     os.kill(cluster.extra["node_pid"], signal.SIGKILL)
     pids = {n.pid: n.start_time for n in nodes}
     eventually(lambda: not running(pids))
