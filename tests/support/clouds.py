@@ -472,8 +472,8 @@ class FakeAmazon:
                     self._hypervisor.stop(name)
                 elif name not in self._hypervisor.processes:
                     (override,) = task.overrides["containerOverrides"]
-                    # All tasks share one /tmp here.
-                    command = [word.replace("/tmp/", "disk/") for word in override["command"]]
+                    # All tasks share one /tmp here, and rayjup itself may lie there.
+                    command = [word.replace("/tmp/rayjup-", "disk/rayjup-") for word in override["command"]]
                     self._hypervisor.start(name, command, {"disk/here": ""}, **self.secret_of(task))
             for machine in self.machines():
                 state = machine._state.name
