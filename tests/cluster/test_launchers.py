@@ -74,9 +74,9 @@ def by_ssh(machines: Lab) -> dict[str, object]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def blue() -> Iterator[descriptors.Descriptor]:
-    """A cluster of this machine that lets others in."""
+    """A cluster of this machine that lets others in. Each test has its own: heads that end too often end theirs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     cluster = manager.start(
