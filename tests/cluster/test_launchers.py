@@ -76,7 +76,7 @@ def by_ssh(machines: Lab) -> dict[str, object]:
 
 @pytest.fixture
 def blue() -> Iterator[descriptors.Descriptor]:
-    """A cluster of this machine that lets others in. Each test has its own: heads that end too often end theirs."""
+    """A cluster of this machine that lets others in; one per test: heads that end too often end it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     cluster = manager.start(
