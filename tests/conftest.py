@@ -1,10 +1,11 @@
 """Fixtures of the whole suite: a private place for the run, shared clusters, the leak check.
 
-Only pytest and psutil are imported here: the conformance tests also run where rayjup is not installed.
+Only pytest and psutil have to be there: the conformance tests also run where rayjup is not installed.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -36,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
     ):
         (run_dir / name).mkdir(mode=0o700)
         os.environ[variable] = str(run_dir / name)
+    if importlib.util.find_spec("hypothesis") is not None:
+        from hypothesis import HealthCheck, settings
+
+        # How long an example takes says more about what else the machine does.
+        settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("any machine")
     tempfile.tempdir = None  # forget the answer cached before TMPDIR was set
     os.environ[leaks.MARKER] = uuid.uuid4().hex
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
