@@ -69,7 +69,9 @@ def test_routes_are_methods(ray_cluster: ModuleType, base: str) -> None:
 
 
 def test_routers_and_websockets(ray_cluster: ModuleType, base: str) -> None:
-    client = pytest.importorskip("websockets.sync.client")
+    client = pytest.importorskip(
+        "websockets.sync.client", reason="the test needs a client: pip install websockets"
+    )
     from fastapi import APIRouter, FastAPI, WebSocket
     from ray import serve
 
@@ -106,7 +108,9 @@ def test_routers_and_websockets(ray_cluster: ModuleType, base: str) -> None:
 
 
 def test_beside_another_application(ray_cluster: ModuleType, base: str) -> None:
-    client = pytest.importorskip("websockets.sync.client")
+    client = pytest.importorskip(
+        "websockets.sync.client", reason="the test needs a client: pip install websockets"
+    )
     from fastapi import FastAPI, HTTPException, Request, WebSocket
     from fastapi.responses import StreamingResponse
     from ray import serve

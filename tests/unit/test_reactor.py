@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -345,37 +346,36 @@ def test_an_interrupt_while_waiting_comes_at_once_and_leaves_a_working_reactor(s
     close(first, second)
 
 
-def test_an_interrupt_while_following(shielding):
+@contextmanager
+def led_by_another(reactor: Reactor) -> Iterator[None]:
+    """Another thread leads; this one is interrupted as soon as it waits."""
     stop = threading.Event()
-    leader = threading.Thread(target=lambda: shielding.lead(stop.is_set, time.monotonic() + 5))
+    leader = threading.Thread(target=lambda: reactor.lead(stop.is_set, time.monotonic() + 20))
     leader.start()
-    wait_for(lambda: shielding._leader == leader.ident)
-    timer = interrupt_once(lambda: shielding._sheltered)
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        shielding.lead(lambda: False, started + 5)
-    assert time.monotonic() - started < 1
-    assert shielding._wanted == 1 and not shielding._waiters
+    wait_for(lambda: reactor._leader == leader.ident)
+    timer = interrupt_once(lambda: reactor._sheltered)
+    yield
     stop.set()
-    shielding.kick()
+    reactor.kick()
     leader.join(5)
     timer.join()
+
+
+def test_an_interrupt_while_following(shielding):
+    with led_by_another(shielding):
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            shielding.lead(lambda: False, started + 5)
+        assert time.monotonic() - started < 1
+        assert shielding._wanted == 1 and not shielding._waiters
 
 
 def test_a_handler_that_only_takes_note_does_not_end_the_waiting_of_a_follower(shielding):
     noted = []
     previous = signal.signal(signal.SIGINT, lambda *_: noted.append(1))
-    stop = threading.Event()
-    leader = threading.Thread(target=lambda: shielding.lead(stop.is_set, time.monotonic() + 20))
-    leader.start()
-    wait_for(lambda: shielding._leader == leader.ident)
-    timer = interrupt_once(lambda: shielding._sheltered)
-    started = time.monotonic()
-    assert shielding.lead(lambda: bool(noted) and time.monotonic() > started + 0.2, started + 10)
-    stop.set()
-    shielding.kick()
-    leader.join(5)
-    timer.join()
+    with led_by_another(shielding):
+        started = time.monotonic()
+        assert shielding.lead(lambda: bool(noted) and time.monotonic() > started + 0.2, started + 10)
     signal.signal(signal.SIGINT, previous)
     shielding.lower_shield()
 

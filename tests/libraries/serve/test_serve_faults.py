@@ -119,7 +119,8 @@ def test_a_new_version_under_load_fails_no_request(port: int) -> None:
         for text in ("two", "three"):
             serve.run(make(text))
             poll(lambda text=text: clients.answers.get(text, 0) > 20)
-        time.sleep(1.2)  # until the old replicas have gone
+        echo = lambda: serve.status().applications["default"].deployments["Echo"]  # noqa: E731
+        poll(lambda: echo().replica_states == {"RUNNING": 1})  # the old replicas have gone
         serve.run(make("four", replicas=2))
         poll(lambda: clients.answers.get("four", 0) > 20)
     assert clients.failures == []
