@@ -6,6 +6,7 @@ sockets, /dev/shm entries and session directories, within five seconds.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -27,7 +28,8 @@ def ray(own):
 
 
 def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # an executor may end between being listed and this
+        os.kill(pid, signal.SIGKILL)
 
 
 def works(ray) -> bool:
@@ -317,7 +319,7 @@ def test_a_zygote_that_is_still_starting(ray):
     first = clusters.zygote_pid()
     kill(first)
     refs = [ray.remote(max_retries=-1)(lambda i: i).remote(i) for i in range(3)]
-    poll(lambda: clusters.node_children() and clusters.zygote_pid() != first)
+    poll(lambda: clusters.zygote_pid() != first)
     kill(clusters.zygote_pid())
     assert ray.get(refs, timeout=T) == [0, 1, 2]
     poll(lambda: ray.available_resources().get("CPU") == 2)

@@ -70,26 +70,34 @@ def node_pid() -> int:
 
 
 def zygote_pid() -> int:
-    """The process from which executors are forked."""
-    return int(min(_zygotes(), key=lambda p: p.create_time()).pid)  # later ones are of runtime environments
+    """The process from which executors are forked, as soon as there is one."""
+    deadline = time.monotonic() + 10.0
+    while not (pids := zygotes()):  # killed ones are replaced, and between the two there is none
+        assert time.monotonic() < deadline, "the node has no zygote"
+        time.sleep(0.01)
+    return pids[0]  # later ones are of runtime environments
 
 
-def _zygotes() -> list[psutil.Process]:
+def zygotes() -> list[int]:
+    """The zygotes of the node, oldest first, as they are now."""
     found = []
     for process in psutil.Process(node_pid()).children():
         try:
             if "zygote" in " ".join(process.cmdline()):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue  # it has just ended
-    return found
+                found.append((process.create_time(), process.pid))
+        except psutil.NoSuchProcess:  # it has just ended (a zombie is one of these, too)
+            continue
+    return [pid for _, pid in sorted(found)]
 
 
 def executor_pids() -> list[int]:
     """The executors of the node."""
-    return [child.pid for child in psutil.Process(zygote_pid()).children()]
+    try:
+        return [child.pid for child in psutil.Process(zygote_pid()).children()]
+    except psutil.NoSuchProcess:  # the zygote has just ended, and they end with it
+        return []
 
 
 def node_children() -> int:
     """How many zygotes the node has."""
-    return len(_zygotes())
+    return len(zygotes())
