@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 
-T = 20.0
+T = 60.0
 """Seconds after which a get that does not return is a failure."""
 
 
-def poll(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+def poll(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Return as soon as ``condition`` is true; fail when the time is over."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -48,7 +48,7 @@ def trim() -> None:
         current.runtime.link.send(("store_give_back", granted))
 
 
-def check_freed(before: frozenset[str] = frozenset(), timeout_s: float = 2.0) -> None:
+def check_freed(before: frozenset[str] = frozenset(), timeout_s: float = 10.0) -> None:
     """Fail unless the store holds only ``before`` in time; segments kept for reuse count as free."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -71,7 +71,7 @@ def node_pid() -> int:
 
 def zygote_pid() -> int:
     """The process from which executors are forked, as soon as there is one."""
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 30.0
     while not (pids := zygotes()):  # killed ones are replaced, and between the two there is none
         assert time.monotonic() < deadline, "the node has no zygote"
         time.sleep(0.01)

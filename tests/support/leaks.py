@@ -54,7 +54,7 @@ def take(run_dir: Path) -> Footprint:
     )
 
 
-def wait_clean(before: Footprint, run_dir: Path, timeout_s: float = 5.0) -> list[str]:
+def wait_clean(before: Footprint, run_dir: Path, timeout_s: float = 20.0) -> list[str]:
     """What is left of a test when ``timeout_s`` has passed; empty as soon as nothing is."""
     return poll(lambda: take(run_dir).left_since(before), timeout_s)
 

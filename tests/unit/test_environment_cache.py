@@ -67,7 +67,7 @@ def test_two_who_want_the_same_make_it_once() -> None:
     def slow(target: str) -> None:
         made.append(target)
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         fill(target)
 
     held: list[cache.Held] = []
@@ -77,10 +77,10 @@ def test_two_who_want_the_same_make_it_once() -> None:
     ]
     for thread in threads:
         thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(made) == 1 and len(held) == 3
     for one in held:
         one.release()
@@ -92,12 +92,12 @@ def test_waiting_can_be_given_up() -> None:
 
     def slow(target: str) -> None:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(60)
         write(target)
 
     thread = threading.Thread(target=lambda: cache.obtain(path, slow).release())
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
 
     def check() -> None:
         raise cache.SetupStopped("the time is over")
@@ -105,7 +105,7 @@ def test_waiting_can_be_given_up() -> None:
     with pytest.raises(cache.SetupStopped, match="the time is over"):
         cache.obtain(path, write, check)
     go_on.set()
-    thread.join(10)
+    thread.join(60)
 
 
 def test_the_lock_of_a_process_that_was_killed_is_free() -> None:

@@ -64,7 +64,7 @@ def test_timers_threads_and_processes(loop):
         slept, in_thread, out = loop.run_until_complete(asyncio.wait_for(main(), 20))
     finally:
         asyncio.set_event_loop(None)
-    assert 0.02 <= slept < 1 and in_thread != threading.get_ident() and out == b"42\n"
+    assert 0.02 <= slept < 10 and in_thread != threading.get_ident() and out == b"42\n"
 
 
 def test_a_connection_that_is_refused_or_hangs_up_is_heard_of(loop):

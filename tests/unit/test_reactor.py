@@ -56,7 +56,7 @@ def close(*peers: Peer) -> None:
         peer.close()
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -67,7 +67,7 @@ def test_the_waiting_thread_reads_itself(reactor):
     where = []
     first, second, _ = connected(reactor, lambda peer, messages: where.append(threading.get_ident()))
     first.send((1,))
-    assert reactor.lead(lambda: bool(where), time.monotonic() + 5)
+    assert reactor.lead(lambda: bool(where), time.monotonic() + 30)
     assert where == [threading.get_ident()]
     close(first, second)
 
@@ -75,7 +75,7 @@ def test_the_waiting_thread_reads_itself(reactor):
 def test_a_deadline_that_passes(reactor):
     started = time.monotonic()
     assert reactor.lead(lambda: False, started + 0.03) is False
-    assert 0.025 <= time.monotonic() - started < 0.2
+    assert 0.025 <= time.monotonic() - started < 5
 
 
 def test_done_before_a_deadline_in_the_past_is_done(reactor):
@@ -89,17 +89,17 @@ def test_a_follower_sees_what_the_leader_reads(reactor):
 
     def lead() -> None:
         leading.set()
-        results.append(reactor.lead(lambda: len(received) >= 2, time.monotonic() + 5))
+        results.append(reactor.lead(lambda: len(received) >= 2, time.monotonic() + 30))
 
     leader = threading.Thread(target=lead)
     leader.start()
-    leading.wait(5)
+    leading.wait(30)
     wait_for(lambda: reactor._leader == leader.ident)
     sender = threading.Timer(0.01, lambda: first.send((1,)))
     sender.start()
-    assert reactor.lead(lambda: len(received) >= 1, time.monotonic() + 5)
+    assert reactor.lead(lambda: len(received) >= 1, time.monotonic() + 30)
     first.send((2,))
-    leader.join(5)
+    leader.join(30)
     sender.join()
     assert results == [True] and received == [(1,), (2,)]
     close(first, second)
@@ -108,33 +108,33 @@ def test_a_follower_sees_what_the_leader_reads(reactor):
 def test_a_follower_takes_over_when_the_leader_leaves(reactor):
     first, second, received = connected(reactor)
     gone = threading.Event()
-    leader = threading.Thread(target=lambda: reactor.lead(gone.is_set, time.monotonic() + 5))
+    leader = threading.Thread(target=lambda: reactor.lead(gone.is_set, time.monotonic() + 30))
     leader.start()
     wait_for(lambda: reactor._leader == leader.ident)
-    follower = threading.Thread(target=lambda: reactor.lead(lambda: bool(received), time.monotonic() + 5))
+    follower = threading.Thread(target=lambda: reactor.lead(lambda: bool(received), time.monotonic() + 30))
     follower.start()
     wait_for(lambda: reactor._waiters)
     gone.set()
     reactor.kick()
-    leader.join(5)
+    leader.join(30)
     first.send((1,))
-    follower.join(5)
+    follower.join(30)
     assert received == [(1,)] and not follower.is_alive()
     close(first, second)
 
 
 def test_the_deadline_of_a_follower(reactor):
     stop = threading.Event()
-    leader = threading.Thread(target=lambda: reactor.lead(stop.is_set, time.monotonic() + 5))
+    leader = threading.Thread(target=lambda: reactor.lead(stop.is_set, time.monotonic() + 30))
     leader.start()
     wait_for(lambda: reactor._leader == leader.ident)
     started = time.monotonic()
     assert reactor.lead(lambda: False, started + 0.03) is False
-    assert 0.025 <= time.monotonic() - started < 0.2
+    assert 0.025 <= time.monotonic() - started < 4
     assert not reactor._waiters, "a follower that gave up must not stay among the waiters"
     stop.set()
     reactor.kick()
-    leader.join(5)
+    leader.join(30)
 
 
 def test_kick_wakes_a_leader_from_another_thread(reactor):
@@ -148,7 +148,7 @@ def test_kick_wakes_a_leader_from_another_thread(reactor):
     timer.start()
     started = time.monotonic()
     assert reactor.lead(done.is_set, started + 5)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     timer.join()
 
 
@@ -158,14 +158,14 @@ def test_waiting_inside_a_handler_reads_on(reactor):
     def on_messages(peer: Peer, messages: list) -> None:
         order.extend(messages)
         if messages[0] == (1,):
-            assert reactor.lead(lambda: (2,) in order, time.monotonic() + 5)
+            assert reactor.lead(lambda: (2,) in order, time.monotonic() + 30)
             order.append("handler of 1 goes on")
 
     first, second, _ = connected(reactor, on_messages)
     first.send((1,))
     timer = threading.Timer(0.01, lambda: first.send((2,)))
     timer.start()
-    assert reactor.lead(lambda: len(order) == 3, time.monotonic() + 5)
+    assert reactor.lead(lambda: len(order) == 3, time.monotonic() + 30)
     assert order == [(1,), (2,), "handler of 1 goes on"]
     timer.join()
     close(first, second)
@@ -189,11 +189,17 @@ def test_a_foreground_thread_gets_the_lead_from_a_sleeping_background_thread():
     wait_for(lambda: reactor._leader == -1 and reactor.endless)
     where = []
     second.on_messages = lambda peer, messages: where.append(threading.get_ident())
-    timer = threading.Timer(0.03, lambda: first.send((1,)))
-    timer.start()
-    assert reactor.lead(lambda: bool(where), time.monotonic() + 5)
-    assert where == [threading.get_ident()]
-    timer.join()
+    this = threading.get_ident()
+
+    def send_when_it_leads() -> None:
+        wait_for(lambda: reactor._leader == this)
+        first.send((1,))
+
+    sender = threading.Thread(target=send_when_it_leads)
+    sender.start()
+    assert reactor.lead(lambda: bool(where), time.monotonic() + 30)
+    assert where == [this]
+    sender.join()
     close(first, second)
     reactor.close()
 
@@ -202,7 +208,7 @@ def test_a_peer_that_ends_is_reported_once(reactor):
     closed = []
     first, second, _ = connected(reactor, on_close=closed.append)
     first.close()
-    assert reactor.lead(lambda: bool(closed), time.monotonic() + 5)
+    assert reactor.lead(lambda: bool(closed), time.monotonic() + 30)
     second.close()
     assert closed == [second]
 
@@ -212,9 +218,9 @@ def test_garbage_ends_the_connection_and_nothing_else(reactor):
     first, _, _ = connected(reactor, on_close=closed.append)
     third, fourth, received = connected(reactor)
     first.sock.send(b"\xff\xff\xff\xffgarbage")
-    assert reactor.lead(lambda: bool(closed), time.monotonic() + 5)
+    assert reactor.lead(lambda: bool(closed), time.monotonic() + 30)
     third.send((1,))
-    assert reactor.lead(lambda: bool(received), time.monotonic() + 5)
+    assert reactor.lead(lambda: bool(received), time.monotonic() + 30)
     close(first, third, fourth)
 
 
@@ -226,7 +232,7 @@ def test_a_write_the_socket_does_not_take_at_once(reactor):
     assert first._unsent is not None, "the test needs a partial write"
     for number in range(2, 5):  # while the first is on its way
         first.send((number, payload))
-    assert reactor.lead(lambda: len(received) == 4, time.monotonic() + 5)
+    assert reactor.lead(lambda: len(received) == 4, time.monotonic() + 30)
     assert [m[0] for m in received] == [1, 2, 3, 4]
     assert all(m[1] == payload for m in received)
     assert first._unsent is None and not first.outbox
@@ -240,7 +246,7 @@ def test_a_partial_write_to_a_peer_that_ends(reactor):
     first.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     first.send((1, b"x" * (1 << 20)))
     second.close()
-    assert reactor.lead(lambda: bool(closed), time.monotonic() + 5)
+    assert reactor.lead(lambda: bool(closed), time.monotonic() + 30)
     first.send((2,))  # does nothing
     assert closed == [first]
 
@@ -255,7 +261,7 @@ def test_threads_send_on_one_peer_without_mixing_frames(reactor):
     threads = [threading.Thread(target=send, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
-    assert reactor.lead(lambda: len(received) == 400, time.monotonic() + 10)
+    assert reactor.lead(lambda: len(received) == 400, time.monotonic() + 30)
     for thread in threads:
         thread.join()
     for number in range(4):
@@ -268,7 +274,7 @@ def test_listener_accepts_and_connect_says_why_not(reactor, tmp_path):
     accepted = []
     listener = Listener(reactor, path, accepted.append)
     sock = connect_unix(path)
-    assert reactor.lead(lambda: bool(accepted), time.monotonic() + 5)
+    assert reactor.lead(lambda: bool(accepted), time.monotonic() + 30)
     sock.close()
     accepted[0].close()
     reactor.remove(listener)
@@ -324,7 +330,7 @@ def test_an_interrupt_in_a_handler_waits_for_its_end(shielding):
     first, second, _ = connected(shielding, on_messages)
     first.send((1,))
     with pytest.raises(KeyboardInterrupt):
-        shielding.lead(lambda: False, time.monotonic() + 5)
+        shielding.lead(lambda: False, time.monotonic() + 30)
     assert steps == ["begins", "ends"]
     close(first, second)
 
@@ -336,11 +342,11 @@ def test_an_interrupt_while_waiting_comes_at_once_and_leaves_a_working_reactor(s
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             shielding.lead(lambda: False, started + 5)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
         timer.join()
         assert not shielding._lead.locked() and shielding._leader == 0 and shielding._wanted == 0
         first.send((number,))
-        assert shielding.lead(lambda: len(received) > number, time.monotonic() + 5)  # noqa: B023
+        assert shielding.lead(lambda: len(received) > number, time.monotonic() + 30)  # noqa: B023
     shielding.lower_shield()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     close(first, second)
@@ -357,7 +363,7 @@ def led_by_another(reactor: Reactor) -> Iterator[None]:
     yield
     stop.set()
     reactor.kick()
-    leader.join(5)
+    leader.join(30)
     timer.join()
 
 
@@ -366,7 +372,7 @@ def test_an_interrupt_while_following(shielding):
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             shielding.lead(lambda: False, started + 5)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
         assert shielding._wanted == 1 and not shielding._waiters
 
 
@@ -450,7 +456,7 @@ def test_a_handler_set_between_two_waits_is_the_one_that_is_called_and_stays(shi
         assert not shielding.lead(lambda: False, time.monotonic() + 0.002)
     previous = signal.signal(signal.SIGINT, lambda *_: called.append(1))
     timer = interrupt_once(lambda: shielding._leader == threading.main_thread().ident)
-    assert shielding.lead(lambda: bool(called), time.monotonic() + 5)
+    assert shielding.lead(lambda: bool(called), time.monotonic() + 30)
     timer.join()
     shielding.lower_shield()
     signal.raise_signal(signal.SIGINT)
