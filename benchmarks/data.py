@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -182,7 +183,21 @@ def _one_process(s: Setting) -> None:
         model({"id": np.arange(start, min(s.n1, start + 8192))})
 
 
+def _part(bounds: tuple[int, int]) -> None:
+    model = Model()
+    for start in range(*bounds, 8192):
+        model({"id": np.arange(start, min(bounds[1], start + 8192))})
+
+
+def _two_processes(s: Setting) -> None:
+    """What two cores give to processes that share nothing, started with their pool as ours are."""
+    half = s.n1 // 2
+    with multiprocessing.get_context("forkserver").Pool(2) as pool:
+        pool.map(_part, [(0, half), (half, s.n1)])
+
+
 @line("class with concurrency=2, 1 M rows", _one_process, "one process")
+@line("class with concurrency=2, again", _two_processes, "two bare processes")
 def class_udf(s: Setting) -> None:
     s.data.range(s.n1, override_num_blocks=16).map_batches(
         Model, concurrency=2, batch_size=8192
@@ -220,6 +235,7 @@ def main() -> None:
     ray.data.DataContext.get_current().enable_progress_bars = False
     folder = tempfile.mkdtemp(prefix="rayjup-bench-")
     results = []
+    load = [os.getloadavg()[0]]
     try:
         setting = Setting(ray, folder, 0.1 if options.quick else 1.0)
         # A cold cluster is not what is measured: its processes have imported what they need.
@@ -245,6 +261,7 @@ def main() -> None:
         document = {
             "engine": options.engine,
             "version": ray.__version__,
+            "load": [*load, os.getloadavg()[0]],
             "date": datetime.date.today().isoformat(),
             "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": sys.platform},
             "lines": results,

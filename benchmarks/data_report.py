@@ -37,6 +37,10 @@ def table(ray: dict[str, Any], ours: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def loads(document: dict[str, Any]) -> str:
+    return " and ".join(f"{load:.1f}" for load in document["load"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ray", type=Path, required=True)
@@ -49,10 +53,8 @@ def main() -> None:
         "# Datasets\n\n"
         f"{ours['date']}, {machine['cpus']} CPUs, Python {machine['python']}. Shortest of the repeats, on a "
         "running cluster; made by `benchmarks/data.py` and `benchmarks/data_report.py`. Peers ran beside "
-        "rayjup, in the same minutes. The machine was shared: the load was about 5 for rayjup and its "
-        "peers, and about 10 for Ray, so take the factors against Ray for half of what they say.\n\n"
-        + table(ray, ours)
-        + "\n"
+        f"rayjup, in the same minutes. Load before and after: {loads(ours)} for rayjup and its peers, "
+        f"{loads(ray)} for Ray.\n\n" + table(ray, ours) + "\n"
     )
     if options.out:
         options.out.write_text(text, encoding="utf-8")

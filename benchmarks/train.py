@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -256,6 +257,12 @@ def part_models(engine: str, directory: str) -> dict[str, Any]:
         for seed in range(MODELS):
             small_model(seed)
         return {"models_s": time.perf_counter() - start}
+    if engine == "pool":  # what the machine's cores give to processes that have nothing else to do
+        with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
+            pool.map(small_model, range(20), 1)
+            start = time.perf_counter()
+            pool.map(small_model, range(MODELS), 25)
+            return {"models_s": time.perf_counter() - start}
     ray = load(engine)
     remote = ray.remote(small_model)
     ray.get([remote.remote(seed) for seed in range(20)])
@@ -265,10 +272,10 @@ def part_models(engine: str, directory: str) -> dict[str, Any]:
 
 
 PARTS = {
-    "torch": (part_torch, "torchrun"),
-    "xgboost": (part_xgboost, "xgboost"),
-    "checkpoint": (part_checkpoint, None),
-    "models": (part_models, "serial"),
+    "torch": (part_torch, ["torchrun"]),
+    "xgboost": (part_xgboost, ["xgboost"]),
+    "checkpoint": (part_checkpoint, []),
+    "models": (part_models, ["serial", "pool"]),
 }
 
 
@@ -332,6 +339,9 @@ def rows(found: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     serial, ours = of("models", "serial", "models_s"), of("models", "rayjup", "models_s")
     if serial and ours:
         lines.append(f"Small models: {serial / WORKERS / ours:.2f} of ideal scaling on {WORKERS} processes.")
+    if serial and (bare := of("models", "pool", "models_s")):
+        ideal = serial / WORKERS / bare
+        lines.append(f"A bare pool of {WORKERS} forked processes takes {bare:.3g} s for them: {ideal:.2f}.")
     return lines
 
 
@@ -350,12 +360,10 @@ def main() -> None:
     parser.add_argument("--part", choices=sorted(PARTS), action="append")
     arguments = parser.parse_args()
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for part, (_, peer) in PARTS.items():
+    for part, (_, peers) in PARTS.items():
         if arguments.part and part not in arguments.part:
             continue
-        engines = [(sys.executable, "rayjup")]
-        if peer:
-            engines.append((sys.executable, peer))
+        engines = [(sys.executable, engine) for engine in ("rayjup", *peers)]
         if arguments.ray:
             engines.append((arguments.ray, "ray"))
         for python, engine in engines:
