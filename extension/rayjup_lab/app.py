@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Dict, Float, Integer, Unicode, validate
+from traitlets import Dict, Float, Integer, List, Unicode, validate
 from traitlets.traitlets import TraitError
 
 from rayjup_lab import __version__
@@ -61,6 +61,16 @@ class RayjupExtension(ExtensionApp):
         ),
     ).tag(config=True)
 
+    may_start = Dict(
+        value_trait=List(Unicode()),
+        key_trait=Unicode(),
+        help=(
+            "Which users may start a cluster with a profile: their names by its name; everybody may "
+            "where a profile is not named. '' stands for clusters that are not of one of the 'profiles' "
+            "above: those without a profile, and those of the user's rayjup.json."
+        ),
+    ).tag(config=True)
+
     @validate("default_num_cpus", "linger_s")
     def _not_negative(self, proposal: dict[str, object]) -> object:
         value = proposal["value"]
@@ -76,6 +86,7 @@ class RayjupExtension(ExtensionApp):
             linger_s=self.linger_s,
             start_timeout_s=self.start_timeout_s,
             profiles=self.profiles,
+            may_start=self.may_start,
             log=self.log,
         )
         self.live = LiveHub(self.clusters, interval_s=self.live_interval_s, log=self.log)

@@ -19,6 +19,8 @@ export interface IField {
   choices?: IChoice[];
   /** Shown without asking for more. */
   main: boolean;
+  /** Something has to be chosen. */
+  required: boolean;
 }
 
 const MAIN = ['profile', 'name', 'num_cpus', 'num_gpus'];
@@ -31,15 +33,19 @@ const HINTS: { [name: string]: string } = {
   linger_s: 'as in 90, 30 min, 12 h'
 };
 
-/** The fields of a form, in the schema's order; the profile only where there are some. */
-export function fieldsOf(schema: ISchema, profiles: { [name: string]: IProfile }): IField[] {
+/** The fields of a form, in the schema's order; the profile only where there are some, or has to be one. */
+export function fieldsOf(
+  schema: ISchema,
+  profiles: { [name: string]: IProfile },
+  withoutProfile: boolean
+): IField[] {
   const choices = Object.entries(profiles).map(([value, { summary, problem }]) => ({
     value,
     label: summary ? `${value} – ${summary}` : value,
     problem
   }));
   return Object.entries(schema.properties ?? {})
-    .filter(([name]) => name !== 'profile' || choices.length > 0)
+    .filter(([name]) => name !== 'profile' || choices.length > 0 || !withoutProfile)
     .map(([name, part]) => ({
       name,
       title: part.title ?? name,
@@ -48,7 +54,8 @@ export function fieldsOf(schema: ISchema, profiles: { [name: string]: IProfile }
       kind: kindOf(part),
       minimum: part.minimum,
       choices: name === 'profile' ? choices : undefined,
-      main: MAIN.includes(name)
+      main: MAIN.includes(name),
+      required: name === 'profile' && !withoutProfile
     }));
 }
 

@@ -126,6 +126,8 @@ export interface IOptions {
   schema: ISchema;
   node_schema: ISchema;
   profiles: { [name: string]: IProfile };
+  /** Whether this user may start a cluster with options of their own alone. */
+  may_start_without_profile: boolean;
   max_clusters: number;
 }
 

@@ -208,3 +208,12 @@ test('buttons of a cluster mean that cluster, and what was chosen is kept', asyn
   expect(page.model.selected?.cluster_id).toBe('c2');
   expect((await page.named('fold-tasks')).getAttribute('aria-expanded')).toBe('false');
 });
+
+test('where a profile has to be chosen, the form says so, also when there is none for this user', async () => {
+  server.options.may_start_without_profile = false;
+  page = new Page(server);
+  await page.says('No cluster is running');
+  await page.click('options');
+  const profile = (await page.find('[name=profile]')) as HTMLSelectElement;
+  expect([...profile.options].map(option => option.text)).toEqual(['choose a profile']);
+});

@@ -130,12 +130,12 @@ const SCHEMA = {
 
 test('a form comes from the schema, and what is left empty is left to the server', () => {
   assert.deepEqual(
-    fieldsOf(SCHEMA, {}).map(field => field.name),
+    fieldsOf(SCHEMA, {}, true).map(field => field.name),
     ['name', 'num_cpus', 'object_store_memory', 'resources', 'linger_s'],
     'no profiles, no choice of one'
   );
   const big = { kind: 'slurm', summary: '8 CPU, slurm', problem: null };
-  const fields = fieldsOf(SCHEMA, { big });
+  const fields = fieldsOf(SCHEMA, { big }, true);
   assert.deepEqual(fields[fields.length - 1].choices, [
     { value: 'big', label: 'big – 8 CPU, slurm', problem: null }
   ]);

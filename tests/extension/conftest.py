@@ -52,7 +52,9 @@ def _no_cluster_left(jp_environ: Any) -> Iterator[None]:
 def api(jp_fetch: Fetch) -> Callable[..., Awaitable[tuple[int, Any]]]:
     """``await api("POST", "clusters", body={…})`` gives the status and the decoded reply."""
 
-    async def call(method: str, *parts: str, body: Any = None, **params: str) -> tuple[int, Any]:
+    async def call(
+        method: str, *parts: str, body: Any = None, headers: dict[str, str] | None = None, **params: str
+    ) -> tuple[int, Any]:
         data = body if isinstance(body, str) or body is None else json.dumps(body)
         response = await jp_fetch(
             "rayjup",
@@ -60,6 +62,7 @@ def api(jp_fetch: Fetch) -> Callable[..., Awaitable[tuple[int, Any]]]:
             method=method,
             body=data,
             params=params,
+            headers=dict(headers or {}),
             allow_nonstandard_methods=True,
             raise_error=False,
             request_timeout=60,

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_server.auth.identity import IdentityProvider, User
+from jupyter_server.utils import ensure_async
 from rayjup_lab.services.clusters.options import StartOptions
 from rayjup_lab.services.clusters.profiles import Profile
 from rayjup_lab.services.errors import BadRequest
@@ -128,6 +130,71 @@ class TestProfiles:
     async def test_one_that_cannot_be_used_is_named(self, api: Api, profile: str, text: str) -> None:
         status, reply = await api("POST", "clusters", body={"profile": profile})
         assert (status, reply["field"]) == (400, "profile") and text in reply["message"]
+
+
+class Named(IdentityProvider):
+    """Who has the server's token is who they say they are."""
+
+    async def get_user(self, handler: Any) -> User | None:
+        user = await ensure_async(super().get_user(handler))
+        return user and User(handler.request.headers.get("X-User", "nobody"))
+
+
+class TestWhoMayStart:
+    """A server that several people use."""
+
+    @pytest.fixture
+    def lab_config(self) -> dict[str, Any]:
+        return {
+            "profiles": {"queue": SLURM, "small": {"num_cpus": 1}, "odd": {"num_cpus": 1}},
+            "may_start": {"queue": ["ada", "grace"], "odd": [], "": ["ada"]},
+        }
+
+    @pytest.fixture
+    def jp_server_config(self, jp_server_config: dict[str, Any]) -> dict[str, Any]:
+        jp_server_config["ServerApp"]["identity_provider_class"] = Named
+        return jp_server_config
+
+    @pytest.fixture(autouse=True)
+    def _profiles(self, jp_config_dir: Any) -> None:
+        (jp_config_dir / "rayjup.json").write_text('{"profiles": {"mine": {"num_cpus": 1}}}')
+
+    @pytest.mark.parametrize(
+        ("user", "offered", "without"),
+        [
+            ("ada", ["mine", "queue", "small"], True),
+            ("grace", ["queue", "small"], False),
+            ("eve", ["small"], False),
+        ],
+    )
+    async def test_the_form_offers_what_may_be_started(
+        self, api: Api, user: str, offered: list[str], without: bool
+    ) -> None:
+        _, options = await api("GET", "options", headers={"X-User": user})
+        assert sorted(options["profiles"]) == offered
+        assert options["may_start_without_profile"] is without
+
+    @pytest.mark.parametrize(
+        ("body", "text"),
+        [
+            ({"profile": "queue"}, "'eve' may not start a cluster with the profile 'queue'"),
+            ({"profile": "mine"}, "'eve' may not start a cluster with the profile 'mine'"),
+            (
+                {"num_cpus": 1},
+                "'eve' may not start a cluster without a profile; RayjupExtension.may_start says",
+            ),
+        ],
+    )
+    async def test_what_may_not_is_refused(self, api: Api, body: dict[str, Any], text: str) -> None:
+        status, reply = await api("POST", "clusters", body=body, headers={"X-User": "eve"})
+        assert (status, reply["field"]) == (403, "profile") and text in reply["message"]
+        assert descriptors.list_clusters() == []
+
+    async def test_what_may_is_started(self, api: Api) -> None:
+        status, made = await api("POST", "clusters", body={"profile": "small"}, headers={"X-User": "eve"})
+        assert status == 201, made
+        status, made = await api("POST", "clusters", body={"num_cpus": 1}, headers={"X-User": "ada"})
+        assert status == 201, made
 
 
 class TestMachinesBySsh:

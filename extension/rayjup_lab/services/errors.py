@@ -34,6 +34,12 @@ class BadRequest(ServiceError):
     status = 400
 
 
+class Forbidden(ServiceError):
+    """Somebody else may do that, but not this user."""
+
+    status = 403
+
+
 class NotFound(ServiceError):
     """There is no such cluster (any more)."""
 

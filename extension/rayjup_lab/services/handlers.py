@@ -55,6 +55,11 @@ class ApiHandler(APIHandler):
         manager: ClustersManager = self.settings["rayjup_clusters"]
         return manager
 
+    @property
+    def user_name(self) -> str:
+        """Who calls, as the server's identity provider names them."""
+        return str(self.current_user.username)
+
     def reply(self, body: Any, status: int = 200) -> None:
         """Answer with JSON."""
         self.set_status(status)

@@ -13,7 +13,7 @@ export function StartForm(props: { model: PanelModel }): JSX.Element {
   if (!options) {
     return <p className="rj-Hint">{model.startError ? model.startError.message : t('Reading the options…')}</p>;
   }
-  const fields = fieldsOf(options.schema, options.profiles);
+  const fields = fieldsOf(options.schema, options.profiles, options.may_start_without_profile);
   const error = problem ?? model.startError;
   const submit = (event: React.FormEvent): void => {
     event.preventDefault();
@@ -80,7 +80,7 @@ function Field(props: {
       <span>{t(field.title)}</span>
       {field.choices ? (
         <select {...common} onChange={event => onChange(event.target.value)}>
-          <option value="">{t('no profile')}</option>
+          <option value="">{field.required ? t('choose a profile') : t('no profile')}</option>
           {field.choices.map(choice => (
             <option
               key={choice.value}

@@ -85,7 +85,13 @@ export class Server {
   readonly sockets: Socket[] = [];
   /** False: nobody answers. */
   up = true;
-  options: IOptions = { schema: SCHEMA, node_schema: {}, profiles: {}, max_clusters: 8 };
+  options: IOptions = {
+    schema: SCHEMA,
+    node_schema: {},
+    profiles: {},
+    may_start_without_profile: true,
+    max_clusters: 8
+  };
 
   time(): number {
     return 1_700_000_000;

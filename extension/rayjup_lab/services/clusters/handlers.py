@@ -25,7 +25,7 @@ class ClustersHandler(ApiHandler):
     @operation("Start a cluster and wait until it is usable", status=201, body=START_SCHEMA)
     async def post(self) -> None:
         options = StartOptions.from_json(self.json_body())
-        summary = await self.clusters.start(options)
+        summary = await self.clusters.start(options, self.user_name)
         self.set_header("Location", f"{self.base_url}rayjup/clusters/{summary['cluster_id']}")
         self.reply(summary, 201)
 
@@ -43,12 +43,14 @@ class OptionsHandler(ApiHandler):
 
     @operation("The JSON schema of the options of a cluster, and the profiles there are")
     async def get(self) -> None:
-        profiles = await self.clusters.in_thread(self.clusters.described_profiles)
+        user = self.user_name
+        profiles = await self.clusters.in_thread(lambda: self.clusters.described_profiles(user))
         self.reply(
             {
                 "schema": START_SCHEMA,
                 "node_schema": NODE_SCHEMA,
                 "profiles": profiles,
+                "may_start_without_profile": self.clusters.may_start(user, None),
                 "max_clusters": self.clusters.max_clusters,
             }
         )

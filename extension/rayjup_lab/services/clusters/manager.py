@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from rayjup_lab.services.clusters import added, started
 from rayjup_lab.services.clusters.observer import ClusterObserver
 from rayjup_lab.services.clusters.options import NodeOptions, StartOptions
 from rayjup_lab.services.clusters.profiles import Profile
-from rayjup_lab.services.errors import BadRequest, Conflict, Failed, NotFound, Unreachable
+from rayjup_lab.services.errors import BadRequest, Conflict, Failed, Forbidden, NotFound, Unreachable
 
 T = TypeVar("T")
 
@@ -49,6 +49,9 @@ class ClustersManager:
         Seconds a cluster may take to become usable.
     profiles : mapping
         Configured for this server, by name; see ``profiles.Profile``.
+    may_start : mapping
+        Names of the users who may start a cluster with a profile, by its name; of those that are not named,
+        everybody may. ``""``: without one of ``profiles``.
     log : logging.Logger or LoggerAdapter
     """
 
@@ -60,6 +63,7 @@ class ClustersManager:
         linger_s: float | None,
         start_timeout_s: float,
         profiles: Mapping[str, Mapping[str, Any]] | None = None,
+        may_start: Mapping[str, Collection[str]] | None = None,
         log: logging.Logger | logging.LoggerAdapter[Any],
         read_timeout_s: float = 5.0,
     ) -> None:
@@ -69,6 +73,7 @@ class ClustersManager:
         self._linger_s = linger_s
         self._start_timeout_s = start_timeout_s
         self._profiles = dict(profiles or {})
+        self._starters = {name: frozenset(users) for name, users in (may_start or {}).items()}
         self._read_timeout_s = read_timeout_s
         self._log = log
         self._starting: list[str | None] = []
@@ -110,10 +115,17 @@ class ClustersManager:
             )
         return Profile.of(name, known[name])
 
-    def described_profiles(self) -> dict[str, dict[str, Any]]:
-        """What a form says of the profiles; of those that are wrong, why."""
+    def may_start(self, user: str, profile: str | None) -> bool:
+        """Whether somebody may start a cluster with a profile (None: without one)."""
+        starters = self._starters.get(profile if profile in self._profiles else "")
+        return starters is None or user in starters
+
+    def described_profiles(self, user: str) -> dict[str, dict[str, Any]]:
+        """What a form says of the profiles that a user may start; of those that are wrong, why."""
         found = {}
         for name, data in self.profiles.items():
+            if not self.may_start(user, name):
+                continue
             try:
                 profile = Profile.of(name, data)
                 found[name] = {"kind": profile.kind, "summary": profile.summary, "problem": None}
@@ -236,11 +248,13 @@ class ClustersManager:
         self.on_change()
         return self.summary(descriptor)
 
-    async def start(self, options: StartOptions) -> dict[str, Any]:
+    async def start(self, options: StartOptions, user: str) -> dict[str, Any]:
         """Start a cluster and wait until it is usable, or join the one that the profile means.
 
         Raises
         ------
+        Forbidden
+            This user may not start it.
         BadRequest
             The profile cannot be used.
         Conflict
@@ -248,6 +262,12 @@ class ClustersManager:
         Failed
             When it does not come up; carries the reason.
         """
+        if not self.may_start(user, options.profile):
+            what = "without a profile" if options.profile is None else f"with the profile {options.profile!r}"
+            raise Forbidden(
+                f"The user {user!r} may not start a cluster {what}; RayjupExtension.may_start says who may.",
+                field="profile",
+            )
         profile = Profile("")
         if options.profile is not None:
             wanted = options.profile
