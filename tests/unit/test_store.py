@@ -160,6 +160,19 @@ def test_kept_segments_go_after_a_while(make_store):
     assert files(store) == []
 
 
+def test_of_many_kept_segments_only_those_that_are_needed_stay(make_store):
+    store = make_store()
+    now = [0.0]
+    store._clock = lambda: now[0]
+    many = [store.write(pack(np.zeros(MB, np.uint8))) for _ in range(10)]
+    del many
+    for second in range(10):  # one at a time is in use
+        now[0] = second / 2
+        store.write(pack(np.zeros(MB, np.uint8)))
+        store.tick()
+    assert len(files(store)) == 1
+
+
 def test_close_leaves_no_file_and_no_room(make_store, node):
     store = make_store()
     kept = store.write(pack(np.zeros(MB, np.uint8)))

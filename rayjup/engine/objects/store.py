@@ -205,7 +205,8 @@ class Store:
 
     def _take_spare(self, capacity: int, owner_name: str | None) -> Segment | None:
         with self._lock:
-            for index, spare in enumerate(self._spare):
+            for index in reversed(range(len(self._spare))):  # those that are not needed grow old, and go
+                spare = self._spare[index]
                 if capacity <= spare[2] <= capacity + max(capacity >> 2, 65536):
                     del self._spare[index]
                     break
