@@ -39,14 +39,17 @@ class Block:
     ----------
     output
         Where they are shown.
+    cell
+        Whose they are.
     where
         The directory of the log files.
     deduplicator
         Finds the lines that several processes print; None: all are shown.
     """
 
-    def __init__(self, output: Output, where: str, deduplicator: Deduplicator | None) -> None:
+    def __init__(self, output: Output, cell: Cell, where: str, deduplicator: Deduplicator | None) -> None:
         self._output = output
+        self.cell = cell
         self._where = where
         self._deduplicator = deduplicator
         self._lines: deque[render.Line] = deque(maxlen=SHOWN)
@@ -55,6 +58,7 @@ class Block:
         self.printed = 0
         self.dropped = 0
         self.dirty = False
+        self.unheard = False  # shown while its cell did not run: a headless runner has missed it
         self.shown_at = 0.0
 
     def add(self, now: float, stream: str, title: str, lines: list[str], dropped: int) -> None:
@@ -160,7 +164,10 @@ class Logs:
             block = self._blocks.get(cell.number)
             if block is not None:
                 block.settle(float("inf"))
-        self._show_all()
+            for block in self._blocks.values():
+                block.dirty |= block.unheard
+                block.unheard = False
+            self._show_all()
 
     def _calls(self) -> Any:
         runtime = self._runtime
@@ -206,7 +213,7 @@ class Logs:
 
             where = f"{self._runtime.session_dir}/logs"
             output = Output(self._cells.shell, cell)
-            block = self._blocks[cell.number] = Block(output, where, driver_logs.deduplicator())
+            block = self._blocks[cell.number] = Block(output, cell, where, driver_logs.deduplicator())
             if len(self._blocks) > _BLOCKS:
                 self._blocks.popitem(last=False)
         else:
@@ -223,10 +230,12 @@ class Logs:
     def tick(self, now: float) -> None:
         """Show what has come."""
         self._drain()
+        current = self._cells.current
         with self._lock:
             for block in self._blocks.values():
                 block.settle(now)
-        self._show_all()
+                block.unheard |= block.dirty and not (block.cell is current and current.running)
+            self._show_all()
 
     def _show_all(self) -> None:
         with self._lock:

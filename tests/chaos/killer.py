@@ -42,8 +42,8 @@ DRIVER = """
     echo = Echo.remote()
     while True:
         kept = [ray.put(np.arange(30_000)) for _ in range(3)]
-        got = ray.get(total.remote(*[block.remote(i) for i in range(8)]), timeout=60)
-        same = ray.get(echo.echo.remote(5), timeout=60)
+        got = ray.get(total.remote(*[block.remote(i) for i in range(8)]), timeout=100)
+        same = ray.get(echo.echo.remote(5), timeout=100)
         if got != 30_000 * 28 or same != 5:
             os._exit(17)
 """

@@ -10,7 +10,7 @@ from chaos.run import run
 from support.machines import why_not
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize("seed", [int(os.environ.get("CHAOS_SEED", 11))])
 def test_processes_are_killed_at_random(seed):
     outcome = run(seed, 20.0)
@@ -21,7 +21,7 @@ def test_processes_are_killed_at_random(seed):
     assert min(outcome.calls[name] for name in ("sums", "shuffle", "bank", "hands", "pipeline")) > 0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "machines can be made")
 def test_cables_are_pulled_and_machines_switched_off_at_random():
     tally, faults = network.run(int(os.environ.get("CHAOS_SEED", 11)), 15.0)

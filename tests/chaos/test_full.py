@@ -10,7 +10,7 @@ from chaos import full
 from support.disks import can_mount
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize("seed", [int(os.environ.get("CHAOS_SEED", 5))])
 def test_disk_and_shared_memory_fill_up(seed, tmp_path):
     if not sys.platform.startswith("linux") or (why := can_mount(tmp_path / "try")):

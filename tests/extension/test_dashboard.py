@@ -32,20 +32,20 @@ def server(jp_environ: Any) -> Server:
 
 
 async def fetch(url: str, **options: Any) -> Any:
-    options = {"follow_redirects": False, "raise_error": False, **options}
+    options = {"follow_redirects": False, "raise_error": False, "request_timeout": 60, **options}
     return await AsyncHTTPClient().fetch(url, **options)
 
 
 async def loaded(get: Callable[[], Any]) -> str:
     """The page, when it is there."""
-    for _ in range(120):
+    for _ in range(240):
         answer = await get()
         assert answer.code == 200, answer.body
         text = answer.body.decode()
         if "being loaded" not in text:
             return str(text)
         await asyncio.sleep(0.25)
-    raise AssertionError("the pages were not loaded within 30 s")
+    raise AssertionError("the pages were not loaded within a minute")
 
 
 @needs_panel

@@ -51,9 +51,9 @@ async def test_life_of_a_cluster(api: Api, jp_fetch: Any, jp_base_url: str) -> N
     assert (status, snapshot["cluster_id"], snapshot["resources_total"]["CPU"]) == (200, cluster_id, 2.0)
     (node,) = snapshot["nodes"]
     assert node["alive"] and node["is_head"]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not (node["mem_total"] > node["mem_used"] > 0 and node["store_capacity"] > 0):
-        assert time.monotonic() < deadline, f"the node was not measured within 10 s: {node}"
+        assert time.monotonic() < deadline, f"the node was not measured within 30 s: {node}"
         await asyncio.sleep(0.1)
         (node,) = (await api("GET", "clusters", cluster_id, "snapshot"))[1]["nodes"]
 
@@ -150,9 +150,9 @@ async def test_a_killed_cluster_leaves_the_list(api: Api) -> None:
     assert descriptor is not None
     for pid in (descriptor.head_pid, descriptor.extra["node_pid"]):  # the node would start another head
         os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (await api("GET", "clusters"))[1]["clusters"]:
-        assert time.monotonic() < deadline, "the dead cluster is still listed after 10 s"
+        assert time.monotonic() < deadline, "the dead cluster is still listed after 30 s"
         await asyncio.sleep(0.05)
     assert (await api("GET", "clusters", summary["cluster_id"], "snapshot"))[0] == 404
 

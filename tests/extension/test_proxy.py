@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,11 @@ class BehindHandler(RequestHandler):
 def behind(monkeypatch: pytest.MonkeyPatch, jp_asyncio_loop: Any) -> Iterator[Behind]:
     """The server that the proxy finds for the cluster "c"."""
     seen = Behind()
-    socket, port = bind_unused_port()
+    listening, port = bind_unused_port()
 
     async def listen() -> HTTPServer:
         server = HTTPServer(Application([(r"/.*", BehindHandler, {"seen": seen})]))
-        server.add_socket(socket)
+        server.add_socket(listening)
         return server
 
     async def upstream(handler: ProxyHandler, cluster_id: str, kind: str) -> Upstream:
@@ -226,8 +227,9 @@ async def test_strangers_cannot_upload(behind: Behind, ask: Stream) -> None:
 
 
 async def test_a_server_that_has_gone(behind: Behind, jp_fetch: Any, monkeypatch: Any) -> None:
-    socket, port = bind_unused_port()
-    socket.close()
+    there = socket.socket()
+    there.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can meanwhile
+    port = there.getsockname()[1]
 
     async def upstream(handler: ProxyHandler, cluster_id: str, kind: str) -> Upstream:
         return Upstream(f"http://127.0.0.1:{port}", "/")
@@ -236,6 +238,7 @@ async def test_a_server_that_has_gone(behind: Behind, jp_fetch: Any, monkeypatch
     for more in ({}, {"method": "POST", "body": "x"}):
         answer = await jp_fetch("rayjup", "clusters", "c", "serve", "count", raise_error=False, **more)
         assert answer.code == 502 and b"does not answer" in answer.body
+    there.close()
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:

@@ -65,9 +65,9 @@ class Kernel:
     def send(self, code: str) -> str:
         return self.client.execute(code, store_history=True, allow_stdin=False)
 
-    def collect(self, message_id: str, timeout_s: float = 60.0) -> Ran:
-        """Everything the kernel publishes until this cell has ended."""
-        ran = Ran()
+    def collect(self, message_id: str, timeout_s: float = 60.0, ran: Ran | None = None) -> Ran:
+        """Everything the kernel publishes until this cell has ended, added to ``ran``."""
+        ran = ran or Ran()
         deadline = time.monotonic() + timeout_s
         while True:
             left = deadline - time.monotonic()
@@ -77,8 +77,7 @@ class Kernel:
             except Empty:
                 continue
             self.note(message, ran)
-            ended = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
-            if ended and message["parent_header"].get("msg_id") == message_id:
+            if _ends(message, message_id):
                 return ran
 
     def note(self, message: dict[str, Any], ran: Ran) -> None:
@@ -107,6 +106,30 @@ class Kernel:
         assert not ran.ename, f"{ran.ename}: {ran.evalue}\n{ran.text}"
         return ran
 
+    def read(self, message_id: str, holds: Callable[[Ran], object], timeout_s: float = 30.0) -> Ran:
+        """What a cell publishes until ``holds``, while it goes on (`collect` with ``ran`` has the rest)."""
+        ran = Ran()
+        self._read(ran, holds, timeout_s, message_id)
+        return ran
+
+    def wait(self, holds: Callable[[Ran], object], timeout_s: float = 30.0) -> Ran:
+        """What arrives until ``holds`` without any cell running."""
+        ran = Ran()
+        self._read(ran, holds, timeout_s, "")
+        return ran
+
+    def _read(self, ran: Ran, holds: Callable[[Ran], object], timeout_s: float, message_id: str) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not holds(ran):
+            left = deadline - time.monotonic()
+            assert left > 0, f"not within {timeout_s} s; so far: {ran}"
+            try:
+                message = self.client.get_iopub_msg(timeout=left)
+            except Empty:
+                continue
+            self.note(message, ran)
+            assert not _ends(message, message_id), f"the cell has ended before: {ran}"
+
     def listen(self, seconds: float) -> Ran:
         """What arrives within ``seconds`` without any cell running."""
         ran = Ran()
@@ -118,7 +141,7 @@ class Kernel:
                 break
         return ran
 
-    def until(self, code: str, wanted: str, timeout_s: float = 15.0) -> str:
+    def until(self, code: str, wanted: str, timeout_s: float = 40.0) -> str:
         """Run ``code`` until what it prints contains ``wanted``; what it printed then."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -143,6 +166,11 @@ class Kernel:
         self.client.stop_channels()
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=False)
+
+
+def _ends(message: dict[str, Any], message_id: str) -> bool:
+    ended = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+    return bool(ended and message["parent_header"].get("msg_id") == message_id)
 
 
 @pytest.fixture

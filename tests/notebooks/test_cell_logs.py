@@ -15,13 +15,23 @@ from nbclient import NotebookClient
 from .conftest import Kernel, Ran
 
 DEFINE = """
-import sys, time, threading
+import os, sys, time, threading
 import rayjup as ray
 
 @ray.remote
 def say(text, times=1, pause=0.0):
     for _ in range(times):
         time.sleep(pause)
+        print(text)
+
+def until_there(path):
+    while not os.path.exists(path):
+        time.sleep(0.02)
+
+@ray.remote
+def say_when(text, paths):
+    for path in paths:
+        until_there(path)
         print(text)
 
 @ray.remote
@@ -35,14 +45,28 @@ class Speaker:
         self.text = text
     def say(self, more):
         print(self.text, more)
-    def say_later(self, text):
-        threading.Timer(0.5, print, [text]).start()
+    def say_later(self, text, path):
+        threading.Thread(target=lambda: print(text) if not until_there(path) else None).start()
+    def say_until(self, text, path):
+        threading.Thread(target=self.repeat, args=(text, path)).start()
+    def repeat(self, text, path):
+        while not os.path.exists(path):
+            print(text, flush=True)
+            time.sleep(0.1)
+"""
+
+# However long it takes a process to hand over its lines, the cell waits for them.
+PATIENT = """
+from rayjup.engine.runtime import runtime
+from rayjup.notebook import logs
+logs._SETTLE_S, runtime._LAST_LINES_S = 20.0, 30.0
 """
 
 
-def connected(kernel: Kernel, options: str = "--num-cpus 2") -> Kernel:
+def connected(kernel: Kernel, options: str = "--num-cpus 2", patient: bool = True) -> Kernel:
+    """A kernel with a cluster; ``patient`` is not for cells that leave tasks running."""
     kernel.ok(f"%ray_init {options} --no-display")
-    kernel.ok(DEFINE)
+    kernel.ok(DEFINE + PATIENT * patient)
     return kernel
 
 
@@ -62,7 +86,7 @@ def text_of(ran: Ran) -> str:
     return re.sub(r" pid=\d+", "", found[0]["text/plain"]) if found else ""
 
 
-def late(kernel: Kernel, id: str, wanted: str, timeout_s: float = 10.0) -> Ran:
+def late(kernel: Kernel, id: str, wanted: str, timeout_s: float = 30.0) -> Ran:
     """What arrives for an earlier cell without any running, until it has ``wanted``."""
     ran = Ran()
     deadline = time.monotonic() + timeout_s
@@ -90,18 +114,23 @@ def test_two_cells_in_turn(kernel: Kernel) -> None:
     assert not blocks(kernel.listen(1.0))
 
 
-def test_late_lines_go_to_the_cell_that_made_the_call(kernel: Kernel) -> None:
-    connected(kernel)
-    id = kernel.send("ref = say.remote('slow', 3, 0.7)")
+def test_late_lines_go_to_the_cell_that_made_the_call(kernel: Kernel, tmp_path: Path) -> None:
+    connected(kernel, patient=False)
+    gates = [tmp_path / f"gate {number}" for number in range(4)]
+    id = kernel.send(f"ref = say_when.remote('slow', {[str(gate) for gate in gates[:3]]})")
     assert not blocks(kernel.collect(id))
     # Lines of the earlier call come while another cell runs, and after it.
-    other = kernel.send("ray.get(say.remote('quick')); time.sleep(0.8)")
-    kernel.client.get_shell_msg(timeout=1)
+    other = kernel.send(f"ray.get(say.remote('quick')); until_there({str(gates[3])!r})")
+    gates[0].touch()
     texts: dict[str, str] = {}
-    deadline = time.monotonic() + 10
-    while texts.get(id, "").count("slow") < 3:
-        assert time.monotonic() < deadline, texts
-        message = kernel.client.get_iopub_msg(timeout=10)
+    deadline = time.monotonic() + 30
+    while texts.get(id, "").count("slow") < 3 or other not in texts:
+        if "slow" in texts.get(id, ""):  # so one came while the other cell ran
+            for gate in gates:
+                gate.touch()
+        left = deadline - time.monotonic()
+        assert left > 0, texts
+        message = kernel.client.get_iopub_msg(timeout=left)
         ran = Ran()
         kernel.note(message, ran)
         if blocks(ran):
@@ -111,16 +140,18 @@ def test_late_lines_go_to_the_cell_that_made_the_call(kernel: Kernel) -> None:
             if message["msg_type"] == "display_data":
                 assert message["parent_header"]["msg_id"] == owner
             texts[owner] = text
-    assert texts == {id: "(say) slow\n(say) slow\n(say) slow", other: "(say) quick"}
+    assert texts == {id: "\n".join(["(say_when) slow"] * 3), other: "(say) quick"}
 
 
-def test_actors_speak_where_they_are_called(kernel: Kernel) -> None:
+def test_actors_speak_where_they_are_called(kernel: Kernel, tmp_path: Path) -> None:
     connected(kernel)
     made = kernel.send("speaker = Speaker.remote('hello')\nray.get(speaker.say.remote('here'))")
     assert text_of(kernel.collect(made)) == "(Speaker) made: hello\n(Speaker) hello here"
     assert text_of(kernel.ok("ray.get(speaker.say.remote('there'))")) == "(Speaker) hello there"
     # A thread of the actor that belongs to no call speaks in the cell that has made the actor.
-    assert not blocks(kernel.ok("ray.get(speaker.say_later.remote('thread'))"))
+    gate = tmp_path / "gate"
+    assert not blocks(kernel.ok(f"ray.get(speaker.say_later.remote('thread', {str(gate)!r}))"))
+    gate.touch()
     update = late(kernel, made, "thread")
     assert text_of(update).splitlines()[-1] == "(Speaker) thread"
 
@@ -164,10 +195,8 @@ def test_a_flood_is_counted_and_does_not_slow_the_kernel(kernel: Kernel) -> None
     assert "… 100,000 lines of 1 process:" in head and "left out because they came too fast" in head
     assert "%ray_logs" in head and "/logs" in head
     assert len(lines) <= 200
-    began = time.monotonic()
-    kernel.ok("1 + 1")
-    assert time.monotonic() - began < 0.5
-    assert float(ran.text) < 1.0
+    assert float(ran.text) < 2.0  # 0.2 where nothing else runs; it would be 5 with all lines in the cell
+    assert kernel.ok("t = time.process_time()\n1 + 1\nprint(time.process_time() - t < 0.2)").text == "True\n"
     assert len(blocks(ran)) == 1 and len(ran.updates) <= 2 * 4 * took + 4  # of lines and of progress
 
 
@@ -190,7 +219,7 @@ def work(name):
 
 
 def test_nothing_comes_after_shutdown(kernel: Kernel) -> None:
-    connected(kernel)
+    connected(kernel, patient=False)
     kernel.ok("ref = say.remote('still', 100, 0.1)")
     kernel.ok("%ray_shutdown")
     assert not blocks(kernel.listen(1.0))
@@ -204,32 +233,46 @@ def test_without_logs(kernel: Kernel) -> None:
     assert not blocks(kernel.ok("ray.get(say.remote('hush'))"))
 
 
-def test_headless_runs_keep_the_lines(tmp_path: Path) -> None:
+SHOWN = """
+from rayjup.notebook import cells
+(logs,) = (part for part in cells.current().parts if type(part).__name__ == "Logs")
+deadline = time.monotonic() + 30
+while not any(block.printed >= {} and not block.dirty for block in list(logs._blocks.values())):
+    assert time.monotonic() < deadline, logs._blocks
+    time.sleep(0.02)
+"""
+
+
+def test_headless_runs_keep_the_lines() -> None:
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell(source)
             for source in (
                 "%load_ext rayjup\n%ray_init --num-cpus 2 --no-display",
                 DEFINE,
-                "early = say.remote('early', 8, 0.1)\nray.get(say.remote('kept'))\ntime.sleep(0.4)",
-                "ray.get(early)",
+                "early = say.remote('early', 8, 0.1)\nray.get(say.remote('kept'))\n" + SHOWN.format(2),
+                # Here the last lines are shown while the next cell runs, which then has nothing to add.
+                "ray.get(early)\n" + SHOWN.format(9),
                 "%ray_shutdown",
             )
         ]
     )
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
     texts = [
-        re.sub(r" pid=\d+", "", output["data"]["text/plain"])
-        for output in notebook.cells[2].outputs
-        if output["output_type"] == "display_data"
+        re.sub(r" pid=\d+", "", output["data"]["text/plain"]) for output in _log_blocks(notebook.cells[2])
     ]
     assert len(texts) == 1
     # Later lines are in the block of the cell that has made the call, though another one ran then.
     assert sorted(texts[0].splitlines()) == ["(say) early"] * 8 + ["(say) kept"]
-    assert not [o for o in notebook.cells[3].outputs if o["output_type"] == "display_data"]
+    assert not _log_blocks(notebook.cells[3])
 
 
-def test_ray_logs(kernel: Kernel) -> None:
+def _log_blocks(cell: Any) -> list[Any]:
+    shown = [output for output in cell.outputs if output["output_type"] == "display_data"]
+    return [output for output in shown if "rayjup-logs" in output["data"].get("text/html", "")]
+
+
+def test_ray_logs(kernel: Kernel, tmp_path: Path) -> None:
     connected(kernel, "--num-cpus 2 --no-logs")
     kernel.ok("speaker = Speaker.options(name='orator').remote('word')")
     kernel.ok("ray.get([speaker.say.remote(n) for n in range(5)])")
@@ -243,16 +286,18 @@ def test_ray_logs(kernel: Kernel) -> None:
     listed = kernel.ok("%ray_logs").text
     assert "worker_out" in listed and "cluster.log" in listed and "/logs" in listed
     assert kernel.run("%ray_logs cluster.log --tail 1").ename == ""
-    kernel.ok("ref = say.remote('more', 4, 0.2)\nspeaker.say_later.remote('followed')")
+    gate = tmp_path / "gate"
+    kernel.ok(f"ray.get(speaker.say_until.remote('followed', {str(gate)!r}))")
     began = time.monotonic()
     assert "followed" in kernel.ok("%ray_logs orator --tail 0 --follow 1.5").text
-    assert 1.4 < time.monotonic() - began < 4
+    assert time.monotonic() - began > 1.4
+    gate.touch()
     wrong = kernel.run("%ray_logs nobody")
     assert wrong.ename == "ValueError" and "is called 'nobody'" in wrong.evalue
     kernel.ok("other = Speaker.remote('x')\nray.get(other.say.remote(''))")
     several = kernel.run("%ray_logs Speaker")
     assert several.ename == "ValueError" and "2 actors are called 'Speaker'" in several.evalue
-    found = kernel.client.complete("%ray_logs ora", reply=True, timeout=20)["content"]["matches"]
+    found = kernel.client.complete("%ray_logs ora", reply=True, timeout=60)["content"]["matches"]
     assert "orator" in found
     twin = kernel.ok("from rayjup.notebook import ray_logs\nray_logs('orator', tail=1)")
     assert twin.text == "followed\n"
@@ -266,6 +311,10 @@ import rayjup as ray
 @ray.remote
 def say(): print("spoken")
 ray.get(say.remote())
+from rayjup.core import session
+from rayjup.engine.runtime import runtime
+runtime._LAST_LINES_S = 30.0
+session.own().runtime.settle_logs(20.0)
 %ray_shutdown
 """
     script = tmp_path / "session.ipy"

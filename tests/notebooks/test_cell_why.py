@@ -25,9 +25,21 @@ def fail():
 """
 
 
+# The reason is seen about once a second.
+LACKING = """
+from rayjup.notebook import cells
+ref = nap.options(resources={'license': 1}).remote(0)
+spent = cells.current().current.spent
+deadline = time.monotonic() + 30
+while spent.get("resources", 0) < 1.2:
+    assert time.monotonic() < deadline, spent
+    ray.wait([ref], timeout=0.5)
+"""
+
+
 def seconds(text: str, phase: str) -> float:
-    found = re.search(rf"^  {re.escape(phase)} +([\d.]+) s", text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+    found = re.search(rf"^  {re.escape(phase)} +(?:(\d+) min )?([\d.]+) s", text, re.MULTILINE)
+    return 60 * int(found[1] or 0) + float(found[2]) if found else 0.0
 
 
 def test_in_a_kernel(kernel: Kernel) -> None:
@@ -48,12 +60,15 @@ except ValueError:
     kernel.ok(code)
     kernel.ok("print('no calls')")
     text = kernel.ok("%ray_why --text").text
-    assert re.match(
-        r"Cell \[\d+\]: \d\.\d s, 9 calls; while any ran, (1\.[5-9]|2\.0) did on the average\n", text
+    head = re.match(
+        r"Cell \[\d+\]: ([\d.]+) s, 9 calls; while any ran, (1\.[1-9]|2\.0) did on the average\n", text
     )
-    assert 1.0 <= seconds(text, "the notebook's own code, sending and fetching") < 2.0
-    assert 1.9 <= seconds(text, "calls running") < 4.0
-    assert re.search(r"^  nap +8 +0 +0 +\S+ m?s +\S+ m?s +50\d\.\d ms", text, re.MULTILINE), text
+    assert head, text
+    own = seconds(text, "the notebook's own code, sending and fetching")
+    running = seconds(text, "calls running")
+    assert own >= 1.0 and running >= 1.9 and own + running <= float(head[1]) + 0.2, text
+    nap = r"^  nap +8 +0 +0 +\S+ m?s +\S+ m?s +([5-9]\d\d\.\d ms|[\d.]+ s)"
+    assert re.search(nap, text, re.MULTILINE), text
     assert re.search(r"^  fail +1 +1 +0 ", text, re.MULTILINE)
     shown = kernel.ok("%ray_why").displays[0]["data"]
     assert shown["text/plain"].splitlines()[0] == text.splitlines()[0]
@@ -63,7 +78,7 @@ except ValueError:
     missing = kernel.run("%ray_why 9999")
     assert missing.ename == "ValueError" and "no cell [9999] is remembered" in missing.evalue
     # Calls that wait for what no node has, in a cell that was interrupted.
-    kernel.ok("ref = nap.options(resources={'license': 1}).remote(0)\nray.wait([ref], timeout=1.6)")
+    kernel.ok(LACKING)
     text = kernel.ok("%ray_why --text").text
     assert seconds(text, "waiting for resources") > 1.0, text
     assert re.search(r"^  nap +1 +0 +1 ", text, re.MULTILINE)

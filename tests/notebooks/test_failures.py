@@ -48,28 +48,24 @@ def poll(seconds: float, look: Callable[[], Any]) -> Any:
     return left
 
 
-def test_interrupting_get_leaves_a_usable_connection(kernel: Any) -> None:
+def test_interrupting_get_leaves_a_usable_connection(kernel: Any, tmp_path: Path) -> None:
     kernel.ok("%ray_init --num-cpus 2")
     kernel.ok(
-        "import rayjup as ray, time\n"
-        "@ray.remote\ndef forever():\n    time.sleep(1000)\n"
+        "import pathlib, rayjup as ray, time\n"
+        "@ray.remote\ndef forever(path):\n    pathlib.Path(path).touch()\n    time.sleep(1000)\n"
         "@ray.remote\ndef quick(x):\n    return x * 2\n"
         "@ray.remote\nclass Tally:\n    def __init__(self): self.n = 0\n"
         "    def add(self):\n        self.n += 1\n        return self.n\n"
         "tally = Tally.remote()\nprint(ray.get(tally.add.remote()))"
     )
-    cell = kernel.send("print('waiting', flush=True)\nray.get(forever.remote())")
-    waiting = kernel.listen(1.5)
-    assert "waiting" in waiting.text
-    began = time.monotonic()
+    cell = kernel.send(f"ray.get(forever.remote({str(tmp_path / 'begun')!r}))")
+    assert poll(30.0, lambda: not (tmp_path / "begun").exists()) is False
     kernel.manager.interrupt_kernel()
-    ran = kernel.collect(cell, timeout_s=10)
-    assert ran.ename == "KeyboardInterrupt"
-    assert time.monotonic() - began < 5
+    assert kernel.collect(cell, timeout_s=40).ename == "KeyboardInterrupt"
     # Tasks, actors and the display are still there.
     assert kernel.ok("print(ray.get([quick.remote(i) for i in range(50)])[-1])").text == "98\n"
     assert kernel.ok("print(ray.get(tally.add.remote()))").text == "2\n"
-    assert "forever" in kernel.ok("%ray_status --text").text
+    kernel.until("%ray_status --text", "forever")  # processes report their counts about once a second
     assert "Stopped cluster" in kernel.ok("%ray_shutdown").text
 
 
@@ -85,21 +81,23 @@ def test_a_kernel_that_ends_leaves_nothing(kernel: Any, clusters: Clusters, how:
         "a = A.remote()\nray.get(a.f.remote())"
     )
     (descriptor,) = clusters()
+    # Head, node, zygote, the task's executor, the actor; the task may just be starting.
+    assert poll(30.0, lambda: len(processes_of(descriptor)) < 5) is False
     processes = processes_of(descriptor)
-    assert len(processes) >= 5  # head, node, zygote, the task's executor, the actor
     if how == "kill":
         os.kill(kernel.pid, signal.SIGKILL)
     else:
         kernel.manager.shutdown_kernel(now=False)
-    assert poll(20.0, lambda: left_of(descriptor, processes)) == []
+    assert poll(50.0, lambda: left_of(descriptor, processes)) == []
     assert descriptors.list_clusters() == []
 
 
 def test_a_kernel_killed_while_it_starts_a_cluster_leaves_nothing(kernel: Any, clusters: Clusters) -> None:
     kernel.send("%ray_init --num-cpus 1 --linger 1")
     # Whenever the descriptor appears, no driver may be connected yet.
-    assert poll(20.0, lambda: not clusters()) is False
-    (descriptor,) = clusters()
+    found: list[Descriptor] = []
+    assert poll(40.0, lambda: not found and not found.extend(clusters())) is False
+    (descriptor,) = found
+    processes = processes_of(descriptor)  # what starts later is found by the leak check
     os.kill(kernel.pid, signal.SIGKILL)
-    processes = processes_of(descriptor)
-    assert poll(30.0, lambda: left_of(descriptor, processes)) == []
+    assert poll(50.0, lambda: left_of(descriptor, processes)) == []

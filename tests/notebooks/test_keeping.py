@@ -13,7 +13,8 @@ def study(start_kernel: Callable[..., Any]) -> Any:
     """A kernel of a named notebook, connected to its own cluster."""
     kernel = start_kernel(JPY_SESSION_NAME="/home/me/study.ipynb")
     kernel.ok("%load_ext rayjup")
-    kernel.ok("%ray_init --num-cpus 1 --no-display")
+    # It lives on for as long as a kernel may take to start again.
+    kernel.ok("%ray_init --num-cpus 1 --linger 100 --no-display")
     kernel.ok("import rayjup as ray\nfrom rayjup.notebook import attach, forget, keep, kept")
     return kernel
 

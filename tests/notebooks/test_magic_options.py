@@ -28,7 +28,7 @@ def profiled(start_kernel: Callable[..., Any], tmp_path: Path) -> Any:
 
 
 def complete(kernel: Any, code: str) -> list[str]:
-    reply = kernel.client.complete(code, reply=True, timeout=20)["content"]
+    reply = kernel.client.complete(code, reply=True, timeout=60)["content"]
     return [code[: reply["cursor_start"]] + match for match in reply["matches"]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,10 +36,15 @@ def test_a_ref_tells_state_size_and_place(connected: Any) -> None:
     assert 'class="rj-bad">failed' in failed["text/html"]
 
 
-def test_a_pending_ref_becomes_ready_before_the_readers_eyes(connected: Any) -> None:
-    connected.ok("@ray.remote\ndef slow():\n    time.sleep(1.0)\n    return 'x' * 5000")
-    first = connected.ok("ref = slow.remote()\nref")
+def test_a_pending_ref_becomes_ready_before_the_readers_eyes(connected: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    connected.ok(
+        "import os\n@ray.remote\ndef slow(path):\n    while not os.path.exists(path):\n"
+        "        time.sleep(0.02)\n    return 'x' * 5000"
+    )
+    first = connected.ok(f"ref = slow.remote({str(gate)!r})\nref")
     assert "pending" in shown(first)["text/plain"] or "running" in shown(first)["text/plain"]
+    gate.touch()
     later = connected.ok("ray.wait([ref])\ntime.sleep(1.2)")
     values = [m["content"]["data"].get("state", {}).get("value", "") for m in later.comms]
     assert any("ready" in value and "slow" in value for value in values)

@@ -181,7 +181,7 @@ import time
 from rayjup.notebook import stop_run
 stop_run("PPO_Slope")
 begun = time.monotonic()
-while not (result := algo.train())["done"] and time.monotonic() - begun < 20:
+while not (result := algo.train())["done"] and time.monotonic() - begun < 50:
     pass
 before = result["training_iteration"]
 result["done"], algo.train()["done"], algo.training_iteration == before + 1

@@ -70,7 +70,7 @@ def test_a_served_application_lives_in_its_cell(kernel: Any) -> None:
         "    best = min(best, time.perf_counter() - began)\n"
         "print(best)"
     ).text
-    assert float(cost) < 0.01  # 2 ms where nothing else runs
+    assert float(cost) < 0.05  # 2 ms where nothing else runs
     kernel.ok("serve.delete('default')")
     assert "not served any more" in kernel.until("print(FEED._displays[-1])", "not served any more")
     kernel.ok("serve.shutdown()")

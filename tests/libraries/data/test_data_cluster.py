@@ -41,6 +41,15 @@ def dies_once(path, at):
     return work
 
 
+def meet(folder, count):
+    """Wait until so many processes have been here: how soon a process starts is nobody's promise."""
+    open(os.path.join(folder, f"here-{os.getpid()}"), "w").close()
+    deadline = time.monotonic() + 40
+    while sum(name.startswith("here-") for name in os.listdir(folder)) < count:
+        assert time.monotonic() < deadline, "the other processes do not come"
+        time.sleep(0.01)
+
+
 def test_a_killed_task_is_done_again(tmp_path):
     ds = numbers().map_batches(dies_once(str(tmp_path / "died"), 500))
     assert [r["id"] for r in ds.take_all()] == list(range(1000))
@@ -71,22 +80,24 @@ def test_a_process_killed_within_an_exchange(tmp_path, on_cluster):
 def test_classes_are_made_once_per_actor(tmp_path):
     class Model:
         def __init__(self, folder):
-            self.pid = os.getpid()
-            open(os.path.join(folder, f"{self.pid}.{time.time_ns()}"), "w").close()
+            self.pid, self.folder = os.getpid(), folder
+            open(os.path.join(folder, f"made-{self.pid}.{time.time_ns()}"), "w").close()
 
         def __call__(self, batch):
-            time.sleep(0.02)
+            meet(self.folder, 2)
             return {"pid": np.full(len(batch["id"]), self.pid)}
 
     ds = numbers(blocks=16).map_batches(Model, fn_constructor_args=(str(tmp_path),), concurrency=2)
     assert len({r["pid"] for r in ds.take_all()}) == 2
-    assert len(os.listdir(tmp_path)) == 2
+    assert len(list(tmp_path.glob("made-*"))) == 2
 
 
-def test_pools_grow_with_the_work():
+def test_pools_grow_with_the_work(tmp_path):
+    folder = str(tmp_path)
+
     class Slow:
         def __call__(self, batch):
-            time.sleep(0.1)
+            meet(folder, 3)
             return {"pid": np.full(len(batch["id"]), os.getpid())}
 
     ds = numbers(blocks=12).map_batches(Slow, compute=ActorPoolStrategy(min_size=1, max_size=3))
@@ -218,7 +229,7 @@ def test_leaving_an_iteration_ends_its_tasks(tmp_path):
     for batch in numbers(blocks=100).map_batches(slow, num_cpus=1).iter_batches(batch_size=5):
         assert len(batch["id"]) == 5
         break
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while rayjup.available_resources().get("CPU") != 4.0:
         assert time.monotonic() < deadline
         time.sleep(0.02)

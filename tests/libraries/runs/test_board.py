@@ -22,7 +22,7 @@ def _empty_board(ray_cluster: ModuleType) -> None:
 def test_the_newest_row_is_seen_and_the_last_one_stays(ray_cluster: ModuleType) -> None:
     run = Board("tune", "digits")
     run.post({"trials": 1})
-    poll(lambda: board.rows("tune"))
+    poll(lambda: board.rows("tune"), 30)
     for count in range(2, 1000):
         run.post({"trials": count, "best": numpy.float32(0.5)})
     run.close("interrupted")
@@ -39,7 +39,7 @@ def test_a_row_is_seen_from_another_process(ray_cluster: ModuleType) -> None:
     def seen() -> list[float]:
         return [row["loss"] for row in board.rows("train")]
 
-    poll(lambda: ray_cluster.get(seen.remote()) == [1.5])
+    poll(lambda: ray_cluster.get(seen.remote()) == [1.5], 30)
     run.close("finished")
 
 
@@ -54,7 +54,7 @@ def test_requests_of_watchers_arrive_once(ray_cluster: ModuleType) -> None:
     run = Board("tune", "search", on_request)
     run.post({})
     board.ask("tune", "search", {"stop": "trial-7"})
-    assert arrived.wait(10)
+    assert arrived.wait(40)
     run.close("finished")
     assert asked == [{"stop": "trial-7"}]
     assert internal_kv._internal_kv_list("request/", namespace=board.SPACE) == []

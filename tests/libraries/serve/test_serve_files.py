@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from support.clusters import poll
 
 httpx = pytest.importorskip("httpx")
 yaml = pytest.importorskip("yaml")
+get = functools.partial(httpx.get, timeout=30)
+T = 40.0
 
 
 def config(port: int, greeting: str, mark: str, **more: object) -> dict[str, object]:
@@ -35,17 +38,17 @@ def test_files(base: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config(8000, "hello", "!")))
     build.deploy(build.load_config(file), wait=True)
-    assert httpx.get(base + "/greet").text == "hello!"
+    assert get(base + "/greet").text == "hello!"
     before = build.instance_details().applications["greet"].deployments["Greeter"].replicas[0].pid
     build.deploy(config(8000, "hello", "?"), wait=True)
-    poll(lambda: httpx.get(base + "/greet").text == "hello?")
+    poll(lambda: get(base + "/greet").text == "hello?", T)
     after = build.instance_details().applications["greet"].deployments["Greeter"].replicas[0].pid
     assert after == before  # other settings, the same code: not restarted
     build.deploy(config(8000, "bye", "?"), wait=True)
-    poll(lambda: httpx.get(base + "/greet").text == "bye?")
+    poll(lambda: get(base + "/greet").text == "bye?", T)
     assert build.current_config()["greet"]["args"] == {"greeting": "bye"}
     build.deploy({"applications": [{"name": "other", "import_path": "served_app:app"}]}, wait=True)
-    poll(lambda: set(serve.status().applications) == {"other"})
+    poll(lambda: set(serve.status().applications) == {"other"}, T)
     with pytest.raises(ValueError, match="Nobody"):
         build.deploy(config(8000, "a", "b", deployments=[{"name": "Nobody"}]))
 
@@ -78,7 +81,8 @@ def test_rest(base: str) -> None:
 
     wanted = config(8000, "rest", "!", external_scaler_enabled=True)
     assert call("PUT", "/api/serve/applications/", json=wanted).status_code == 200
-    poll(lambda: serve.status().applications["greet"].status == "RUNNING")
+    apps = lambda: serve.status().applications  # noqa: E731
+    poll(lambda: [app.status for name, app in apps().items() if name == "greet"] == ["RUNNING"], T)
     found = call("GET", "/api/serve/applications/").json()
     app = found["applications"]["greet"]
     assert (app["status"], app["source"]) == ("RUNNING", "declarative")
@@ -88,7 +92,7 @@ def test_rest(base: str) -> None:
     assert call("GET", "/api/serve/applications/?api_type=x").status_code == 400
     scale = "/api/v1/applications/greet/deployments/Greeter/scale"
     assert call("POST", scale, json={"target_num_replicas": 2}).status_code == 200
-    poll(lambda: serve.status().applications["greet"].deployments["Greeter"].replica_states == {"RUNNING": 2})
+    poll(lambda: apps()["greet"].deployments["Greeter"].replica_states == {"RUNNING": 2}, T)
     assert call("POST", scale, json={"target_num_replicas": -1}).status_code == 400
     broken = {"applications": [{"import_path": "no_colon"}]}
     assert call("PUT", "/api/serve/applications/", json=broken).status_code == 400
@@ -100,7 +104,7 @@ def test_command_line(base: str, capsys: pytest.CaptureFixture[str]) -> None:
 
     folder = os.path.dirname(__file__)
     assert main(["deploy", "served_app:make", "greeting=yo", "--app-dir", folder, "--name", "cli"]) == 0
-    poll(lambda: httpx.get(base).text == "yo.")
+    poll(lambda: get(base).text == "yo.", T)
     capsys.readouterr()
     assert main(["status", "--name", "cli"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["status"] == "RUNNING"
@@ -131,8 +135,8 @@ def test_from_zero_replicas_and_back(base: str) -> None:
     handle = serve.run(Rare.bind())
     assert serve.status().applications["default"].deployments["Rare"].replica_states == {}
     assert handle.remote().result(timeout_s=30) == "here"  # a driver's call waits for the first one
-    poll(lambda: serve.status().applications["default"].deployments["Rare"].replica_states == {}, 20)
-    assert httpx.get(base, timeout=30).text == "here"  # and so does a client of HTTP
+    poll(lambda: serve.status().applications["default"].deployments["Rare"].replica_states == {}, T)
+    assert get(base).text == "here"  # and so does a client of HTTP
 
 
 def test_metrics_under_rays_names(base: str) -> None:
@@ -145,7 +149,7 @@ def test_metrics_under_rays_names(base: str) -> None:
 
     serve.run(hello.bind())
     for _ in range(3):
-        httpx.get(base)
+        get(base)
 
     wanted = (
         'ray_serve_num_http_requests_total{route="/",method="GET",status_code="200"',
@@ -157,7 +161,7 @@ def test_metrics_under_rays_names(base: str) -> None:
         text = rayjup.observe.metrics_text()
         return all(name in text for name in wanted)
 
-    poll(complete, 20)
+    poll(complete, T)
 
 
 def test_what_a_notebook_shows(base: str) -> None:

@@ -57,17 +57,17 @@ def test_grpc(ray_cluster: ModuleType, address: str) -> None:
     pair = {"request_serializer": echo_service.pack, "response_deserializer": json.loads}
     x = {"text": "x"}
     with grpc.insecure_channel(address) as channel:
-        answer, call = channel.unary_unary("/test.Echo/Upper", **pair).with_call({"text": "abc"}, timeout=20)
+        answer, call = channel.unary_unary("/test.Echo/Upper", **pair).with_call({"text": "abc"}, timeout=40)
         assert answer == {"text": "ABC"}
         assert ("seen", "abc") in [(k, v) for k, v in call.trailing_metadata()]
-        letters = channel.unary_stream("/test.Echo/Letters", **pair)({"text": "xyz"}, timeout=20)
+        letters = channel.unary_stream("/test.Echo/Letters", **pair)({"text": "xyz"}, timeout=40)
         assert [letter["text"] for letter in letters] == ["x", "y", "z"]
-        assert channel.stream_unary("/test.Echo/Join", **pair)(iter([x, x]), timeout=20) == {"text": "x+x"}
+        assert channel.stream_unary("/test.Echo/Join", **pair)(iter([x, x]), timeout=40) == {"text": "x+x"}
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary("/test.Echo/Fail", **pair)(x, timeout=20)
+            channel.unary_unary("/test.Echo/Fail", **pair)(x, timeout=40)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert caught.value.details() == "not that"
         elsewhere = (("application", "no"),)
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary("/test.Echo/Upper", **pair)(x, timeout=20, metadata=elsewhere)
+            channel.unary_unary("/test.Echo/Upper", **pair)(x, timeout=40, metadata=elsewhere)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND

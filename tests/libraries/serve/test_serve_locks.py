@@ -1,6 +1,5 @@
 """Applications of FastAPI that have locks, or two of them on one port."""
 
-import socket
 import threading
 from collections.abc import Iterator
 from types import ModuleType
@@ -14,12 +13,10 @@ pytest.importorskip("fastapi")
 @pytest.fixture(scope="module")
 def base(ray_cluster: ModuleType) -> Iterator[str]:
     from rayjup import serve
+    from rayjup.serve._private import client
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    yield f"http://127.0.0.1:{port}"
+    serve.start(http_options={"host": "127.0.0.1", "port": 0})
+    yield f"http://127.0.0.1:{client.ask('details')['http']['port']}"
     serve.shutdown()
 
 
@@ -39,4 +36,4 @@ def test_applications_with_locks(ray_cluster: ModuleType, base: str) -> None:
             return bool(app.state.lock.locked())
 
     serve.run(Api.bind())
-    assert requests.get(base + "/locked", timeout=10).json() is False
+    assert requests.get(base + "/locked", timeout=30).json() is False

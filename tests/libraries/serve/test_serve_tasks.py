@@ -50,8 +50,8 @@ def test_celery(base: str, tmp_path: Path) -> None:
     sender = instantiate_adapter_from_config(config)
     sender.initialize()
     sent = sender.enqueue_task_sync("double", args=[21])
-    poll(lambda: handle.get_done.remote().result() == [21], 20)
-    poll(lambda: sender.get_task_status_sync(sent.id).status == "SUCCESS", 20)
+    poll(lambda: handle.get_done.remote().result() == [21], 40)
+    poll(lambda: sender.get_task_status_sync(sent.id).status == "SUCCESS", 40)
     assert sender.get_task_status_sync(sent.id).result == 42
 
 

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support.clusters import poll
 
 from rayjup import train
 from rayjup.train.data_parallel_trainer import DataParallelTrainer
@@ -79,18 +80,21 @@ def test_asynchronous_uploads_let_training_go_on(ray_cluster: ModuleType, tmp_pa
         import tempfile
         import time
 
+        go = str(tmp_path / "go")
+
         def slow(checkpoint: Any, name: str) -> Any:
-            time.sleep(0.5)
+            deadline = time.monotonic() + 30
+            while not os.path.exists(go) and time.monotonic() < deadline:
+                time.sleep(0.02)
             place = os.path.join(str(tmp_path), name)
             checkpoint.to_directory(place)
             return train.Checkpoint.from_directory(place)
 
-        took = []
+        began = time.monotonic()
         for step in range(2):
             directory = tempfile.mkdtemp()
             with open(os.path.join(directory, "step"), "w") as file:
                 file.write(str(step))
-            began = time.perf_counter()
             train.report(
                 {"step": step},
                 checkpoint=train.Checkpoint.from_directory(directory),
@@ -98,16 +102,17 @@ def test_asynchronous_uploads_let_training_go_on(ray_cluster: ModuleType, tmp_pa
                 checkpoint_upload_mode=train.CheckpointUploadMode.ASYNC,
                 checkpoint_upload_fn=slow,
             )
-            took.append(time.perf_counter() - began)
+        took = time.monotonic() - began  # none of them is uploaded before both are reported
+        open(go, "w").close()
         found = train.get_all_reported_checkpoints()
         return {
-            "pause": max(took),
+            "took": took,
             "removed": not os.path.exists(directory),
             "found": [(c.metrics["step"], c.status.value) for c in found],
         }
 
     result = run(function, tmp_path, workers=1).fit()
-    assert result.return_value["pause"] < 0.4
+    assert result.return_value["took"] < 25
     assert result.return_value["removed"]
     assert result.return_value["found"] == [(0, "COMMITTED"), (1, "COMMITTED")]
     assert Path(result.checkpoint.path).name == "mine-1"
@@ -307,7 +312,7 @@ def test_more_workers_than_fit_are_refused_at_once_or_share(
     began = time.monotonic()
     with pytest.raises(train.ControllerError, match=r"CPU: 6 needed, 4 in the cluster"):
         run(lambda: None, tmp_path, workers=6).fit()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     monkeypatch.setenv("RAYJUP_TRAIN_OVERSUBSCRIBE", "1")
 
     def function() -> int:
@@ -367,14 +372,12 @@ def test_an_elastic_run_grows_after_a_checkpoint(ray_cluster: ModuleType, tmp_pa
         import os
         import time
 
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 80
         while os.path.exists(hold) and time.monotonic() < deadline:
             time.sleep(0.02)
 
     ref = keeper.remote()
-    deadline = time.monotonic() + 10
-    while ray_cluster.available_resources().get("CPU", 0) > 1 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    poll(lambda: ray_cluster.available_resources().get("CPU", 0) <= 1, 30)
 
     def function() -> list[int]:
         import os
@@ -385,7 +388,7 @@ def test_an_elastic_run_grows_after_a_checkpoint(ray_cluster: ModuleType, tmp_pa
         if checkpoint is not None:
             sizes = checkpoint.to_dict()["sizes"]
         size = train.get_context().get_world_size()
-        deadline = time.monotonic() + 25
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             sizes = [*sizes, size]
             train.report({"size": size}, checkpoint=train.Checkpoint.from_dict({"sizes": sizes}))
@@ -419,7 +422,7 @@ def test_a_preemption_notice_reaches_the_workers(ray_cluster: ModuleType, tmp_pa
         if train.get_checkpoint() is not None:
             return train.get_checkpoint().to_dict()["ranks"]
         train.report({"running": 1})
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while (info := train.get_preemption_info()) is None and time.monotonic() < deadline:
             time.sleep(0.05)
         train.report({}, checkpoint=train.Checkpoint.from_dict({"ranks": info.preempted_ranks}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from types import ModuleType
@@ -167,6 +168,16 @@ def test_a_rank_that_hangs_is_named_with_its_place(
     from rayjup.train.data_parallel_trainer import DataParallelTrainer
 
     monkeypatch.setenv("RAYJUP_TRAIN_HANG_WARNING_S", "0.5")
+    told = tmp_path / "told"
+
+    def said() -> str:
+        return "\n".join(record.getMessage() for record in list(caplog.records))
+
+    def release() -> None:
+        deadline = time.monotonic() + 40
+        while "the_slow_place" not in said() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        told.touch()
 
     def function() -> None:
         import time
@@ -174,27 +185,28 @@ def test_a_rank_that_hangs_is_named_with_its_place(
         from rayjup import train
 
         def the_slow_place() -> None:
-            time.sleep(3)
+            while not told.exists():
+                time.sleep(0.05)
 
         if train.get_context().get_world_rank() == 1:
             the_slow_place()
         train.report({"done": 1})
 
     caplog.set_level("WARNING", "rayjup.train")
+    thread = threading.Thread(target=release)
+    thread.start()
     DataParallelTrainer(
         function,
         scaling_config=train.ScalingConfig(num_workers=2),
         run_config=train.RunConfig(storage_path=str(tmp_path)),
     ).fit()
-    said = "\n".join(record.getMessage() for record in caplog.records)
-    assert "rank 1 on" in said and "the_slow_place" in said
+    thread.join()
+    assert "rank 1 on" in said() and "the_slow_place" in said()
 
 
 def test_an_interrupt_ends_the_group_and_leaves_the_last_checkpoint(
     ray_cluster: ModuleType, tmp_path: Path
 ) -> None:
-    import threading
-
     from rayjup import train
     from rayjup.train.data_parallel_trainer import DataParallelTrainer
 
@@ -209,10 +221,10 @@ def test_an_interrupt_ends_the_group_and_leaves_the_last_checkpoint(
         if train.get_context().get_world_rank() == 0:
             with open(reached, "w"):
                 pass
-        time.sleep(60)
+        time.sleep(110)
 
     def interrupt() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 50
         while not os.path.exists(reached) and time.monotonic() < deadline:
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
@@ -227,6 +239,6 @@ def test_an_interrupt_ends_the_group_and_leaves_the_last_checkpoint(
             run_config=train.RunConfig(storage_path=str(tmp_path), name="interrupted"),
         ).fit()
     thread.join()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
     result = train.Result.from_path(str(tmp_path / "interrupted"))
     assert result.checkpoint is not None and result.checkpoint.to_dict() == {"step": 0}

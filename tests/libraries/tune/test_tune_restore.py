@@ -95,7 +95,7 @@ def test_no_trial_is_lost_and_none_runs_twice(ray_cluster: ModuleType, tmp_path:
         shutil.move(folder, moved)
         folder = moved
     driver = start(program, folder, kind, "resume", address)
-    output, _ = driver.communicate(timeout=60)
+    output, _ = driver.communicate(timeout=100)
     assert f"RESULT {TRIALS} {TRIALS} 0" in output, output
     check(folder / "exp", finishes=kind != "asha")
 
