@@ -45,7 +45,8 @@ def test_other_functions_do_not_count():
     def limited():
         return os.getpid()
 
-    assert len({ray.get(pid.remote(), timeout=60) for _ in range(10)}) <= 2
+    # As many processes as there are idle ones may take turns, but none ends after five calls.
+    assert len({ray.get(pid.remote(), timeout=60) for _ in range(60)}) <= 8
     assert ray.get(limited.remote(), timeout=60) > 0
 
 

@@ -178,17 +178,33 @@ def test_a_method_asks_whether_it_is_cancelled(stoppable_class, options, eventua
     eventually(lambda: ray.get(actor.read.remote(), timeout=60) == ["cancelled"])
 
 
-def test_a_method_that_does_not_ask_is_not_interrupted(gate, tmp_path, eventually):
-    started = tmp_path / "started"
+@pytest.fixture
+def until_cancelled(tmp_path):
+    """``call()``, in a method: tell the test that it runs, and return when its cancellation has come."""
+    started = tmp_path / "runs"
+
+    def call():
+        started.touch()
+        deadline = time.monotonic() + 60
+        while not ray.get_runtime_context().is_canceled():
+            assert time.monotonic() < deadline, "nobody cancels this call"
+            time.sleep(0.005)
+
+    call.started = started
+    return call
+
+
+def test_a_method_that_goes_on_is_not_interrupted(until_cancelled, eventually):
+    started = until_cancelled.started
 
     @ray.remote
     class Actor:
         def __init__(self):
             self.finished = 0
 
-        def held(self):
-            started.touch()
-            gate.wait()
+        def work(self):
+            until_cancelled()
+            time.sleep(0.2)  # an interruption would come here
             self.finished += 1
             return "a result that nobody gets"
 
@@ -196,42 +212,39 @@ def test_a_method_that_does_not_ask_is_not_interrupted(gate, tmp_path, eventuall
             return self.finished
 
     actor = Actor.remote()
-    ref = actor.held.remote()
+    ref = actor.work.remote()
     eventually(started.exists)
     ray.cancel(ref)
-    time.sleep(0.2)
-    gate.open()
     with pytest.raises(ray.exceptions.TaskCancelledError):
         ray.get(ref, timeout=60)
     assert ray.get(actor.read.remote(), timeout=60) == 1
 
 
-def test_a_queued_call_of_an_actor_is_cancelled(gate, tmp_path, eventually):
-    started = tmp_path / "started"
+def test_a_queued_call_of_an_actor_is_cancelled(until_cancelled, eventually):
+    started = until_cancelled.started
 
     @ray.remote
     class Actor:
         def __init__(self):
             self.calls = 0
 
-        def held(self):
-            started.touch()
-            gate.wait()
-            return "held"
+        def work(self):
+            until_cancelled()
 
         def count(self):
             self.calls += 1
             return self.calls
 
     actor = Actor.remote()
-    held = actor.held.remote()
+    running = actor.work.remote()
     eventually(started.exists)
     queued = actor.count.remote()
     ray.cancel(queued)
-    gate.open()
-    with pytest.raises(ray.exceptions.TaskCancelledError):
-        ray.get(queued, timeout=60)
-    assert ray.get(held, timeout=60) == "held"
+    ray.cancel(running)  # when this one has come, the other one has, too
+    for ref in (running, queued):
+        with pytest.raises(ray.exceptions.TaskCancelledError):
+            ray.get(ref, timeout=60)
+    assert ray.get(actor.count.remote(), timeout=60) == 1
 
 
 def test_a_coroutine_that_ignores_its_cancellation_has_no_result():

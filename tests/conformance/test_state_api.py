@@ -10,7 +10,11 @@ import ray
 ON_RAY = os.environ.get("RAYJUP_CONFORMANCE_ENGINE") == "ray"
 WAIT_S = 60.0  # Ray's processes report about once a second, through several hands
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [
+    pytest.mark.usefixtures("ray_cluster"),
+    # A process that the machine keeps from running for two seconds is left out, and asked again.
+    pytest.mark.filterwarnings("ignore:no answer in time:UserWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -555,9 +559,12 @@ def test_summaries():
 
 
 def test_logs_of_a_node():
-    logs = state().list_logs(node_id=ray.get_runtime_context().get_node_id())
+    ray.get(ray.remote(lambda: 1).remote())
+    logs = poll(
+        lambda: state().list_logs(node_id=ray.get_runtime_context().get_node_id()),
+        lambda logs: logs.get("worker_out"),
+    )
     assert all(isinstance(names, list) for names in logs.values())
-    assert logs["worker_out"]
     only = state().list_logs(node_id=ray.get_runtime_context().get_node_id(), glob_filter="*.out")
     assert all(name.endswith(".out") for names in only.values() for name in names)
 

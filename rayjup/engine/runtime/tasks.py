@@ -633,7 +633,12 @@ class Tasks:
         with self.lock:
             task.cancelled = True
             lease = task.lease if task.seq in self.inflight else None
-            if lease is None and self.waiting.pop(task.seq, None) is None and task.pool is not None:
+            peer: Any = lease.peer if lease is not None else None
+            if lease is not None and peer is None:  # its actor is gone, what becomes of it is not known yet
+                del self.inflight[task.seq]
+                del lease.inflight[task.seq]
+                lease = None
+            elif lease is None and self.waiting.pop(task.seq, None) is None and task.pool is not None:
                 try:
                     task.pool.backlog.remove(task)
                 except ValueError:
@@ -647,9 +652,9 @@ class Tasks:
                 self.runtime.actors.pump_all()  # calls of its actor may have waited behind it
             self.runtime.reactor.kick()
             return
-        lease.peer.send((m.CANCEL, task.seq, recursive))
+        peer.send((m.CANCEL, task.seq, recursive))
         if force and isinstance(lease, Lease):
-            self.runtime.link.send(("kill_executor", lease.peer.address))
+            self.runtime.link.send(("kill_executor", peer.address))
 
     def cancel_children(self, parent: int) -> None:
         """Cancel what the call ``parent`` of this process submitted and is not answered."""
