@@ -237,3 +237,25 @@ def test_cancelling_a_call_of_an_actor_that_has_just_gone(ray):
     finally:
         os.kill(current.cluster.head_pid, signal.SIGCONT)
     assert ray.get(actor.pid.remote(), timeout=T) != pid
+
+
+def test_cancelling_a_call_of_an_actor_while_its_answer_is_read(ray, monkeypatch):
+    """Some other thread reads it: the call has its result."""
+    from rayjup.core import session
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def echo(self, x):
+            return x
+
+    tasks = session.current().runtime.tasks
+    finish = tasks._finish
+
+    def cancelled_just_now(peer, task, message):
+        ray.cancel(task.refs[0])
+        finish(peer, task, message)
+
+    monkeypatch.setattr(tasks, "_finish", cancelled_just_now)
+    actor = Actor.remote()
+    for i in range(3):
+        assert ray.get(actor.echo.remote([i, {}]), timeout=T) == [i, {}]
