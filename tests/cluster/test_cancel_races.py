@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 
 import pytest
@@ -208,3 +209,53 @@ def test_force_under_load(ray):
             with pytest.raises((ray.exceptions.TaskCancelledError, ray.exceptions.WorkerCrashedError)):
                 ray.get(ref, timeout=T)
     poll(lambda: ray.available_resources().get("CPU") == 4)
+
+
+def test_cancelling_a_call_of_an_actor_that_has_just_gone(ray):
+    """Its connection has ended, but nobody has said yet whether it is dead or is made anew."""
+    from rayjup.core import session
+
+    @ray.remote(num_cpus=0, max_restarts=1, max_task_retries=1)
+    class Actor:
+        def pid(self):
+            return os.getpid()
+
+        def work(self):
+            time.sleep(60)
+
+    current = session.current()
+    actor = Actor.remote()
+    pid = ray.get(actor.pid.remote(), timeout=T)
+    ref = actor.work.remote()
+    (client,) = [c for c in current.runtime.actors.clients.values() if ref._task.seq in c.inflight]
+    os.kill(current.cluster.head_pid, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        poll(lambda: client.peer is None)
+        ray.cancel(ref)
+        assert outcome(ray, ref) == "cancelled"
+    finally:
+        os.kill(current.cluster.head_pid, signal.SIGCONT)
+    assert ray.get(actor.pid.remote(), timeout=T) != pid
+
+
+def test_cancelling_a_call_of_an_actor_while_its_answer_is_read(ray, monkeypatch):
+    """Some other thread reads it: the call has its result."""
+    from rayjup.core import session
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def echo(self, x):
+            return x
+
+    tasks = session.current().runtime.tasks
+    finish = tasks._finish
+
+    def cancelled_just_now(peer, task, message):
+        ray.cancel(task.refs[0])
+        finish(peer, task, message)
+
+    monkeypatch.setattr(tasks, "_finish", cancelled_just_now)
+    actor = Actor.remote()
+    for i in range(3):
+        assert ray.get(actor.echo.remote([i, {}]), timeout=T) == [i, {}]

@@ -8,6 +8,8 @@ they travel by value and no worker has to import a test module.
 from __future__ import annotations
 
 import os
+import random
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,10 +53,10 @@ def make_gate(file: Path) -> Gate:
     path = str(file)
 
     def wait() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not os.path.exists(path):
             if time.monotonic() > deadline:
-                raise TimeoutError("the test did not open the gate within 30 s")
+                raise TimeoutError("the test did not open the gate within 90 s")
             time.sleep(0.005)
 
     return Gate(wait=wait, open=file.touch)
@@ -73,14 +75,49 @@ def counted(tmp_path: Path) -> Callable[[], int]:
     return count
 
 
+def gone(pid: int) -> bool:
+    """Whether the process has ended (its parent may not have taken note of it yet)."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.fixture(scope="session")
+def ended(eventually: Callable[..., None]) -> Callable[[int], None]:
+    """``ended(pid)``: wait for the end of a process."""
+    return lambda pid: eventually(lambda: gone(pid))
+
+
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., None]:
-    """``eventually(condition, timeout_s=10)``: poll until true, fail when the time is over."""
+    """``eventually(condition, timeout_s=30)``: poll until true, fail when the time is over."""
 
-    def poll(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    def poll(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true in time"
             time.sleep(0.02)
 
     return poll
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """A port nobody listens on, outside of the range from which the system gives ports away by itself.
+
+    So nobody is given it between the choice and its use.
+    """
+
+    def choose() -> int:
+        while True:
+            port = random.SystemRandom().randrange(10_000, 32_768)
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            return port
+
+    return choose

@@ -198,7 +198,7 @@ def test_async_methods_wait_side_by_side():
     waiting = [meeting.wait.remote() for _ in range(20)]
     assert ray.wait(waiting, timeout=0.1)[0] == []
     ray.get(meeting.start.remote())
-    assert ray.get(waiting, timeout=10) == ["met"] * 20
+    assert ray.get(waiting, timeout=60) == ["met"] * 20
 
 
 def test_async_methods_await_references():
@@ -220,17 +220,21 @@ def test_max_concurrency_limits_async_methods():
         def __init__(self):
             self.now = 0
             self.most = 0
+            self.met = asyncio.Event()
 
-        async def work(self):
+        async def work(self, wanted):
             self.now += 1
             self.most = max(self.most, self.now)
+            if self.now == wanted:
+                self.met.set()
+            await asyncio.wait_for(self.met.wait(), 60)  # comes true only where so many run at once
             await asyncio.sleep(0.01)
             self.now -= 1
             return self.most
 
-    assert max(ray.get([Limited.remote().work.remote()])) == 1
+    assert ray.get(Limited.remote().work.remote(1)) == 1
     actor = Limited.remote()
-    assert max(ray.get([actor.work.remote() for _ in range(10)])) == 2
+    assert max(ray.get([actor.work.remote(2) for _ in range(10)])) == 2
 
 
 def test_max_concurrency_gives_threads_to_plain_methods():
@@ -240,7 +244,7 @@ def test_max_concurrency_gives_threads_to_plain_methods():
             self.barrier = threading.Barrier(3)
 
         def meet(self):
-            self.barrier.wait(timeout=20)
+            self.barrier.wait(timeout=60)
             return threading.get_ident()
 
     actor = Threads.remote()
@@ -301,4 +305,4 @@ def test_an_actor_may_hold_cpus_and_others_wait_for_it(counter_class, eventually
     ref = second.add.remote()
     assert ray.wait([ref], timeout=0.2)[0] == []
     ray.kill(greedy)
-    assert ray.get(ref, timeout=20) == 1
+    assert ray.get(ref, timeout=60) == 1

@@ -17,28 +17,33 @@ def threaded_class(gate):
         def __init__(self):
             self.lock = threading.Lock()
             self.now = self.most = 0
+            self.met = threading.Event()
             self.seen = []
 
-        def _count(self, seconds):
+        def _count(self, wanted):
             with self.lock:
                 self.now += 1
                 self.most = max(self.most, self.now)
-            time.sleep(seconds)
+                if self.now >= wanted:
+                    self.met.set()
+            assert self.met.wait(60), f"there were never {wanted} at once"
+            if wanted:
+                time.sleep(0.05)  # for those that must not come, too
             with self.lock:
                 self.now -= 1
             return self.most
 
         @ray.method(concurrency_group="io")
-        def io(self, seconds=0.0):
-            return self._count(seconds)
+        def io(self, wanted=0):
+            return self._count(wanted)
 
         @ray.method(concurrency_group="compute")
         def compute(self, i):
             self.seen.append(i)
             return list(self.seen)
 
-        def plain(self, seconds=0.0):
-            return self._count(seconds)
+        def plain(self, wanted=0):
+            return self._count(wanted)
 
         def held(self):
             gate.wait()
@@ -49,34 +54,34 @@ def threaded_class(gate):
 
 def test_a_group_runs_as_many_calls_at_once_as_it_says(threaded_class):
     worker = threaded_class.remote()
-    assert max(ray.get([worker.io.remote(0.1) for _ in range(6)])) == 2
+    assert max(ray.get([worker.io.remote(2) for _ in range(6)])) == 2
 
 
 def test_methods_outside_of_the_groups_run_one_at_a_time(threaded_class):
     worker = threaded_class.remote()
-    assert max(ray.get([worker.plain.remote(0.05) for _ in range(4)])) == 1
+    assert max(ray.get([worker.plain.remote(1) for _ in range(4)])) == 1
 
 
 def test_max_concurrency_is_that_of_the_methods_outside_of_the_groups(threaded_class):
     worker = threaded_class.options(max_concurrency=3).remote()
-    assert max(ray.get([worker.plain.remote(0.1) for _ in range(6)])) == 3
+    assert max(ray.get([worker.plain.remote(3) for _ in range(6)])) == 3
 
 
 def test_a_group_is_not_held_up_by_the_others(threaded_class, gate):
     worker = threaded_class.remote()
     held = worker.held.remote()
-    assert ray.get(worker.io.remote(), timeout=20) >= 1
+    assert ray.get(worker.io.remote(), timeout=60) >= 1
     assert ray.wait([held], timeout=0)[0] == []
     gate.open()
-    assert ray.get(held, timeout=20) == "released"
+    assert ray.get(held, timeout=60) == "released"
 
 
 def test_the_group_of_one_call(threaded_class, gate):
     worker = threaded_class.remote()
     held = worker.held.remote()
-    assert ray.get(worker.plain.options(concurrency_group="io").remote(), timeout=20) >= 1
+    assert ray.get(worker.plain.options(concurrency_group="io").remote(), timeout=60) >= 1
     gate.open()
-    assert ray.get(held, timeout=20) == "released"
+    assert ray.get(held, timeout=60) == "released"
 
 
 def test_order_within_a_group(threaded_class):
@@ -88,26 +93,30 @@ def test_order_within_a_group(threaded_class):
     assert ray.get(refs[-1]) == list(range(50))
 
 
-def test_groups_of_coroutines(gate):
+def test_groups_of_coroutines(gate, tmp_path, eventually):
     @ray.remote(concurrency_groups={"io": 2})
     class Worker:
         def __init__(self):
             self.now = {"io": 0, "other": 0}
             self.most = {"io": 0, "other": 0}
 
-        async def _count(self, name):
+        async def _count(self, name, wanted):
             self.now[name] += 1
             self.most[name] = max(self.most[name], self.now[name])
-            await asyncio.sleep(0.1)
+            deadline = time.monotonic() + 60
+            while self.most[name] < wanted:
+                assert time.monotonic() < deadline, f"there were never {wanted} at once"
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)  # for those that must not come, too
             self.now[name] -= 1
             return self.most[name]
 
         @ray.method(concurrency_group="io")
-        async def io(self):
-            return await self._count("io")
+        async def io(self, wanted=1):
+            return await self._count("io", wanted)
 
-        async def other(self):
-            return await self._count("other")
+        async def other(self, wanted=1):
+            return await self._count("other", wanted)
 
         async def held(self):
             gate.wait()  # blocks the loop of its group
@@ -118,26 +127,27 @@ def test_groups_of_coroutines(gate):
             return await refs[0]
 
         @ray.method(concurrency_group="io")
-        async def sleep(self):
-            await asyncio.sleep(30)
+        async def sleep(self, i):
+            (tmp_path / f"sleeps {i}").touch()
+            await asyncio.sleep(90)
 
     worker = Worker.remote()
-    assert max(ray.get([worker.io.remote() for _ in range(6)])) == 2
-    assert max(ray.get([worker.other.remote() for _ in range(6)])) == 6
+    assert max(ray.get([worker.io.remote(2) for _ in range(6)])) == 2
+    assert max(ray.get([worker.other.remote(6) for _ in range(6)])) == 6
     refs = [worker.other.options(concurrency_group="io").remote() for _ in range(6)]
     assert max(ray.get(refs)) == 6  # of all who ever ran at once
-    assert ray.get(worker.child.remote([ray.put(3)]), timeout=20) == 3
+    assert ray.get(worker.child.remote([ray.put(3)]), timeout=60) == 3
     held = worker.held.remote()
-    assert ray.get(worker.io.remote(), timeout=20) >= 1
-    sleeping = [worker.sleep.remote() for _ in range(3)]
-    time.sleep(0.2)
+    assert ray.get(worker.io.remote(), timeout=60) >= 1
+    sleeping = [worker.sleep.remote(i) for i in range(3)]
+    eventually(lambda: len(list(tmp_path.glob("sleeps *"))) == 2)  # and one waits its turn
     for ref in reversed(sleeping):
         ray.cancel(ref)
     for ref in sleeping:
         with pytest.raises(ray.exceptions.TaskCancelledError):
-            ray.get(ref, timeout=20)
+            ray.get(ref, timeout=60)
     gate.open()
-    assert ray.get(held, timeout=20) == "released"
+    assert ray.get(held, timeout=60) == "released"
 
 
 def test_inherited_methods_keep_their_group(gate):
@@ -153,9 +163,9 @@ def test_inherited_methods_keep_their_group(gate):
 
     worker = Worker.remote()
     held = worker.held.remote()
-    assert ray.get(worker.io.remote(), timeout=20) == 1
+    assert ray.get(worker.io.remote(), timeout=60) == 1
     gate.open()
-    ray.get(held, timeout=20)
+    ray.get(held, timeout=60)
 
 
 def test_groups_that_do_not_exist():
@@ -166,7 +176,7 @@ def test_groups_that_do_not_exist():
             return 1
 
     with pytest.raises((ValueError, AssertionError)):
-        ray.get(Worker.remote().f.remote(), timeout=20)
+        ray.get(Worker.remote().f.remote(), timeout=60)
 
 
 def test_groups_belong_to_the_class(threaded_class):
@@ -213,11 +223,11 @@ def late(gate):
 def test_calls_overtake_one_that_waits_for_its_arguments(log_class, late, gate, options):
     log = ray.remote(log_class).options(**options).remote()
     first = log.add.remote(late.remote(1))
-    ray.get(log.add.remote(2), timeout=20)
-    assert ray.get(log.read.remote(), timeout=20) == [2]
+    ray.get(log.add.remote(2), timeout=60)
+    assert ray.get(log.read.remote(), timeout=60) == [2]
     gate.open()
-    ray.get(first, timeout=20)
-    assert ray.get(log.read.remote(), timeout=20) == [2, 1]
+    ray.get(first, timeout=60)
+    assert ray.get(log.read.remote(), timeout=60) == [2, 1]
 
 
 def test_calls_of_coroutines_overtake_one_that_waits_for_its_arguments(late, gate):
@@ -232,9 +242,9 @@ def test_calls_of_coroutines_overtake_one_that_waits_for_its_arguments(late, gat
 
     log = Log.remote()
     first = log.add.remote(late.remote(1))
-    assert ray.get(log.add.remote(2), timeout=20) == [2]
+    assert ray.get(log.add.remote(2), timeout=60) == [2]
     gate.open()
-    assert ray.get(first, timeout=20) == [2, 1]
+    assert ray.get(first, timeout=60) == [2, 1]
 
 
 def test_calls_of_a_plain_actor_wait_their_turn(log_class, late, gate):
@@ -244,7 +254,7 @@ def test_calls_of_a_plain_actor_wait_their_turn(log_class, late, gate):
     read = log.read.remote()
     assert ray.wait([read], timeout=0.3)[0] == []
     gate.open()
-    assert ray.get(read, timeout=20) == [1, 2]
+    assert ray.get(read, timeout=60) == [1, 2]
 
 
 def test_coroutines_cannot_be_kept_in_order():
@@ -263,7 +273,7 @@ def test_a_dead_actor_fails_the_calls_that_wait_for_arguments(log_class, late, g
     waiting = log.add.remote(late.remote(1))
     ray.kill(log)
     with pytest.raises(ray.exceptions.RayActorError):
-        ray.get(log.read.remote(), timeout=20)
+        ray.get(log.read.remote(), timeout=60)
     gate.open()
     with pytest.raises(ray.exceptions.RayActorError):
-        ray.get(waiting, timeout=20)
+        ray.get(waiting, timeout=60)

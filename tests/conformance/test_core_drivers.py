@@ -85,7 +85,7 @@ def test_a_detached_actor_outlives_its_driver(driver):
     first.stdin.close()
     assert first.wait(timeout=30) == 0
     found = ray.get_actor("kept", namespace="shared")
-    assert ray.get(found.add.remote(), timeout=20) == 2
+    assert ray.get(found.add.remote(), timeout=60) == 2
     second = driver('print("answer:", ray.get(ray.get_actor("kept").add.remote()))\n')
     assert answer(second) == "3"
     ray.kill(found)
@@ -114,10 +114,17 @@ def test_other_actors_end_with_their_driver(driver, eventually, end):
             return True
         return False
 
-    eventually(gone, timeout_s=20)
+    eventually(gone, timeout_s=60)
 
 
 def test_names_are_private_to_a_namespace(driver):
+    @ray.remote(num_cpus=0)
+    class Here:
+        def ok(self):
+            return "ok"
+
+    actor = Here.options(name="from-here").remote()
+    assert ray.get(actor.ok.remote()) == "ok"
     process = driver(
         """
         try:
@@ -127,12 +134,4 @@ def test_names_are_private_to_a_namespace(driver):
         """,
         namespace="another",
     )
-
-    @ray.remote(num_cpus=0)
-    class Here:
-        def ok(self):
-            return "ok"
-
-    actor = Here.options(name="from-here").remote()
-    assert ray.get(actor.ok.remote()) == "ok"
     assert answer(process) == "not here"

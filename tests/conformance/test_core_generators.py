@@ -9,17 +9,16 @@ import ray
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_items_come_as_they_are_yielded():
+def test_items_come_as_they_are_yielded(gate):
     @ray.remote(num_returns="streaming")
     def count(n):
         for i in range(n):
             yield i
-            time.sleep(0.3)
+            gate.wait()
 
-    began = time.monotonic()
     generator = count.remote(3)
     assert ray.get(next(generator)) == 0
-    assert time.monotonic() - began < 5
+    gate.open()
     assert [ray.get(ref) for ref in generator] == [1, 2]
     with pytest.raises(StopIteration):
         next(generator)
@@ -134,16 +133,17 @@ def test_asynchronous_iteration():
     assert asyncio.run(collect()) == list(range(5))
 
 
-def test_wait_takes_generators():
+def test_wait_takes_generators(gate):
     @ray.remote
     def slow():
-        time.sleep(0.3)
+        gate.wait()
         yield 1
 
     generator = slow.remote()
     ready, waiting = ray.wait([generator], timeout=0.01)
     assert (ready, waiting) == ([], [generator])
-    ready, waiting = ray.wait([generator], timeout=30)
+    gate.open()
+    ready, waiting = ray.wait([generator], timeout=60)
     assert ready == [generator]
     assert ray.get(next(generator)) == 1
 

@@ -55,7 +55,7 @@ def test_actors_may_be_detached_by_default(eventually):
         return False
 
     eventually(is_dropped)
-    assert ray.get(ray.get_actor("kept").f.remote(), timeout=20) == 1
+    assert ray.get(ray.get_actor("kept").f.remote(), timeout=60) == 1
 
 
 def test_a_job_config_step_by_step():

@@ -13,17 +13,17 @@ def test_a_process_runs_the_function_so_often():
     def pid():
         return os.getpid()
 
-    pids = [ray.get(pid.remote(), timeout=20) for _ in range(6)]
-    assert [pids.count(p) for p in pids] == [2] * 6
+    pids = [ray.get(pid.remote(), timeout=60) for _ in range(12)]
+    # Which of the idle processes gets a call is not promised.
+    assert max(pids.count(p) for p in pids) == 2
 
 
-def test_the_process_is_gone_afterwards(eventually):
+def test_the_process_is_gone_afterwards(ended):
     @ray.remote(max_calls=1)
     def pid():
         return os.getpid()
 
-    process = ray.get(pid.remote(), timeout=20)
-    eventually(lambda: not os.path.exists(f"/proc/{process}"))
+    ended(ray.get(pid.remote(), timeout=60))
 
 
 def test_no_call_is_lost_and_none_is_made_twice(counted):
@@ -45,8 +45,9 @@ def test_other_functions_do_not_count():
     def limited():
         return os.getpid()
 
-    assert len({ray.get(pid.remote(), timeout=20) for _ in range(10)}) <= 2
-    assert ray.get(limited.remote(), timeout=20) > 0
+    # As many processes as there are idle ones may take turns, but none ends after five calls.
+    assert len({ray.get(pid.remote(), timeout=60) for _ in range(60)}) <= 8
+    assert ray.get(limited.remote(), timeout=60) > 0
 
 
 def test_what_the_process_owns_outlives_the_call():
@@ -54,8 +55,8 @@ def test_what_the_process_owns_outlives_the_call():
     def puts():
         return [ray.put("owned by a process that is to end")]
 
-    (ref,) = ray.get(puts.remote(), timeout=20)
-    assert ray.get(ref, timeout=20) == "owned by a process that is to end"
+    (ref,) = ray.get(puts.remote(), timeout=60)
+    assert ray.get(ref, timeout=60) == "owned by a process that is to end"
 
 
 def test_generators_count_once():

@@ -90,9 +90,9 @@ def test_results_of_a_pool_by_hand(ray_cluster):
     thread = ResultThread([batch.remote(0), batch.remote(1)], callback=got.append, total_object_refs=3)
     thread.start()
     thread.add_object_ref(batch.remote(2))
-    thread.join(timeout=30)
+    thread.join(timeout=60)
     assert not thread.is_alive()
     assert [sorted(values) for values in got] == [[0, 1, 2]]
     assert not thread.got_error()
     assert sorted(thread.results()) == [[0], [1], [2]]
-    assert sorted(thread.next_ready_index(timeout=5) for _ in range(3)) == [0, 1, 2]
+    assert sorted(thread.next_ready_index(timeout=60) for _ in range(3)) == [0, 1, 2]

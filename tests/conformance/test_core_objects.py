@@ -90,7 +90,7 @@ def test_get_gives_up_after_its_timeout(gate):
     start = time.monotonic()
     with pytest.raises(ray.exceptions.GetTimeoutError):
         ray.get(ref, timeout=0.1)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     with pytest.raises(TimeoutError):
         ray.get([ref], timeout=0)
     gate.open()
@@ -188,7 +188,7 @@ def test_awaiting_a_failed_task_raises():
 def test_a_reference_gives_a_future():
     future = ray.put(5).future()
     assert isinstance(future, Future)
-    assert future.result(timeout=10) == 5
+    assert future.result(timeout=60) == 5
 
 
 def test_what_cannot_be_pickled_is_refused_with_its_name():

@@ -255,7 +255,7 @@ def test_a_restarted_actor_that_was_killed_with_restart(tmp_path, eventually):
     actor = Actor.remote()
     assert ray.get(actor.f.remote(), timeout=30) == "."
     ray.kill(actor, no_restart=False)
-    eventually(lambda: ray.get(actor.f.remote(), timeout=30) == "..", timeout_s=30)
+    eventually(lambda: ray.get(actor.f.remote(), timeout=30) == "..", timeout_s=60)
     ray.kill(actor)
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(actor.f.remote(), timeout=30)

@@ -190,7 +190,7 @@ def test_fractions_of_a_cpu_run_side_by_side(gate, counted, eventually, tmp_path
 
     refs = [half.remote(counted, gate.wait) for _ in range(8)]
     # Eight halves fit into four CPUs: all are under way while none has ended.
-    eventually(lambda: (tmp_path / "count").exists() and (tmp_path / "count").stat().st_size == 8, 30)
+    eventually(lambda: (tmp_path / "count").exists() and (tmp_path / "count").stat().st_size == 8, 60)
     gate.open()
     assert len(set(ray.get(refs))) == 8
 

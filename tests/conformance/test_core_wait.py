@@ -53,7 +53,7 @@ def test_order_is_kept_on_both_sides(held, quick):
     fast = [quick(i) for i in range(3)]
     ray.get(fast)
     refs = [fast[0], slow1, fast[1], slow2, fast[2]]
-    ready, rest = ray.wait(refs, num_returns=3, timeout=10)
+    ready, rest = ray.wait(refs, num_returns=3, timeout=60)
     assert ready == fast
     assert rest == [slow1, slow2]
 
@@ -61,7 +61,7 @@ def test_order_is_kept_on_both_sides(held, quick):
 def test_wait_returns_when_the_first_is_ready(held, quick):
     slow = held()
     fast = quick(1)
-    ready, rest = ray.wait([slow, fast], timeout=10)
+    ready, rest = ray.wait([slow, fast], timeout=60)
     assert (ready, rest) == ([fast], [slow])
 
 
@@ -71,7 +71,7 @@ def test_timeout_returns_what_is_ready(held, quick):
     slow = held()
     start = time.monotonic()
     ready, rest = ray.wait([slow, fast], num_returns=2, timeout=0.1)
-    assert 0.05 < time.monotonic() - start < 5
+    assert 0.05 < time.monotonic() - start < 30
     assert (ready, rest) == ([fast], [slow])
 
 
@@ -79,7 +79,7 @@ def test_timeout_zero_only_looks(held):
     slow = held()
     start = time.monotonic()
     assert ray.wait([slow], timeout=0) == ([], [slow])
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
 
 
 def test_a_failed_task_is_ready():
@@ -88,7 +88,7 @@ def test_a_failed_task_is_ready():
         raise ValueError("no")
 
     ref = fail.remote()
-    assert ray.wait([ref], timeout=10) == ([ref], [])
+    assert ray.wait([ref], timeout=60) == ([ref], [])
     with pytest.raises(ValueError):
         ray.get(ref)
 
@@ -104,12 +104,12 @@ def test_work_is_taken_as_it_is_finished(quick):
 
 def test_wait_without_fetching(quick):
     ref = quick(1)
-    assert ray.wait([ref], fetch_local=False, timeout=10) == ([ref], [])
+    assert ray.wait([ref], fetch_local=False, timeout=60) == ([ref], [])
 
 
 def test_an_object_that_is_gone_through_a_task_counts(quick):
     refs = [ray.put(1), quick(2)]
-    ready, rest = ray.wait(refs, num_returns=2, timeout=10)
+    ready, rest = ray.wait(refs, num_returns=2, timeout=60)
     assert (ready, rest) == (refs, [])
 
 

@@ -6,27 +6,53 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 ENGINE = os.environ.get("RAYJUP_CONFORMANCE_ENGINE", "rayjup")
 
 
-def output_of(program, *, env=None, **kw):
+def lines_of(program, *, until=lambda lines: True, env=None):
+    """What the program writes, by lines; it goes on to its end as soon as it has written what is wanted."""
     command = [sys.executable] if ENGINE == "ray" else [sys.executable, "-m", "rayjup.as_ray"]
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*command, "-c", textwrap.dedent(program)],
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=90,
         env={**os.environ, **(env or {})},
-        check=False,
-        **kw,
     )
-    assert done.returncode == 0, done.stderr
-    return done
+    lines = []
+
+    def read(stream):
+        for line in stream:
+            lines.append(line.rstrip())
+
+    readers = [threading.Thread(target=read, args=(s,)) for s in (process.stdout, process.stderr)]
+    try:
+        for reader in readers:
+            reader.start()
+        deadline = time.monotonic() + 90
+        while not until(lines.copy()):
+            assert time.monotonic() < deadline, lines
+            assert process.poll() is None, lines
+            time.sleep(0.02)
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.wait(timeout=90) == 0, lines
+    finally:
+        process.kill()
+        process.wait()
+        for reader in readers:
+            reader.join()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
+    return lines
 
 
 PROGRAM = """
-    import sys, time
+    import sys
     import ray
 
     ray.init(num_cpus=2, {init})
@@ -43,30 +69,38 @@ PROGRAM = """
 
     ray.get(speak.remote("hello from a task"))
     ray.get(Speaker.remote().speak.remote("hello from an actor"))
-    time.sleep(2.0)
+    print("all is said", flush=True)
+    input()
+    {before_the_end}
     ray.shutdown()
 """
 
 
 def test_lines_come_to_the_driver_with_name_and_pid():
-    done = output_of(PROGRAM.format(init=""))
-    lines = (done.stdout + done.stderr).splitlines()
-    for name, text in (
+    wanted = (
         ("speak", "hello from a task"),
         ("speak", "hello from a task as an error"),
         ("Speaker", "hello from an actor"),
-    ):
+    )
+
+    def all_there(lines):
+        return all(any(line.endswith(text) for line in lines) for _, text in wanted)
+
+    lines = lines_of(PROGRAM.format(init="", before_the_end=""), until=all_there)
+    for name, text in wanted:
         (line,) = [line for line in lines if line.endswith(text)]
         assert f"({name} pid=" in line
 
 
 def test_log_to_driver_false_shows_nothing():
-    done = output_of(PROGRAM.format(init="log_to_driver=False"))
-    assert "hello" not in done.stdout + done.stderr
+    # There is nothing to wait for: lines that come although they should not take their time.
+    late = "import time; time.sleep(1.0)"
+    lines = lines_of(PROGRAM.format(init="log_to_driver=False", before_the_end=late))
+    assert "all is said" in lines
+    assert not [line for line in lines if "hello" in line]
 
 
 SAME = """
-    import time
     import ray
 
     ray.init(num_cpus=3)
@@ -78,18 +112,24 @@ SAME = """
 
     workers = [Worker.remote() for _ in range(3)]
     ray.get([w.speak.remote("the same line") for w in workers])
-    time.sleep(1.0)
+    # What each says after it tells that its line has come, too.
+    ray.get([w.speak.remote("end of " + name) for w, name in zip(workers, ("anna", "bert", "cleo"))])
+    input()
     ray.shutdown()
 """
 
 
+def all_have_spoken(lines):
+    return all(any(line.endswith(f"end of {name}") for line in lines) for name in ("anna", "bert", "cleo"))
+
+
 def test_the_same_line_of_several_processes_is_shown_once_with_their_number():
-    done = output_of(SAME, env={"RAY_DEDUP_LOGS_AGG_WINDOW_S": "1"})
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if "the same line" in line]
+    written = lines_of(SAME, until=all_have_spoken, env={"RAY_DEDUP_LOGS_AGG_WINDOW_S": "300"})
+    lines = [line for line in written if "the same line" in line]
     assert 1 <= len(lines) <= 2
     assert "[repeated 2x across cluster]" in lines[-1]
 
 
 def test_all_lines_are_shown_when_asked_for():
-    done = output_of(SAME, env={"RAY_DEDUP_LOGS": "0"})
-    assert (done.stdout + done.stderr).count("the same line") == 3
+    written = lines_of(SAME, until=all_have_spoken, env={"RAY_DEDUP_LOGS": "0"})
+    assert sum("the same line" in line for line in written) == 3

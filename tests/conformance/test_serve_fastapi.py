@@ -1,7 +1,6 @@
 """Serving: FastAPI on a deployment's class (annotations are evaluated here, as in a notebook)."""
 
-import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import pytest
@@ -11,12 +10,10 @@ pytest.importorskip("fastapi")
 
 
 @pytest.fixture(scope="module")
-def base(ray_cluster: ModuleType) -> Iterator[str]:
+def base(ray_cluster: ModuleType, free_port: Callable[[], int]) -> Iterator[str]:
     from ray import serve
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
@@ -56,14 +53,14 @@ def test_routes_are_methods(ray_cluster: ModuleType, base: str) -> None:
             return x + 1
 
     handle = serve.run(Api.bind("hi"), route_prefix="/api")
-    assert requests.get(base + "/api/hello/you", timeout=10).json() == "hi you 1"
-    assert requests.get(base + "/api/hello/you", timeout=10).json() == "hi you 2"
-    answer = requests.post(base + "/api/items?f=3", json={"name": "a", "price": 2}, timeout=10)
+    assert requests.get(base + "/api/hello/you", timeout=60).json() == "hi you 1"
+    assert requests.get(base + "/api/hello/you", timeout=60).json() == "hi you 2"
+    answer = requests.post(base + "/api/items?f=3", json={"name": "a", "price": 2}, timeout=60)
     assert answer.json() == {"name": "a", "price": 6.0}
-    assert requests.post(base + "/api/items", json={}, timeout=10).status_code == 422
-    assert requests.get(base + "/api/docs", timeout=10).status_code == 200
-    assert "/hello/{name}" in requests.get(base + "/api/openapi.json", timeout=10).json()["paths"]
-    assert requests.get(base + "/api/none", timeout=10).status_code == 404
+    assert requests.post(base + "/api/items", json={}, timeout=60).status_code == 422
+    assert requests.get(base + "/api/docs", timeout=60).status_code == 200
+    assert "/hello/{name}" in requests.get(base + "/api/openapi.json", timeout=60).json()["paths"]
+    assert requests.get(base + "/api/none", timeout=60).status_code == 404
     assert handle.plain.remote(1).result() == 2
     serve.delete("default")
 
@@ -98,11 +95,11 @@ def test_routers_and_websockets(ray_cluster: ModuleType, base: str) -> None:
             await socket.close()
 
     serve.run(Api.bind())
-    assert requests.get(base + "/sub/plain", timeout=10).json() == "plain"
+    assert requests.get(base + "/sub/plain", timeout=60).json() == "plain"
     with client.connect(base.replace("http", "ws") + "/echo") as socket:
         for text in ("a", "b"):
             socket.send(text)
-            assert socket.recv(timeout=10) == text.upper()
+            assert socket.recv(timeout=60) == text.upper()
         socket.send("end")
     serve.delete("default")
 
@@ -157,18 +154,18 @@ def test_beside_another_application(ray_cluster: ModuleType, base: str) -> None:
     serve.run(other.bind(), name="other", route_prefix="/other")
     serve.run(Api.bind(), route_prefix="/api")
     with requests.Session() as session:
-        plain = session.get(base + "/api/plain", timeout=10)
+        plain = session.get(base + "/api/plain", timeout=60)
         assert plain.json() == {"n": 1} and plain.headers["content-type"] == "application/json"
-        assert session.post(base + "/api/size", data=b"x" * 200_000, timeout=10).json() == 200_000
-        assert session.get(base + "/api/stream", timeout=10).text == "0 1 2 "
-        refused = session.get(base + "/api/refused", timeout=10)
+        assert session.post(base + "/api/size", data=b"x" * 200_000, timeout=60).json() == 200_000
+        assert session.get(base + "/api/stream", timeout=60).text == "0 1 2 "
+        refused = session.get(base + "/api/refused", timeout=60)
         assert (refused.status_code, refused.json()) == (418, {"detail": "a teapot"})
-        assert session.get(base + "/api/fails", timeout=10).status_code == 500
-        assert session.get(base + "/api/none", timeout=10).status_code == 404
-        assert session.head(base + "/api/plain", timeout=10).status_code == 405
-        assert session.get(base + "/other", timeout=10).text == "other"
+        assert session.get(base + "/api/fails", timeout=60).status_code == 500
+        assert session.get(base + "/api/none", timeout=60).status_code == 404
+        assert session.head(base + "/api/plain", timeout=60).status_code == 405
+        assert session.get(base + "/other", timeout=60).text == "other"
     with client.connect(base.replace("http", "ws") + "/api/echo") as socket:
         socket.send("a")
-        assert socket.recv(timeout=10) == "A"
+        assert socket.recv(timeout=60) == "A"
     serve.delete("default")
     serve.delete("other")

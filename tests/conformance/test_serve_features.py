@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -16,14 +15,8 @@ requests = pytest.importorskip("requests")
 fastapi = pytest.importorskip("fastapi")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def served(ray_cluster: ModuleType) -> Iterator[str]:
+def served(ray_cluster: ModuleType, free_port: Callable[[], int]) -> Iterator[str]:
     from ray import serve
 
     port = free_port()
@@ -39,13 +32,6 @@ def base(ray_cluster: ModuleType, served: str) -> Iterator[str]:
     yield served
     for name in list(serve.status().applications):
         serve.delete(name)
-
-
-def eventually(condition: Any, timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
 
 
 def test_any_application_of_asgi(base: str) -> None:
@@ -66,7 +52,7 @@ def test_any_application_of_asgi(base: str) -> None:
         pass
 
     serve.run(Pages.bind())
-    assert requests.get(base + "/page/7", timeout=10).text == "page 7"
+    assert requests.get(base + "/page/7", timeout=60).text == "page 7"
 
 
 def test_batches(base: str) -> None:
@@ -77,7 +63,7 @@ def test_batches(base: str) -> None:
         def __init__(self) -> None:
             self.sizes: list[int] = []
 
-        @serve.batch(max_batch_size=4, batch_wait_timeout_s=0.5)
+        @serve.batch(max_batch_size=4, batch_wait_timeout_s=60)
         async def double(self, xs: list[int]) -> list[int]:
             self.sizes.append(len(xs))
             return [2 * x for x in xs]
@@ -91,9 +77,7 @@ def test_batches(base: str) -> None:
     handle = serve.run(Batched.bind())
     responses = [handle.remote(i) for i in range(8)]
     assert [r.result() for r in responses] == [2 * i for i in range(8)]
-    sizes = handle.get_sizes.remote().result()
-    assert sum(sizes) == 8
-    assert max(sizes) == 4
+    assert handle.get_sizes.remote().result() == [4, 4]
 
 
 def test_streams_of_batches(base: str) -> None:
@@ -136,11 +120,11 @@ def test_multiplexing(base: str) -> None:
 
     handle = serve.run(Models.bind())
     assert handle.options(multiplexed_model_id="a").remote().result() == "model a"
-    answer = requests.get(base, headers={"serve_multiplexed_model_id": "b"}, timeout=10)
+    answer = requests.get(base, headers={"serve_multiplexed_model_id": "b"}, timeout=60)
     assert answer.text == "model b"
 
 
-def test_a_full_queue_refuses(base: str) -> None:
+def test_a_full_queue_refuses(base: str, eventually: Callable[..., None]) -> None:
     import ray
     from ray import serve
     from ray.serve.exceptions import BackPressureError
@@ -174,15 +158,26 @@ def test_a_full_queue_refuses(base: str) -> None:
     handle = serve.run(Slow.bind(gate))
     first = handle.remote()
     eventually(lambda: ray.get(gate.inside.remote()) == 1)
-    second = handle.remote()
-    time.sleep(0.2)
-    with pytest.raises(BackPressureError):
-        handle.remote().result()
+    others = [handle.remote(), handle.remote()]
+    refused = []
+
+    def one_is_refused() -> bool:
+        for response in others:
+            try:
+                response.result(timeout_s=0.1)
+            except BackPressureError:
+                refused.append(response)
+            except TimeoutError:
+                continue
+        return bool(refused)
+
+    eventually(one_is_refused)
+    (queued,) = [response for response in others if response is not refused[0]]
     ray.get(gate.open.remote())
-    assert [first.result(), second.result()] == ["done", "done"]
+    assert [first.result(), queued.result()] == ["done", "done"]
 
 
-def test_autoscaling(base: str) -> None:
+def test_autoscaling(base: str, eventually: Callable[..., None]) -> None:
     import ray
     from ray import serve
 
@@ -227,13 +222,13 @@ def test_autoscaling(base: str) -> None:
     handle = serve.run(Scaled.bind(gate))
     assert running() == 1
     responses = [handle.remote() for _ in range(8)]
-    eventually(lambda: running() == 3, 40)
+    eventually(lambda: running() == 3, 60)
     ray.get(gate.open.remote())
     assert [r.result() for r in responses] == ["done"] * 8
-    eventually(lambda: running() == 1, 40)
+    eventually(lambda: running() == 1, 60)
 
 
-def test_an_unhealthy_replica_is_replaced(base: str) -> None:
+def test_an_unhealthy_replica_is_replaced(base: str, eventually: Callable[..., None]) -> None:
     from ray import serve
 
     @serve.deployment(health_check_period_s=0.2, health_check_timeout_s=5, graceful_shutdown_wait_loop_s=0.1)
@@ -264,7 +259,11 @@ def test_an_unhealthy_replica_is_replaced(base: str) -> None:
     eventually(replaced, 40)
 
 
-def test_requests_of_a_client_that_goes_away_are_cancelled(base: str) -> None:
+def test_requests_of_a_client_that_goes_away_are_cancelled(
+    base: str, eventually: Callable[..., None]
+) -> None:
+    import http.client
+
     import ray
     from ray import serve
 
@@ -287,7 +286,7 @@ def test_requests_of_a_client_that_goes_away_are_cancelled(base: str) -> None:
         async def __call__(self, request: Any) -> str:
             await self.notes.add.remote("begun")
             try:
-                await asyncio.sleep(30)
+                await asyncio.sleep(90)
             except asyncio.CancelledError:
                 self.notes.add.remote("cancelled")
                 raise
@@ -295,8 +294,10 @@ def test_requests_of_a_client_that_goes_away_are_cancelled(base: str) -> None:
 
     notes = Notes.remote()
     serve.run(Slow.bind(notes))
-    with pytest.raises(requests.exceptions.ReadTimeout):
-        requests.get(base, timeout=1)
+    client = http.client.HTTPConnection(base.removeprefix("http://"), timeout=60)
+    client.request("GET", "/")
+    eventually(lambda: ray.get(notes.get.remote()) == ["begun"])
+    client.close()
     eventually(lambda: ray.get(notes.get.remote()) == ["begun", "cancelled"])
 
 
@@ -313,9 +314,9 @@ def test_a_large_body(base: str) -> None:
 
     serve.run(Size.bind())
     data = b"x" * (8 * 1024 * 1024)
-    assert requests.post(base, data=data, timeout=30).text == str(len(data))
+    assert requests.post(base, data=data, timeout=60).text == str(len(data))
     chunks = (b"y" * 1000 for _ in range(500))
-    assert requests.post(base, data=chunks, timeout=30).text == "500000"
+    assert requests.post(base, data=chunks, timeout=60).text == "500000"
 
 
 def test_many_at_once(base: str) -> None:
@@ -338,7 +339,7 @@ def test_many_at_once(base: str) -> None:
 
     def ask() -> None:
         for _ in range(5):
-            answers.append(requests.get(base, timeout=20).text)
+            answers.append(requests.get(base, timeout=60).text)
 
     threads = [threading.Thread(target=ask) for _ in range(16)]
     for thread in threads:
@@ -358,7 +359,7 @@ def test_plain_functions_run_side_by_side(base: str) -> None:
             self.three = threading.Barrier(3)
 
         def wait(self, x: int) -> int:
-            self.three.wait(timeout=20)  # raises unless three of these are here at the same time
+            self.three.wait(timeout=60)  # raises unless three of these are here at the same time
             return x
 
         def back(self, x: int) -> int:

@@ -8,7 +8,11 @@ import pytest
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
+from ray.serve.exceptions import RayServeException
 from ray.util import placement_group_table
+
+# What a call may raise whose replica is lost with its node.
+LOST = (ray.exceptions.RayError, RayServeException, TimeoutError)
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def test_a_lost_node_costs_its_replicas_only(cluster):
     def answers():
         try:
             return places() == {head}
-        except (ray.exceptions.RayError, TimeoutError):
+        except LOST:
             return False
 
     wait_for(answers)
@@ -88,7 +92,7 @@ def test_a_lost_node_costs_its_replicas_only(cluster):
     def healed():
         try:
             return len(places()) == 2
-        except (ray.exceptions.RayError, TimeoutError):
+        except LOST:
             return False
 
     wait_for(healed)

@@ -8,9 +8,13 @@ import pytest
 import ray
 
 ON_RAY = os.environ.get("RAYJUP_CONFORMANCE_ENGINE") == "ray"
-WAIT_S = 20.0  # Ray's processes report about once a second, through several hands
+WAIT_S = 60.0  # Ray's processes report about once a second, through several hands
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [
+    pytest.mark.usefixtures("ray_cluster"),
+    # A process that the machine keeps from running for two seconds is left out, and asked again.
+    pytest.mark.filterwarnings("ignore:no answer in time:UserWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +279,7 @@ def test_tasks_from_inside_a_task():
     def looking():
         from ray.util.state import list_tasks
 
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             rows = list_tasks(filters=[("name", "=", "looking")])
             if rows and rows[0].state == "RUNNING":
@@ -555,9 +559,12 @@ def test_summaries():
 
 
 def test_logs_of_a_node():
-    logs = state().list_logs(node_id=ray.get_runtime_context().get_node_id())
+    ray.get(ray.remote(lambda: 1).remote())
+    logs = poll(
+        lambda: state().list_logs(node_id=ray.get_runtime_context().get_node_id()),
+        lambda logs: logs.get("worker_out"),
+    )
     assert all(isinstance(names, list) for names in logs.values())
-    assert logs["worker_out"]
     only = state().list_logs(node_id=ray.get_runtime_context().get_node_id(), glob_filter="*.out")
     assert all(name.endswith(".out") for names in only.values() for name in names)
 

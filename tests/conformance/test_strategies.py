@@ -49,7 +49,7 @@ def runs(where, node):
 
     def run(**options):
         ref = where.options(**options).remote()
-        if ray.wait([ref], timeout=10)[0]:
+        if ray.wait([ref], timeout=60)[0]:
             return ray.get(ref) == node
         ray.cancel(ref)
         return False
@@ -121,7 +121,7 @@ def test_selectors_for_actors():
             return ray.get_runtime_context().get_node_id()
 
     fitting = Here.options(label_selector={"zone": "a"}).remote()
-    assert ray.get(fitting.node.remote(), timeout=20) == ray.nodes()[0]["NodeID"]
+    assert ray.get(fitting.node.remote(), timeout=60) == ray.nodes()[0]["NodeID"]
     unfit = Here.options(label_selector={"zone": "b"}).remote()
     assert ray.wait([unfit.node.remote()], timeout=0.3)[0] == []
     ray.kill(unfit)
@@ -215,15 +215,15 @@ def test_hard_affinity_to_a_node_that_is_gone(where):
 
     strategy = NodeAffinitySchedulingStrategy(GONE, soft=False)
     with pytest.raises(ray.exceptions.TaskUnschedulableError):
-        ray.get(where.options(scheduling_strategy=strategy).remote(), timeout=20)
+        ray.get(where.options(scheduling_strategy=strategy).remote(), timeout=60)
     with pytest.raises(ray.exceptions.ActorUnschedulableError):
-        ray.get(Here.options(scheduling_strategy=strategy).remote().ping.remote(), timeout=20)
+        ray.get(Here.options(scheduling_strategy=strategy).remote().ping.remote(), timeout=60)
 
 
 def test_hard_affinity_to_a_node_that_has_too_little(where, node):
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
     with pytest.raises(ray.exceptions.TaskUnschedulableError):
-        ray.get(where.options(scheduling_strategy=strategy, num_cpus=100).remote(), timeout=20)
+        ray.get(where.options(scheduling_strategy=strategy, num_cpus=100).remote(), timeout=60)
 
 
 def test_hard_affinity_waits_for_what_is_in_use(where, node, gate, eventually):
@@ -236,7 +236,7 @@ def test_hard_affinity_waits_for_what_is_in_use(where, node, gate, eventually):
     ref = where.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
     assert ray.wait([ref], timeout=0.3)[0] == []
     gate.open()
-    assert ray.get(ref, timeout=20) == node
+    assert ray.get(ref, timeout=60) == node
     ray.get(holding)
 
 
@@ -260,7 +260,7 @@ def test_actors_may_be_spread():
         def ping(self):
             return "pong"
 
-    assert ray.get(Here.remote().ping.remote(), timeout=20) == "pong"
+    assert ray.get(Here.remote().ping.remote(), timeout=60) == "pong"
 
 
 def test_unknown_strategies(where):

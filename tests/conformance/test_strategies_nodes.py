@@ -134,7 +134,7 @@ def test_affinity_selectors_and_label_strategies(where, zone):
 
 
 def test_spread_does_not_fill_one_node_first(eventually):
-    eventually(lambda: ray.available_resources().get("CPU", 0) == 6, 30)
+    eventually(lambda: ray.available_resources().get("CPU", 0) == 6, 60)
 
     @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
     class Here:

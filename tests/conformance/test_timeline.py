@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 PHASES = {"X", "M", "s", "f", "t", "B", "E", "i", "I", "C"}
 
 
-def events(wanted, timeout_s=20.0):
+def events(wanted, timeout_s=60.0):
     """The trace as soon as it holds ``wanted`` events that tell of the execution of tasks."""
     deadline = time.monotonic() + timeout_s
     while True:

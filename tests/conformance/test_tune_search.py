@@ -131,18 +131,32 @@ def test_hyperband_and_median_stopping_come_to_an_end(fit):
     assert grid.get_best_result().metrics["score"] == 24
 
 
-def test_a_population_shares_its_best(fit):
+def test_a_population_shares_its_best(fit, tmp_path):
     import time
 
     from ray import tune
     from ray.tune.schedulers import PopulationBasedTraining
+
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    def keep_together(trial, iteration):
+        """Return as soon as the other trial is no more than four iterations behind."""
+        (marks / f"{trial}.{iteration}").touch()
+        deadline = time.monotonic() + 60
+        while not any(
+            other != trial and int(reached) >= iteration - 4
+            for other, reached in (name.split(".") for name in os.listdir(marks))
+        ):
+            assert time.monotonic() < deadline, "the other trial does not come along"
+            time.sleep(0.005)
 
     class Toy(tune.Trainable):
         def setup(self, config):
             self.value = 0.0
 
         def step(self):
-            time.sleep(0.05)
+            keep_together(self.trial_id, self.iteration)
             self.value += self.config["rate"]
             return {"value": self.value}
 

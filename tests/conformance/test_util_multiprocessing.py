@@ -64,7 +64,7 @@ def test_imap_next_with_a_timeout(pool, gate):
     with pytest.raises(TimeoutError):
         results.next(timeout=0.05)
     gate.open()
-    assert results.next(timeout=30) is None
+    assert results.next(timeout=60) is None
 
 
 def test_async_results(pool, gate):
@@ -78,11 +78,11 @@ def test_async_results(pool, gate):
     with pytest.raises(TimeoutError):
         result.get(timeout=0.05)
     gate.open()
-    result.wait(30)
+    result.wait(60)
     assert result.ready() and result.successful()
     assert result.get() is None
-    assert pool.map_async(abs, [-1, -2]).get(timeout=30) == [1, 2]
-    assert pool.starmap_async(pow, [(2, 2)]).get(timeout=30) == [4]
+    assert pool.map_async(abs, [-1, -2]).get(timeout=60) == [1, 2]
+    assert pool.starmap_async(pow, [(2, 2)]).get(timeout=60) == [4]
 
 
 def test_errors_are_raised_as_they_were(pool):
@@ -94,7 +94,7 @@ def test_errors_are_raised_as_they_were(pool):
     with pytest.raises(KeyError):
         pool.map(fail, [1, 2])
     result = pool.apply_async(fail, (1,))
-    result.wait(30)
+    result.wait(60)
     assert not result.successful()
 
 
@@ -128,12 +128,16 @@ def test_processes_are_replaced_after_their_batches(ray_cluster):
     assert len(set(pids)) == 3
 
 
-def test_both_processes_are_used(pool):
-    def slow(_):
-        time.sleep(0.2)
+def test_both_processes_are_used(pool, tmp_path):
+    def meet(i):
+        (tmp_path / str(i)).touch()
+        deadline = time.monotonic() + 60
+        while not (tmp_path / str(1 - i)).exists():
+            assert time.monotonic() < deadline, "the other one does not run at the same time"
+            time.sleep(0.005)
         return os.getpid()
 
-    assert len(set(pool.map(slow, range(2), chunksize=1))) == 2
+    assert len(set(pool.map(meet, range(2), chunksize=1))) == 2
 
 
 def test_a_closed_pool_finishes_and_takes_nothing_new(ray_cluster, gate):
@@ -149,7 +153,7 @@ def test_a_closed_pool_finishes_and_takes_nothing_new(ray_cluster, gate):
         pool.apply_async(abs, (1,))
     gate.open()
     pool.join()
-    assert result.get(timeout=30) == "done"
+    assert result.get(timeout=60) == "done"
 
 
 def test_terminate_does_not_wait(ray_cluster, gate):
@@ -158,10 +162,12 @@ def test_terminate_does_not_wait(ray_cluster, gate):
     wait = gate.wait
     pool = Pool(1)
     pool.apply_async(wait)
+    began = time.monotonic()
     pool.terminate()
     with pytest.raises(ValueError):
         pool.map(abs, [1])
     pool.join()
+    assert time.monotonic() - began < 60  # the call would have waited longer
 
 
 def test_wrong_numbers_of_processes(ray_cluster):

@@ -53,6 +53,7 @@ class Tasks:
         self.sequence = itertools.count(1)
         self.inflight: dict[int, Task] = {}  # calls with executors, of tasks and actors alike
         self.waiting: dict[int, Task] = {}  # calls whose dependencies are not there yet
+        self._answered: set[int] = set()  # calls whose answer is being read just now
         self.pools: dict[Any, Pool] = {}
         self._pools_by_id: dict[int, Pool] = {}
         self._pool_numbers = itertools.count(1)
@@ -431,9 +432,13 @@ class Tasks:
                         done.append(ref)
                 else:
                     others.append((task, message))
+                    self._answered.add(seq)
             runtime.completions += len(messages)
         for task, message in others:
-            self._finish(peer, task, message)
+            try:
+                self._finish(peer, task, message)
+            finally:
+                self._answered.discard(task.seq)
         for ref in done:
             waiters, ref._waiters = ref._waiters, None
             if waiters:
@@ -631,9 +636,18 @@ class Tasks:
         if task is None or ref._kind != PENDING:
             return
         with self.lock:
+            if task.refs is None:
+                return  # answered meanwhile
             task.cancelled = True
+            if task.seq in self._answered:
+                return
             lease = task.lease if task.seq in self.inflight else None
-            if lease is None and self.waiting.pop(task.seq, None) is None and task.pool is not None:
+            peer: Any = lease.peer if lease is not None else None
+            if lease is not None and peer is None:  # its actor is gone, what becomes of it is not known yet
+                del self.inflight[task.seq]
+                del lease.inflight[task.seq]
+                lease = None
+            elif lease is None and self.waiting.pop(task.seq, None) is None and task.pool is not None:
                 try:
                     task.pool.backlog.remove(task)
                 except ValueError:
@@ -647,9 +661,9 @@ class Tasks:
                 self.runtime.actors.pump_all()  # calls of its actor may have waited behind it
             self.runtime.reactor.kick()
             return
-        lease.peer.send((m.CANCEL, task.seq, recursive))
+        peer.send((m.CANCEL, task.seq, recursive))
         if force and isinstance(lease, Lease):
-            self.runtime.link.send(("kill_executor", lease.peer.address))
+            self.runtime.link.send(("kill_executor", peer.address))
 
     def cancel_children(self, parent: int) -> None:
         """Cancel what the call ``parent`` of this process submitted and is not answered."""
