@@ -71,7 +71,7 @@ def node_pid() -> int:
 
 def zygote_pid() -> int:
     """The process from which executors are forked, as soon as there is one."""
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 30.0
     while not (pids := zygotes()):  # killed ones are replaced, and between the two there is none
         assert time.monotonic() < deadline, "the node has no zygote"
         time.sleep(0.01)

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,11 +70,11 @@ def server(directory: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{public}/api/health", timeout=5):
                 return True
-        except urllib.error.URLError:
+        except OSError:  # nobody listens, or who does hangs up: it is coming up
             return False
 
     try:
-        poll(answers, 40)
+        poll(answers, 60)
         yield {
             "DASK_GATEWAY__ADDRESS": f"http://127.0.0.1:{public}",
             "DASK_GATEWAY__AUTH__TYPE": "basic",
@@ -84,4 +83,4 @@ def server(directory: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]
         }
     finally:
         process.terminate()  # it ends its clusters
-        process.wait(40)
+        process.wait(60)
