@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from support.clusters import poll
 from support.machines import LONG
+from support.ports import quiet_port
 
 _CONFIG = """
 import sys
@@ -44,8 +44,7 @@ def why_not() -> str:
 @contextmanager
 def server(directory: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]:
     """A gateway; what its users have in their environment. ``environ``: of its clusters' processes."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        private, public = one.getsockname()[1], other.getsockname()[1]
+    private, public = quiet_port("127.0.0.1"), quiet_port("127.0.0.1")
     names = ("PYTHONPATH", "TMPDIR", "JUPYTER_RUNTIME_DIR", "RAYJUP_CACHE_DIR")
     given = {name: os.environ[name] for name in names if name in os.environ}
     config = directory / "gateway.py"
