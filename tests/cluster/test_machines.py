@@ -15,6 +15,7 @@ from support.clusters import poll
 from support.machines import Driver, Lab, lab, why_not
 
 pytestmark = [
+    pytest.mark.timeout(300),  # four machines and their programs start at once, on whatever this one has
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "machines can be made"),
     pytest.mark.leaks("the machines of a file run until its end; the check per file sees what is left then"),
 ]
@@ -258,7 +259,7 @@ def test_the_death_of_the_source_in_the_middle_of_a_transfer(tmp_path: Path):
     refs = [total.options(**on("c")).remote(copied), total.options(**on("c")).remote(made)]
     say(sent=1)
     try:
-        say(totals=ray.get(refs, timeout=60))
+        say(totals=ray.get(refs, timeout=150))
     except BaseException as error:
         say(failed=repr(error))
     try:

@@ -55,7 +55,7 @@ def test_tasks_of_a_job_that_has_ended(own: ModuleType):
             "@ray.remote\n"
             "def told():\n"
             "    from rayjup.core import session\n"
-            "    while session.current().runtime.reports.events.behind: time.sleep(0.01)\n"
+            "    while session.connected().runtime.reports.events.behind: time.sleep(0.01)\n"
             "ray.get(told.remote())\n"
         )
         subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -283,7 +283,7 @@ class Lab:
         )
 
     @contextlib.contextmanager
-    def driver(self, script: str, timeout_s: float = 100.0) -> Iterator[Driver]:
+    def driver(self, script: str, timeout_s: float = 250.0) -> Iterator[Driver]:
         """A program on the first machine, connected to the cluster; see :class:`Driver`."""
         first = next(iter(self.machines.values()))
         environ = {"RAYJUP_LAB_ADDRESS": self.address, **self.environ}
