@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -18,6 +19,7 @@ from rayjup._version import __version__
 from rayjup.cli.app import program
 from rayjup.cluster import manager
 from rayjup.cluster.descriptors import Descriptor, find, process_start_time
+from rayjup.cluster.supervisor import Follower
 from rayjup.observe import ClusterView
 
 RESTART_S = 40.0  # three on a quiet machine
@@ -273,6 +275,31 @@ def test_several_nodes_come_back_and_one_does_not(listed, own):
     poll(lambda: ray.cluster_resources()["CPU"] == 3.0)
     assert ray.get(adds(ray).options(resources={"a": 0}, num_cpus=2).remote(1, 1), timeout=T) == 2
     poll(lambda: not os.path.exists(nodes[1].store_dir))
+
+
+def test_a_head_that_ends_is_not_taken_for_the_next_one(tmp_path):
+    """Killed, it may still listen when its connections have ended; who joins it waits in vain."""
+    me = [os.getpid(), process_start_time(os.getpid())]
+    follower = Follower({"head": me, "supervisor": me, "session_dir": str(tmp_path)})
+    path = str(tmp_path / "head.sock")
+
+    async def follows() -> None:
+        ends = await asyncio.start_unix_server(lambda _, writer: writer.close(), path)
+        waiting = asyncio.ensure_future(follower.again())
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        ends.close()
+        os.unlink(path)
+
+        def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"hello")
+            writer.close()
+
+        greets = await asyncio.start_unix_server(greet, path)
+        assert await asyncio.wait_for(waiting, T)
+        greets.close()
+
+    asyncio.run(follows())
 
 
 def test_descriptor_view_and_stop_go_on(listed):
