@@ -29,6 +29,7 @@ _END_S = 2.0  # its sockets close a moment before it is no process any more
 _START_S = 20.0
 _FORK_S = 2.0
 _WAIT_S = 30.0  # of other nodes
+_GREETING_S = 2.0
 _WHAT_IS_INSTALLED = (
     "from rayjup.engine.dask import attach; from rayjup import _version; "
     "print(attach.PROTOCOL, _version.__version__)"
@@ -259,14 +260,22 @@ class Follower:
         deadline = time.monotonic() + _WAIT_S
         pid, started = self._supervisor
         while time.monotonic() < deadline and process_start_time(pid) == started:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-                try:
-                    sock.connect(self._path)
-                    return True
-                except OSError:
-                    pass  # not yet
+            if await self._answers():
+                return True
             await asyncio.sleep(0.02)
         return False
+
+    async def _answers(self) -> bool:
+        # A head that is being killed may still listen when its connections have ended. Who took it for the
+        # next one would join it in vain for ten seconds; but it says nothing, where a living one greets.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            try:
+                sock.connect(self._path)
+                heard = asyncio.get_running_loop().sock_recv(sock, 1)
+                return bool(await asyncio.wait_for(heard, _GREETING_S))
+            except (OSError, asyncio.TimeoutError):
+                return False  # not yet
 
     async def end(self) -> None:
         """The node ends: that is all."""

@@ -79,7 +79,7 @@ def test_threaded_actor_runs_calls_at_once(ray):
             self.barrier = threading.Barrier(8)
 
         def come(self):
-            self.barrier.wait(10)
+            self.barrier.wait(60)
             return True
 
     meeting = Meeting.remote()
@@ -96,7 +96,7 @@ def test_threaded_actor_never_keeps_a_call_waiting_while_a_thread_is_free(ray):
             self.events = {}
 
         def wait(self, key):
-            return self.events.setdefault(key, threading.Event()).wait(8)
+            return self.events.setdefault(key, threading.Event()).wait(60)
 
         def open(self, key):
             self.events.setdefault(key, threading.Event()).set()

@@ -43,8 +43,9 @@ def test_calls_behind_a_cancelled_one_are_made(ray):
         def __init__(self):
             self.calls = 0
 
-        def sleep(self):
-            time.sleep(0.3)
+        def hold(self):
+            while not ray.get_runtime_context().is_canceled():
+                time.sleep(0.005)
 
         def count(self):
             self.calls += 1
@@ -52,12 +53,14 @@ def test_calls_behind_a_cancelled_one_are_made(ray):
 
     counter = Counter.remote()
     for _ in range(3):
-        held = counter.sleep.remote()
+        held = counter.hold.remote()
         first, second = counter.count.remote(), counter.count.remote()
         ray.cancel(first)
-        with pytest.raises(ray.exceptions.TaskCancelledError):
-            ray.get(first, timeout=T)
-        ray.get([held, second], timeout=T)
+        ray.cancel(held)  # ends only now: the actor has read that the one behind it is cancelled
+        for cancelled in (held, first):
+            with pytest.raises(ray.exceptions.TaskCancelledError):
+                ray.get(cancelled, timeout=T)
+        ray.get(second, timeout=T)
     assert ray.get(counter.count.remote(), timeout=T) == 4
 
 
@@ -77,10 +80,11 @@ def test_the_order_of_coroutines(ray):
     assert ray.get(Worker.options(allow_out_of_order_execution=True).remote().f.remote(), timeout=T) == 1
 
 
-def test_calls_that_wait_for_arguments_count_as_pending(ray):
+def test_calls_that_wait_for_arguments_count_as_pending(ray, tmp_path):
     @ray.remote
     def late():
-        time.sleep(0.5)
+        while not (tmp_path / "go").exists():
+            time.sleep(0.01)
         return 1
 
     @ray.remote(max_pending_calls=2, max_concurrency=2)
@@ -94,6 +98,7 @@ def test_calls_that_wait_for_arguments_count_as_pending(ray):
         worker.f.remote(3)
     ray.cancel(refs[1])
     refs.append(worker.f.remote(4))
+    (tmp_path / "go").touch()
     assert ray.get([refs[0], refs[2]], timeout=T) == [1, 4]
     with pytest.raises(ray.exceptions.TaskCancelledError):
         ray.get(refs[1], timeout=T)

@@ -190,18 +190,23 @@ def test_pending_refs_may_be_passed_on(ray):
     assert ray.get([read.remote([slow.remote(i)]) for i in range(8)], timeout=T) == list(range(8))
 
 
-def test_a_borrower_waits_with_ray_wait(ray):
+def test_a_borrower_waits_with_ray_wait(ray, tmp_path):
     @ray.remote
-    def slow(seconds):
-        time.sleep(seconds)
-        return seconds
+    def slow(name):
+        while not (tmp_path / name).exists():
+            time.sleep(0.01)
+        return name
 
     @ray.remote(num_cpus=0)
     def first(refs):
         ready, _ = ray.wait(refs, timeout=T)
         return ray.get(ready[0])
 
-    assert ray.get(first.remote([slow.remote(1.0), slow.remote(0.05)]), timeout=T) == 0.05
+    refs = [slow.remote("later"), slow.remote("now")]
+    (tmp_path / "now").touch()
+    assert ray.get(first.remote(refs), timeout=T) == "now"
+    (tmp_path / "later").touch()
+    assert ray.get(refs, timeout=T) == ["later", "now"]
 
 
 def test_errors_reach_borrowers_under_their_own_type(ray):

@@ -114,10 +114,10 @@ def test_start_that_blocks_ends_with_an_interrupt() -> None:
     assert process.stdout is not None
     with process.stdout:
         assert process.stdout.readline().startswith("Cluster blocking runs")
-        while "to stop it" not in process.stdout.readline():
-            pass
+        while "to stop it" not in (line := process.stdout.readline()):
+            assert line, "it has ended by itself"
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert descriptors.find("blocking") is None
 
 
@@ -136,8 +136,9 @@ def test_list_get_and_summary(cluster: str, work: dict[str, object]) -> None:
     assert json.loads(
         run("get", "actors", str(actor["actor_id"]), "--address", cluster, "--format", "json").output
     )["name"] == "keeper"  # fmt: skip
-    tasks = records("list", "tasks", "--address", cluster, "--filter", "name=add", "--limit", "2")
-    assert len(tasks) == 2 and {row["state"] for row in tasks} == {"FINISHED"}
+    asked = ("list", "tasks", "--address", cluster, "--filter", "name=add", "--limit", "2")
+    poll(lambda: [row["state"] for row in records(*asked)] == ["FINISHED"] * 2, 30)
+    tasks = records(*asked)
     table = run("list", "tasks", "--address", cluster).output
     assert "Total: " in table and "TASK_ID" in table
     assert str(tasks[0]["task_id"]) in table  # ids are never cut
@@ -166,8 +167,12 @@ def test_logs_of_actors_and_files(cluster: str, work: dict[str, object]) -> None
 
 def test_timeline_and_stack(cluster: str, work: dict[str, object], tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
-    run("timeline", "--address", cluster, "--output", str(path))
-    assert any(event.get("cat", "").startswith("task") for event in json.loads(path.read_text()))
+
+    def shows_tasks() -> bool:
+        run("timeline", "--address", cluster, "--output", str(path))
+        return any(event.get("cat", "").startswith("task") for event in json.loads(path.read_text()))
+
+    poll(shows_tasks, 30)
     result = CliRunner().invoke(program, ["stack", "--address", cluster])
     assert "==== head" in result.output or "pip install py-spy" in result.output
 

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from support.clusters import poll
 
 import rayjup as ray
 from rayjup.core import session
@@ -47,6 +48,11 @@ def define():
         def slow(self, x):
             time.sleep(x)
             return x
+
+        def hold(self, path):
+            while not os.path.exists(path):
+                time.sleep(0.01)
+            return 0.3
 
         def stream(self, x):
             yield x
@@ -126,10 +132,15 @@ def test_no_work_while_nothing_comes():
     worker = Worker.remote()
     graph = compile_echo(worker)
     ray.get(graph.execute(1))
-    theirs, ours = ray.get(worker.cpu.remote()), time.process_time()
-    time.sleep(1)
-    assert ray.get(worker.cpu.remote()) - theirs < 0.05
-    assert time.process_time() - ours < 0.05
+    measured = []
+    for _ in range(4):  # what earlier tests have left to be done may fall into one of the seconds, not all
+        theirs, ours = ray.get(worker.cpu.remote()), time.process_time()
+        time.sleep(1)
+        measured.append((time.process_time() - ours, ray.get(worker.cpu.remote()) - theirs))
+        if max(measured[-1]) < 0.05:
+            break
+    else:
+        pytest.fail(f"seconds of work here and there, in one each: {measured}")
     graph.teardown()
 
 
@@ -142,8 +153,8 @@ def test_nothing_is_left_after_the_end():
         assert len(ray.get(graph.execute(b"x" * 100_000))) == 100_000
         graph.teardown()
         assert channel_files() == []
-    assert ray.get(worker.descriptors.remote()) == open_there
-    assert len(os.listdir("/proc/self/fd")) <= open_here  # what earlier tests left may go meanwhile
+    poll(lambda: ray.get(worker.descriptors.remote()) == open_there)
+    poll(lambda: len(os.listdir("/proc/self/fd")) <= open_here)  # what earlier tests left may go meanwhile
 
 
 def test_a_graph_that_is_forgotten_ends():
@@ -155,10 +166,7 @@ def test_a_graph_that_is_forgotten_ends():
     import gc
 
     gc.collect()
-    deadline = time.monotonic() + 10
-    while ray.get(worker.descriptors.remote()) != before:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    poll(lambda: ray.get(worker.descriptors.remote()) == before)
 
 
 def test_an_actor_in_two_graphs():
@@ -181,13 +189,14 @@ def test_an_error_of_one_output_leaves_the_others():
     graph.teardown()
 
 
-def test_a_result_that_came_late_can_still_be_had():
+def test_a_result_that_came_late_can_still_be_had(tmp_path):
     worker = Worker.remote()
     with InputNode() as x:
-        graph = worker.slow.bind(x).experimental_compile()
-    ref = graph.execute(0.3)
+        graph = worker.hold.bind(x).experimental_compile()
+    ref = graph.execute(str(tmp_path / "go"))
     with pytest.raises(RayChannelTimeoutError):
         ray.get(ref, timeout=0.01)
+    (tmp_path / "go").touch()
     assert ray.get(ref) == 0.3
     graph.teardown()
 
@@ -211,12 +220,12 @@ def test_the_death_of_an_actor_is_the_reason():
     a, b = Worker.remote(), Worker.remote()
     with InputNode() as x:
         graph = b.echo.bind(a.slow.bind(x)).experimental_compile()
-    ref = graph.execute(5)
+    ref = graph.execute(60)
     ray.kill(a)
     started = time.monotonic()
     with pytest.raises(ActorDiedError):
         ray.get(ref)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 40
     with pytest.raises((ActorDiedError, RayChannelError)):
         graph.execute(1)
     graph.teardown()
@@ -254,7 +263,7 @@ def test_awaiting_while_an_actor_dies():
     async def main():
         with InputNode() as x:
             graph = worker.slow.bind(x).experimental_compile(enable_asyncio=True)
-        future = await graph.execute_async(5)
+        future = await graph.execute_async(60)
         ray.kill(worker)
         with pytest.raises(ActorDiedError):
             await future
@@ -319,12 +328,10 @@ def test_a_driver_that_dies_leaves_the_actor_to_others():
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     address = session.current().cluster.name
-    done = subprocess.run([sys.executable, "-c", program, address], capture_output=True, text=True)
+    command = [sys.executable, "-c", program, address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "ready" in done.stdout, done.stderr
-    deadline = time.monotonic() + 10
-    while ray.get(worker.descriptors.remote()) != before or channel_files():
-        assert time.monotonic() < deadline, channel_files()
-        time.sleep(0.02)
+    poll(lambda: ray.get(worker.descriptors.remote()) == before and not channel_files())
 
 
 def test_methods_may_use_the_cluster():
@@ -366,7 +373,7 @@ def test_a_part_of_a_graph_run_by_hand():
         inputs.close()
         schedule = [DAGNodeOperation(0, step) for step in DAGNodeOperationType]
         compiled_dag_node.do_exec_tasks(Here(), [task], schedule)  # until the input ends
-        assert [results.read(timeout=1) for _ in range(3)] == [0, 3, 6]
+        assert [results.read(timeout=20) for _ in range(3)] == [0, 3, 6]
         with pytest.raises(RayChannelTimeoutError):
             results.read(timeout=0.01)
         assert task.reset_and_wait_intermediate_future() == 6

@@ -223,7 +223,13 @@ def test_the_log_of_a_job_goes_with_its_node_and_the_error_says_so(
         with pytest.raises(RuntimeError, match=f"lies on the node {gone.info.node_id[:12]}, which does not"):
             read()
     assert client.delete_job(job)
-    shutil.rmtree(Path(gone.info.agent_socket).parents[1])  # as with the machine
+    place = Path(gone.info.agent_socket).parents[1]
+
+    def is_gone() -> bool:  # its processes end only now, and take away what is theirs
+        shutil.rmtree(place, ignore_errors=True)
+        return not place.exists()
+
+    poll(is_gone)  # as with the machine
 
 
 async def _whole(client: JobSubmissionClient, job: str) -> str:
@@ -233,7 +239,7 @@ async def _whole(client: JobSubmissionClient, job: str) -> str:
 def refusal(url: str, token: str) -> int:
     request = urllib.request.Request(f"{url}/api/version", headers={"Authorization": f"Bearer {token}"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -249,7 +255,7 @@ def lets_in(cluster: Any, credentials: Path) -> bool:
     host, port = cluster.network.split(":")
     try:
         with (
-            socket.create_connection((host, int(port)), 10) as plain,
+            socket.create_connection((host, int(port)), 30) as plain,
             context.wrap_socket(plain) as connection,
         ):
             return bool(connection.recv(1))

@@ -115,10 +115,11 @@ def test_a_child_may_join_on_its_own(ray, things):
     assert ray.get(echo.remote(3), timeout=T) == 3
 
 
-def test_refs_that_the_parent_waits_for_are_errors_in_the_child(ray):
+def test_refs_that_the_parent_waits_for_are_errors_in_the_child(ray, tmp_path):
     @ray.remote
     def slow():
-        time.sleep(1)
+        while not (tmp_path / "go").exists():
+            time.sleep(0.01)
         return "slow"
 
     ref = slow.remote()
@@ -126,10 +127,11 @@ def test_refs_that_the_parent_waits_for_are_errors_in_the_child(ray):
 
     def work():
         with ray.init(address=name):
-            return ray.get(ref, timeout=5)
+            return ray.get(ref, timeout=20)
 
     text, code = in_child(work)
     assert "RaySystemError" in text and "forked" in text and code == 0
+    (tmp_path / "go").touch()
     assert ray.get(ref, timeout=T) == "slow"
 
 

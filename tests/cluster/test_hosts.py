@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ STORE = 200 << 20
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[tuple[Cluster, ClusterNode, ClusterNode]]:
     """Hosts a (with the driver), b and c."""
-    settings = {"fetch_fail_timeout_milliseconds": 3000, "health_check_timeout_ms": 3000}
+    settings = {"fetch_fail_timeout_milliseconds": 3000}
     options = {"num_cpus": 2, "object_store_memory": STORE, "_system_config": settings}
     cluster = Cluster(initialize_head=True, head_node_args={"host": "a", **options})
     b, c = (cluster.add_node(host=name, resources={name: 100}, **options) for name in "bc")
@@ -106,7 +109,7 @@ def test_one_copy_is_made_per_node_however_many_wait(hosts):
     assert ray.get([on(total, "b").remote(ref) for _ in range(6)], timeout=T) == [BIG] * 6
     name = os.path.basename(ref._data.path)
     assert [f for f in files(b) if f == name]
-    assert [copy[0] for copy in ref._data.copies] == [b.node_id[:12]]
+    poll(lambda data=ref._data: [copy[0] for copy in data.copies or ()] == [b.node_id[:12]])  # b tells it
     # Where there is a copy, a call that may run anywhere is at home as well.
     assert set(session.connected().runtime.tasks._locality(_call(ref))) == {
         b.node_id[:12],
@@ -114,7 +117,7 @@ def test_one_copy_is_made_per_node_however_many_wait(hosts):
     }
     del ref
     gc.collect()
-    poll(lambda: name not in files(b) and name not in objects(), 5)
+    poll(lambda: name not in files(b) and name not in objects(), 20)
 
 
 def _call(ref):
@@ -148,34 +151,39 @@ def test_generators_stream_large_items_from_another_host(hosts):
     assert seen == list(range(5))
 
 
+@contextmanager
+def stopped(node: ClusterNode) -> Iterator[None]:
+    """Nothing comes from a node that is stopped, until it goes on; at the latest after five seconds."""
+    goes_on = threading.Timer(5.0, os.kill, (node.info.pid, signal.SIGCONT))
+    os.kill(node.info.pid, signal.SIGSTOP)
+    goes_on.start()
+    try:
+        yield
+    finally:
+        goes_on.cancel()
+        os.kill(node.info.pid, signal.SIGCONT)
+
+
 def test_what_is_awaited_comes_without_holding_up_the_loop(hosts):
     ref = on(ones, "b").remote(40_000_000)
     ray.wait([ref])
 
-    async def both() -> tuple[int, int]:
-        turns = 0
-
-        async def turn() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
+    async def both() -> int:
+        with stopped(hosts[1]):
+            coming = asyncio.ensure_future(ref.as_future())
+            for _ in range(5):
                 await asyncio.sleep(0.001)
+            assert not coming.done(), "the loop has turned only when it was there"
+        return int((await coming).sum())
 
-        turning = asyncio.ensure_future(turn())
-        value = await ref
-        turning.cancel()
-        return int(value.sum()), turns
-
-    summed, turns = asyncio.run(both())
-    assert summed == 40_000_000
-    assert turns > 3
+    assert asyncio.run(both()) == 40_000_000
     assert ray.get(on(Keeper, "c").remote().later.remote([ref]), timeout=T) == 40_000_000
 
 
 def test_an_object_that_is_on_its_way_when_the_time_is_over_comes_later(hosts):
     ref = on(ones, "b").remote(50_000_000)
     ray.wait([ref])
-    with pytest.raises(ray.exceptions.GetTimeoutError):
+    with stopped(hosts[1]), pytest.raises(ray.exceptions.GetTimeoutError):
         ray.get(ref, timeout=0.0001)
     assert int(ray.get(ref, timeout=T).sum()) == 50_000_000
 
@@ -217,7 +225,7 @@ def test_the_death_of_an_owner_on_another_host(hosts):
     owner = worker_of(ref.owner_address()).hex()
     assert [f for f in files(c) if f.startswith(owner)]
     ray.kill(actor)
-    poll(lambda: not [f for f in files(c) if f.startswith(owner)], 8)  # copies go with the owner
+    poll(lambda: not [f for f in files(c) if f.startswith(owner)], 30)  # copies go with the owner
     with pytest.raises(ray.exceptions.OwnerDiedError):
         ray.get(on(total, "c").remote(ref), timeout=T)
 
@@ -252,6 +260,6 @@ def test_lost_nodes_cost_nothing_that_others_have_or_that_can_be_made_again(host
 def test_nothing_is_left_when_all_refs_are_gone(hosts):
     _, b, c = hosts
     gc.collect()
-    check_freed(timeout_s=8)
+    check_freed(timeout_s=30)
     # What has come of objects that were lost meanwhile is kept a while, should they be found.
-    poll(lambda: not [f for f in files(b) + files(c) if not f.endswith(".part")], 8)
+    poll(lambda: not [f for f in files(b) + files(c) if not f.endswith(".part")], 30)

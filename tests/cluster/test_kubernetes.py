@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -16,6 +15,7 @@ import pytest
 from support.clusters import poll
 from support.kubernetes import FakeKubernetes
 from support.machines import LONG
+from support.ports import quiet_port
 
 from rayjup.base.exceptions import RaySystemError
 from rayjup.cluster import descriptors, launchers
@@ -31,8 +31,7 @@ pytestmark = pytest.mark.leaks("one cluster for the file; the check per file see
 @pytest.fixture(scope="module")
 def grid() -> Iterator[descriptors.Descriptor]:
     """A cluster that lets other machines in, on this one."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = quiet_port("127.0.0.1")
     run = [sys.executable, "-m", "rayjup"]
     head = ["start", "--head", "--name", "pods", "--node-ip-address", "127.0.0.1", "--port", str(port)]
     subprocess.run([*run, *head, "--num-cpus", "1", "--no-dashboard"], check=True, timeout=60)
@@ -92,7 +91,7 @@ def test_what_goes_wrong_is_said(
     launcher.start(
         NodeType("a", {"CPU": 1}, 0, 1, node_config={"spec": {"containers": [{"command": ["false"]}]}}), "a-1"
     )
-    fake.processes["team", f"{grid.cluster_id}-a-1"].wait(10)
+    fake.processes["team", f"{grid.cluster_id}-a-1"].wait(60)
     poll(lambda: launcher.instances()["a-1"].state == "ended")
     assert launcher.instances()["a-1"].why == "Error: 1"
     fake.token = "changed"
@@ -144,8 +143,7 @@ print(os.environ["STAGE"], ray.get(where.remote()) != here, ray.cluster_resource
 
 def manifest_file(directory: Path, kind: str, name: str, **spec: object) -> Path:
     """A manifest whose cluster has one group of pods; its head listens on a port that was free."""
-    with socket.create_server(("", 0)) as free:
-        port = free.getsockname()[1]
+    port = quiet_port()
     container = {"name": "w", "image": "a:1", "resources": {"limits": {"cpu": "1", "memory": "400Mi"}}}
     group = {
         "groupName": "far",
@@ -174,7 +172,7 @@ def rayjup(fake: FakeKubernetes, *arguments: str, cwd: Path) -> subprocess.Compl
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=80,
+        timeout=110,
         check=False,
     )
 
@@ -194,7 +192,7 @@ def test_a_rayjob_runs_on_pods_and_ends_with_its_cluster(fake: FakeKubernetes, t
     assert done.returncode == 0, done.stdout + done.stderr
     assert "test True 3.0" in done.stdout and "has ended: SUCCEEDED" in done.stderr
     assert "Stopped: nightly." in done.stdout
-    poll(lambda: fake.objects == {}, 15)
+    poll(lambda: fake.objects == {}, 40)
 
 
 APPLICATION = """
@@ -210,8 +208,7 @@ app = hello.bind()
 
 @pytest.mark.skipif(LONG not in os.environ, reason=f"takes long: set {LONG}=1 (make clusters)")
 def test_a_rayservice_serves_from_pods(fake: FakeKubernetes, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        http = free.getsockname()[1]
+    http = quiet_port("127.0.0.1")
     (tmp_path / "greeting.py").write_text(APPLICATION)
     applications = [{"name": "hello", "route_prefix": "/", "import_path": "greeting:app"}]
     config = {"http_options": {"host": "127.0.0.1", "port": http}, "applications": applications}
@@ -231,4 +228,4 @@ def test_a_rayservice_serves_from_pods(fake: FakeKubernetes, tmp_path: Path) -> 
         assert [name for (_, kind, name) in fake.objects if kind == "pods" and "-far-" in name]
     finally:
         assert rayjup(fake, "down", str(file), cwd=tmp_path).returncode == 0
-    poll(lambda: fake.objects == {}, 15)
+    poll(lambda: fake.objects == {}, 40)

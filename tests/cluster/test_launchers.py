@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from support.clouds import FakeGoogle, Hypervisor
 from support.clusters import poll
 from support.launcher_contract import CONTRACT
 from support.machines import Lab, lab, why_no_ssh
+from support.ports import quiet_port
 
 from rayjup.cluster import descriptors, manager
 
@@ -33,7 +33,7 @@ def machines() -> Iterator[Lab]:
         yield made
 
 
-def on_first(grid: Lab, *command: str, timeout_s: float = 90.0) -> str:
+def on_first(grid: Lab, *command: str, timeout_s: float = 110.0) -> str:
     process = grid.machines["a"].start(
         *(sys.executable, *command),
         stdout=subprocess.PIPE,
@@ -59,7 +59,7 @@ def on_machines(machines: Lab) -> Iterator[Callable[..., str]]:
 
     yield check
     on_first(machines, "-m", "rayjup", "stop", "grid")
-    poll(lambda: not any(machines.programs(name, "rayjup.cluster") for name in "abc"), 15)
+    poll(lambda: not any(machines.programs(name, "rayjup.cluster") for name in "abc"), 40)
 
 
 def by_ssh(machines: Lab) -> dict[str, object]:
@@ -77,8 +77,7 @@ def by_ssh(machines: Lab) -> dict[str, object]:
 @pytest.fixture
 def blue() -> Iterator[descriptors.Descriptor]:
     """A cluster of this machine that lets others in; one per test: heads that end too often end it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = quiet_port("127.0.0.1")
     cluster = manager.start(
         "blue", num_cpus=1, owner_pid=os.getpid(), object_store_memory=100 << 20, ip="127.0.0.1", port=port
     )
@@ -121,8 +120,7 @@ def test_a_cloud_from_up_to_down(tmp_path: Path) -> None:
     _, why_not = backends.HERE["gcp"]
     if why_not():
         pytest.skip(why_not())
-    with socket.create_server(("", 0)) as free:
-        port = free.getsockname()[1]
+    port = quiet_port()
     hypervisor = Hypervisor(tmp_path, {"PYTHONPATH": os.environ.get("PYTHONPATH", "")})
     cloud = FakeGoogle(hypervisor)
     provider = {
@@ -150,10 +148,10 @@ def test_a_cloud_from_up_to_down(tmp_path: Path) -> None:
             assert 1 <= len(cloud.machines) <= 2
         finally:
             run("-m", "rayjup", "down", str(file))
-        poll(lambda: not any(map(hypervisor.is_on, hypervisor.processes)), 30)
+        poll(lambda: not any(map(hypervisor.is_on, hypervisor.processes)), 40)
         cloud._look()
         assert cloud.machines == {}
-        assert not hypervisor.credentials()
+        poll(lambda: not hypervisor.credentials())
     finally:
         cloud.close()
         hypervisor.close()

@@ -361,8 +361,9 @@ def test_results_on_a_node_that_ends(own, cluster, tmp_path, graceful):
     second = make.remote(1, first)
     kept = make.options(max_retries=0).remote(1)
     ready(own, second, kept)
+    path = path_of(second)
     cluster.remove_node(node, allow_graceful=graceful)
-    poll(lambda: not os.path.exists(path_of(second)))
+    poll(lambda: not os.path.exists(path))
 
     @own.remote(num_cpus=0)
     def total(array, refs):
@@ -458,7 +459,15 @@ def test_actor_results(ray, retries):
         gc.collect()
         lose(ref)
         ray.kill(actor)
-        poll(lambda: not ray.get(ray.remote(lambda: 0).remote(), timeout=T))
+
+        def dead() -> bool:
+            try:
+                ray.get(actor.make.remote(), timeout=T)
+            except ray.exceptions.ActorDiedError:
+                return True
+            return False
+
+        poll(dead)
         with pytest.raises(ray.exceptions.RayError):
             ray.get(ref, timeout=T)
     else:
@@ -527,8 +536,7 @@ def test_recipes_keep_no_values_and_go_with_the_refs(ray, tmp_path):
     poll(lambda: sum(map(os.path.exists, paths)) <= 2)  # those may wait to be used again
     del ref
     gc.collect()
-    assert len(book) == 0
-    assert book.nbytes == 0
+    poll(lambda: (len(book), book.nbytes) == (0, 0))
 
 
 def test_the_oldest_recipes_are_forgotten(ray, tmp_path):
@@ -572,4 +580,4 @@ def test_long_chains_of_recipes(ray):
     assert ray.get(ref, timeout=60)[0] == count
     del ref
     gc.collect()
-    assert len(session.current().runtime.lineage.book) == 0
+    poll(lambda: len(session.current().runtime.lineage.book) == 0)

@@ -15,12 +15,13 @@ from support.clusters import poll
 from support.machines import Driver, Lab, lab, why_not
 
 pytestmark = [
+    pytest.mark.timeout(300),  # four machines and their programs start at once, on whatever this one has
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "machines can be made"),
     pytest.mark.leaks("the machines of a file run until its end; the check per file sees what is left then"),
 ]
 
 QUICK = {  # how long hosts may be silent
-    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_timeout_ms": "5000",
     "RAY_fetch_fail_timeout_milliseconds": "5000",
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",
 }
@@ -117,7 +118,7 @@ def test_calls_actors_and_objects_go_from_machine_to_machine(mended):
         driver.go()
         heard(driver, deleted=1)
         # What is kept for the next object of a size goes after two seconds.
-        poll(lambda: not any(mended.files(name) for name in "abcd"), 8)
+        poll(lambda: not any(mended.files(name) for name in "abcd"), 30)
         driver.go()
 
 
@@ -134,12 +135,14 @@ def test_one_object_for_all_machines_is_passed_on_by_those_that_have_it(mended):
     # Several wait on each machine: it is brought there once.
     say(sums=ray.get([total.options(**on(n)).remote(big) for n in "bcd" for _ in range(2)]))
     """
-    with mended.driver(_dedent(script % BIG)) as driver:
+    size = BIG // 4
+    with mended.driver(_dedent(script % size)) as driver:
         heard(driver, ready=1)
         before = mended.sent_bytes("a")
+        mended.slow("a", "200mbit")  # two seconds for two of them: all three ask while it sends
         driver.go()
-        heard(driver, sums=[BIG] * 6)
-        assert mended.sent_bytes("a") - before < 2.4 * BIG
+        heard(driver, sums=[size] * 6)
+        assert mended.sent_bytes("a") - before < 2.4 * size
 
 
 def test_a_short_cut_delays_calls_and_objects_and_harms_none(mended):
@@ -159,7 +162,7 @@ def test_a_short_cut_delays_calls_and_objects_and_harms_none(mended):
     refs = [slow.options(**on("b")).remote(i, 0.5) for i in range(4)]
     summed = total.options(**on("c")).remote(big)
     say(sent=1)
-    say(values=ray.get(refs, timeout=20), total=ray.get(summed, timeout=20))
+    say(values=ray.get(refs, timeout=60), total=ray.get(summed, timeout=60))
     """
     with mended.driver(_dedent(script % BIG)) as driver:
         heard(driver, ready=1)
@@ -178,44 +181,53 @@ def test_a_short_cut_delays_calls_and_objects_and_harms_none(mended):
 def test_calls_in_flight_when_a_machine_is_cut_off(mended):
     script = """
     nodes(4)
+    runs = os.path.dirname(os.path.abspath(__file__)) + "/runs-"  # all machines see this directory
     @ray.remote
     class Sleeper:
         def sleep(self, s):
+            open(runs + "actor", "w").close()
             time.sleep(s)
             return s
     @ray.remote(max_retries=0)
     def slow(s):
+        open(runs + "once", "w").close()
         time.sleep(s)
         return s
     @ray.remote(max_retries=3)
-    def name(s):
-        time.sleep(s)
-        return ray.get_runtime_context().get_node_id()
+    def name(home):
+        here = ray.get_runtime_context().get_node_id()
+        if here == home:
+            open(runs + "again", "w").close()
+            time.sleep(60)
+        return here
     actor = Sleeper.options(resources={"d": 1}, num_cpus=0).remote()
     once = slow.options(resources={"d": 1}, num_cpus=0)
     ray.get([actor.sleep.remote(0), once.remote(0)])
     home = [n["NodeID"] for n in ray.nodes() if n["Resources"].get("d")][0]
     again = name.options(num_cpus=0, scheduling_strategy=ray.util.scheduling_strategies.
         NodeAffinitySchedulingStrategy(home, soft=True))
-    ray.get(again.remote(0))
-    refs = [once.remote(60), actor.sleep.remote(60), again.remote(2)]
-    time.sleep(0.5)
+    ray.get(again.remote(""))
+    for kind in ("actor", "once"):
+        os.unlink(runs + kind)
+    refs = [once.remote(60), actor.sleep.remote(60), again.remote(home)]
+    while not all(os.path.exists(runs + kind) for kind in ("actor", "once", "again")):
+        time.sleep(0.01)
     say(sent=1)
     began = time.monotonic()
     kinds = []
     for ref in refs[:2]:
         try:
-            ray.get(ref, timeout=25)
+            ray.get(ref, timeout=40)
         except ray.exceptions.RayError as error:
             kinds.append(type(error).__name__)
-    say(kinds=kinds, elsewhere=ray.get(refs[2], timeout=25) != home, took=time.monotonic() - began)
+    say(kinds=kinds, elsewhere=ray.get(refs[2], timeout=40) != home, took=time.monotonic() - began)
     say(nodes=nodes(3))
     """
     with mended.driver(_dedent(script)) as driver:
         heard(driver, sent=1)
         mended.cut("d")
         said = heard(driver, kinds=["WorkerCrashedError", "ActorDiedError"], elsewhere=True)
-        assert float(str(said["took"])) < 20
+        assert float(str(said["took"])) < 40
         heard(driver, nodes=3)
 
 
@@ -247,11 +259,11 @@ def test_the_death_of_the_source_in_the_middle_of_a_transfer(tmp_path: Path):
     refs = [total.options(**on("c")).remote(copied), total.options(**on("c")).remote(made)]
     say(sent=1)
     try:
-        say(totals=ray.get(refs, timeout=40))
+        say(totals=ray.get(refs, timeout=150))
     except BaseException as error:
         say(failed=repr(error))
     try:
-        say(kept=float(ray.get(kept, timeout=20).sum()))
+        say(kept=float(ray.get(kept, timeout=40).sum()))
     except ray.exceptions.RayError as error:
         say(kept=type(error).__name__)
     """
@@ -287,8 +299,8 @@ def test_a_driver_on_a_machine_without_a_worker(tmp_path: Path):
             heard(driver, total=1 << 20, read=1 << 20)
             driver.go()
             heard(driver, left=1)
-        poll(lambda: not made.programs("a", "rayjup.cluster.beside"), 10)
-        assert made.files("a") == []
+        poll(lambda: not made.programs("a", "rayjup.cluster.beside"), 40)
+        poll(lambda: made.files("a") == [])
 
 
 def test_without_encryption_nodes_speak_with_each_other_only_where_that_is_declared():
@@ -311,8 +323,7 @@ def test_without_encryption_or_declaration_nodes_of_other_machines_are_refused()
     with lab("a b", encrypted=False, workers="a") as made, made.driver(_dedent(script)) as driver:
         heard(driver, nodes=1)
         made.start_worker(made.machines["b"])
-        poll(lambda: "cannot join" in made.log(), 20)
-        assert "not encrypted" in made.log()
+        poll(lambda: "cannot join" in made.log() and "not encrypted" in made.log(), 60)
         driver.go()
 
 

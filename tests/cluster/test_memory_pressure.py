@@ -113,18 +113,24 @@ def test_calls_without_retries_are_spared(request, place, tmp_path):
     ready, runs = tmp_path / "ready", tmp_path / "runs"
 
     @ray.remote
-    def hold(nbytes, path, seconds):
+    def hold(nbytes, path, until):
         with open(path, "ab", buffering=0) as file:
             file.write(b"r")
             if file.tell() > 1:
                 return 7
             kept = np.ones(nbytes, np.uint8)
             file.write(b"h")
-        time.sleep(seconds)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if os.path.exists(until):
+                with open(until, "rb") as file:
+                    if file.read().count(b"r") == 2:  # the other one was ended, and runs again
+                        break
+            time.sleep(0.05)
         return len(kept)
 
-    precious = hold.options(max_retries=0).remote(450_000_000, str(ready), 3)
+    precious = hold.options(max_retries=0).remote(450_000_000, str(ready), str(runs))
     poll(lambda: ready.exists() and ready.read_bytes() == b"rh")
-    spare = hold.options(max_retries=1).remote(370_000_000, str(runs), 60)
+    spare = hold.options(max_retries=1).remote(370_000_000, str(runs), str(tmp_path / "never"))
     assert ray.get(precious, timeout=T) == 450_000_000
     assert ray.get(spare, timeout=T) == 7

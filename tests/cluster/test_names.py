@@ -15,7 +15,7 @@ def test_values_dropped_by_hand(ray, freed):
     freed()
     for gone in (ref, small):
         with pytest.raises(ray.exceptions.ObjectFreedError, match=gone.hex()):
-            ray.get(gone, timeout=5)
+            ray.get(gone, timeout=20)
     assert ray.get(kept) == 2
     with pytest.raises(TypeError, match=r"free\(\) takes an ObjectRef or a list"):
         free(3)
@@ -33,7 +33,7 @@ def test_values_dropped_by_hand(ray, freed):
 def test_refs_made_from_ids(ray):
     stranger = ray.ObjectRef.from_random()
     with pytest.raises(ray.exceptions.ObjectLostError, match="Pass refs as arguments"):
-        ray.get(stranger, timeout=5)
+        ray.get(stranger, timeout=20)
     assert ray.ObjectRef.from_hex(stranger.hex()) == stranger
 
     @ray.remote

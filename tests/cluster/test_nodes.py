@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.clusters import poll as eventually
 
 import rayjup as ray
 from rayjup.cluster import manager
@@ -20,13 +21,6 @@ from rayjup.cluster.nodes import NodeInfo
 from rayjup.observe import ClusterView
 
 BIG = 1 << 20  # numbers of 8 bytes: far more than travels inside a message
-
-
-def eventually(condition, timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -79,8 +73,8 @@ def test_a_node_that_is_told_to_end_leaves_nothing(cluster):
     assert ray.get(ones.options(resources={"extra": 1}).remote()).sum() == BIG
     assert manager.remove_node(node)
     eventually(lambda: alive()[node.node_id] is False)
-    assert not os.path.exists(node.store_dir)
-    assert not os.path.exists(os.path.dirname(node.agent_socket))
+    eventually(lambda: not os.path.exists(node.store_dir))
+    eventually(lambda: not os.path.exists(os.path.dirname(node.agent_socket)))
     assert "extra" not in ray.cluster_resources()
     assert not manager.remove_node(node)
     assert ray.get(node_of_task.remote()) != node.node_id
@@ -114,7 +108,7 @@ def test_objects_of_another_node_are_read_in_place_and_freed_there(cluster):
     total = ray.remote(lambda a: float(a.sum()))
     assert ray.get(total.remote(ref)) == BIG
     del ref, array
-    eventually(lambda: not [f for f in os.listdir(node.store_dir) if f != "owner"], 20)
+    eventually(lambda: not [f for f in os.listdir(node.store_dir) if f != "owner"], 40)
     # The room comes back to the node that gave it.
     eventually(lambda: used()[node.node_id] <= 64 << 20)
     assert used()[head_id] >= 0
@@ -182,7 +176,7 @@ def test_tasks_run_again_on_another_node(cluster, tmp_path):
     kill(node)
     other = join(cluster)
     Path(path + ".go").touch()
-    assert ray.get(ref, timeout=20) == other.node_id
+    assert ray.get(ref, timeout=60) == other.node_id
     assert Path(path).read_text().split() == [node.node_id, other.node_id]
 
 
@@ -200,7 +194,7 @@ def test_tasks_without_retries_fail_with_their_node(cluster, tmp_path):
     eventually(lambda: os.path.exists(path))
     kill(node)
     with pytest.raises(ray.exceptions.WorkerCrashedError):
-        ray.get(ref, timeout=20)
+        ray.get(ref, timeout=60)
 
 
 def test_many_tasks_survive_the_loss_of_nodes(cluster):
@@ -237,11 +231,11 @@ def test_actors_are_made_again_on_another_node(cluster):
     assert ray.get(counter.add.remote()) == (1, first.node_id)
     kill(first)
     second = join(cluster, home=1)
-    assert ray.get(counter.add.remote(), timeout=20) == (1, second.node_id)
+    assert ray.get(counter.add.remote(), timeout=60) == (1, second.node_id)
     kill(second)
     eventually(lambda: alive()[second.node_id] is False)
     with pytest.raises(ray.exceptions.ActorDiedError, match="node is gone"):
-        ray.get(counter.add.remote(), timeout=20)
+        ray.get(counter.add.remote(), timeout=60)
 
 
 def test_a_task_goes_where_its_data_lies(cluster):
@@ -251,7 +245,7 @@ def test_a_task_goes_where_its_data_lies(cluster):
     ref = ones.options(resources={"extra": 1}).remote()
     ray.wait([ref])
     for _ in range(3):
-        eventually(lambda: ray.available_resources()["CPU"] == 5)
+        eventually(lambda: ray.available_resources().get("CPU") == 5)
         assert ray.get(node_of_task.remote(ref)) == node.node_id
 
 
@@ -285,7 +279,7 @@ def test_everything_killed_at_once_is_swept_by_the_next_cluster(cluster):
     eventually(lambda: not running({node.pid: node.start_time}))
     again = manager.start(num_cpus=1)
     try:
-        assert not os.path.exists(store)
+        eventually(lambda: not os.path.exists(store))
     finally:
         manager.stop(again)
     eventually(lambda: not os.path.exists(cluster.session_dir))
@@ -318,8 +312,13 @@ def test_nothing_can_be_added_to_a_cluster_that_has_ended(cluster):
         manager.add_node("nobody")
 
 
-def test_a_node_that_cannot_start_says_why(cluster):
-    with pytest.raises(ray.exceptions.RaySystemError, match="did not start"):
+def test_a_node_that_cannot_start_says_why(cluster, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(60)\n")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ray.exceptions.RaySystemError, match="did not start"),
+    ):
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
         manager.add_node(cluster, num_cpus=1, timeout_s=0.05)
     node = join(cluster)
     assert node.is_alive()
@@ -340,7 +339,7 @@ def test_objects_of_owners_on_other_nodes_spill(cluster):
 
     refs = [full.remote(i) for i in range(20)]
     assert ray.get(total.remote(*refs), timeout=60) == list(range(20))
-    assert [int(ray.get(ref, timeout=20)[0]) for ref in refs] == list(range(20))
+    assert [int(ray.get(ref, timeout=60)[0]) for ref in refs] == list(range(20))
     files = [os.path.join(node.store_dir, name) for name in os.listdir(node.store_dir)]
     assert any(os.path.islink(path) for path in files), "nothing was moved"
     view = ClusterView(cluster)
@@ -348,7 +347,7 @@ def test_objects_of_owners_on_other_nodes_spill(cluster):
     view.close()
     assert rows[node.node_id]["store_used"] <= 48 << 20
     del refs
-    eventually(lambda: [f for f in os.listdir(node.store_dir) if f != "owner"] == [], 20)
+    eventually(lambda: [f for f in os.listdir(node.store_dir) if f != "owner"] == [], 40)
 
 
 def test_puts_and_large_arguments_of_a_node_that_ends(cluster):
@@ -371,13 +370,13 @@ def test_puts_and_large_arguments_of_a_node_that_ends(cluster):
     owner = Owner.remote()
     (put,) = ray.get(owner.put.remote())
     (result,) = ray.get(owner.hand_on.remote(long_first.options(num_cpus=1)))
-    assert ray.get(result, timeout=20) == BIG
+    assert ray.get(result, timeout=60) == BIG
     waiting = ray.get(owner.hand_on.remote(long_first.options(num_cpus=1, resources={"nowhere": 1})))
     kill(node)
     eventually(lambda: not os.path.exists(node.store_dir))
     with pytest.raises(ray.exceptions.OwnerDiedError):
-        ray.get(put, timeout=20)
+        ray.get(put, timeout=60)
     with pytest.raises(ray.exceptions.OwnerDiedError):
-        ray.get(waiting[0], timeout=20)
+        ray.get(waiting[0], timeout=60)
     with pytest.raises(ray.exceptions.ObjectLostError):
-        ray.get(long_first.remote(put), timeout=20)
+        ray.get(long_first.remote(put), timeout=60)

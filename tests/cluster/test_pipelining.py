@@ -15,7 +15,7 @@ def test_short_calls_do_not_wait_behind_a_long_one_while_an_executor_is_free(ray
 
     @ray.remote
     def long():
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not os.path.exists(gate) and time.monotonic() < deadline:
             time.sleep(0.002)
         return os.getpid()
@@ -29,25 +29,28 @@ def test_short_calls_do_not_wait_behind_a_long_one_while_an_executor_is_free(ray
     for _ in range(20):
         started = time.monotonic()
         assert ray.get([short.remote(i) for i in range(200)], timeout=T) == list(range(200))
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 30
     open(gate, "w").close()
     assert ray.get(running, timeout=T) > 0
 
 
-def test_calls_that_turn_out_long_leave_those_behind_them_to_others(ray):
-    """A function measured in microseconds suddenly sleeps: what was queued behind it moves."""
+def test_calls_that_turn_out_long_leave_those_behind_them_to_others(ray, tmp_path):
+    """A function measured in microseconds suddenly waits: what was queued behind it moves."""
 
     @ray.remote
-    def work(seconds):
-        if seconds:
-            time.sleep(seconds)
-        return os.getpid()
+    def work(place):
+        if not place:
+            return True
+        open(f"{place}/{os.getpid()}", "w").close()
+        deadline = time.monotonic() + 15
+        while len(os.listdir(place)) < 4 and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return len(os.listdir(place)) == 4
 
-    ray.get([work.remote(0) for _ in range(1000)], timeout=T)
-    started = time.monotonic()
-    refs = [work.remote(0.4 if i % 50 == 0 else 0) for i in range(200)]  # four long ones on four CPUs
-    ray.get(refs, timeout=T)
-    assert time.monotonic() - started < 1.5, "the four sleeps of 0.4 s ran one after the other"
+    ray.get([work.remote("") for _ in range(1000)], timeout=T)
+    place = str(tmp_path)
+    refs = [work.remote(place if i % 50 == 0 else "") for i in range(200)]  # four long ones on four CPUs
+    assert all(ray.get(refs, timeout=4 * T)), "long calls ran one after the other"
 
 
 def test_what_was_queued_behind_a_call_that_blocks_moves_on(ray):
@@ -59,7 +62,7 @@ def test_what_was_queued_behind_a_call_that_blocks_moves_on(ray):
 
     @ray.remote(num_cpus=4)
     def waits(path):
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not os.path.exists(path):
             if time.monotonic() > deadline:
                 return "nobody came"
@@ -81,20 +84,22 @@ def test_what_was_queued_behind_a_call_that_blocks_moves_on(ray):
     assert ray.get(first, timeout=T) == "done"
 
 
-def test_queued_calls_return_within_milliseconds_when_the_first_is_long(ray):
-    @ray.remote(num_cpus=2)
-    def work(seconds):
-        started = time.monotonic()
-        if seconds:
-            time.sleep(seconds)
-        return started
+def test_queued_calls_return_while_the_first_is_long(ray, tmp_path):
+    gate = str(tmp_path / "gate")
 
-    ray.get([work.remote(0) for _ in range(500)], timeout=T)
-    before = time.monotonic()
-    refs = [work.remote(1.0), *[work.remote(0) for _ in range(50)]]
-    starts = ray.get(refs[1:], timeout=T)
-    assert max(starts) - before < 0.9, "calls waited for the end of the long one"
-    ray.get(refs[0], timeout=T)
+    @ray.remote(num_cpus=2)
+    def work(path):
+        while path and not os.path.exists(path):
+            time.sleep(0.002)
+        return True
+
+    ray.get([work.remote("") for _ in range(500)], timeout=T)
+    refs = [work.remote(gate), *[work.remote("") for _ in range(50)]]
+    try:
+        assert all(ray.get(refs[1:], timeout=T)), "calls waited for the end of the long one"
+    finally:
+        open(gate, "w").close()
+    assert ray.get(refs[0], timeout=T)
 
 
 @pytest.mark.parametrize("count", [1, 7, 64, 65, 513])

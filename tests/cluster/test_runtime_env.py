@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 from support import clusters
-from support.clusters import T
+from support.clusters import T, poll
 
 Eventually = Callable[..., None]
 
@@ -158,8 +158,9 @@ def test_several_calls_share_one_building(ray: ModuleType, site: Site, eventuall
     assert ray.get(refs, timeout=T) == [1 + n for n in range(6)]
     assert len(set(ray.get(cwds, timeout=T))) == 1
     assert site.asked == ["/shared.zip"]
+    eventually(lambda: (of(uri) or {}).get("success") is True)
     row = of(uri)
-    assert row is not None and row["success"] is True and row["error"] is None
+    assert row is not None and row["error"] is None
     assert row["creation_time_ms"] >= 0 and row["node_id"] == ray.nodes()[0]["NodeID"]
     eventually(lambda: (of(uri) or {"ref_cnt": 0})["ref_cnt"] >= 2)
 
@@ -189,7 +190,7 @@ def test_a_failed_building_is_tried_again_by_the_next_call(
     assert ray.get(value.remote(), timeout=T) == 2
 
 
-def test_time_is_limited(ray: ModuleType, site: Site, tmp_path: Path) -> None:
+def test_time_is_limited(ray: ModuleType, site: Site, tmp_path: Path, eventually: Eventually) -> None:
     """The deadline is looked at while a tool runs, and the tool is ended with all that it has started."""
     slow = tmp_path / "slow.sh"
     slow.write_text("#!/bin/sh\nsleep 60 & wait\n")
@@ -205,8 +206,10 @@ def test_time_is_limited(ray: ModuleType, site: Site, tmp_path: Path) -> None:
 
     with pytest.raises(environment_cache.SetupStopped):
         Tools(check, str(tmp_path / "log")).run([str(slow)])
-    assert time.monotonic() - began < 5
-    assert not [p for p in psutil.process_iter(["cmdline"]) if str(slow) in (p.info["cmdline"] or [])]
+    assert time.monotonic() - began < 40
+    eventually(
+        lambda: not [p for p in psutil.process_iter(["cmdline"]) if str(slow) in (p.info["cmdline"] or [])]
+    )
 
 
 def test_the_setup_timeout_of_the_environment(ray: ModuleType, site: Site) -> None:
@@ -436,7 +439,7 @@ def test_pip_without_a_network(ray: ModuleType, tmp_path: Path) -> None:
 
         return rjt_outer.VALUE, sys.prefix, os.environ["VIRTUAL_ENV"], numpy.__file__, cloudpickle.__file__
 
-    found, prefix, variable, numpy_file, _ = ray.get(value.remote(), timeout=60)
+    found, prefix, variable, numpy_file, _ = ray.get(value.remote(), timeout=100)
     assert found == 2
     assert prefix == variable and prefix.startswith(os.environ["RAYJUP_CACHE_DIR"])
     assert not numpy_file.startswith(prefix), "it sees the node's packages"
@@ -446,7 +449,7 @@ def test_pip_without_a_network(ray: ModuleType, tmp_path: Path) -> None:
         def prefix(self) -> Any:
             return sys.prefix, os.environ["A"]
 
-    assert ray.get(Actor.remote().prefix.remote(), timeout=60) == (prefix, "1"), "built once for both"
+    assert ray.get(Actor.remote().prefix.remote(), timeout=100) == (prefix, "1"), "built once for both"
     assert setup_logs().count(f"making {prefix}") == 1
     assert ray.get(ray.remote(lambda: sys.prefix).remote(), timeout=T) == sys.prefix
 
@@ -461,14 +464,14 @@ def test_a_requirement_in_the_working_dir(ray: ModuleType, tmp_path: Path) -> No
 
         return rjt_beside.VALUE
 
-    assert ray.get(value.remote(), timeout=60) == 5
+    assert ray.get(value.remote(), timeout=100) == 5
 
 
 def test_pip_that_fails(ray: ModuleType) -> None:
     call = ray.remote(lambda: 1).options(runtime_env=offline("rjt-there-is-no-such-thing"))
     for _ in range(2):
         with pytest.raises(ray.exceptions.RuntimeEnvSetupError, match="No matching distribution found"):
-            ray.get(call.remote(), timeout=60)
+            ray.get(call.remote(), timeout=100)
     environments = Path(os.environ["RAYJUP_CACHE_DIR"], "environments")
     left = [p for p in environments.iterdir() if p.is_dir() and not (p / ".rayjup-complete").exists()]
     assert left == [], "nothing half built stays"
@@ -485,7 +488,7 @@ def test_a_second_cluster_finds_what_the_first_has_built(own: ModuleType, tmp_pa
     prefixes = []
     for expected in (1, 0):
         own.init(num_cpus=1, runtime_env=offline(path))
-        found, prefix = own.get(own.remote(value).remote(), timeout=60)
+        found, prefix = own.get(own.remote(value).remote(), timeout=100)
         assert found == 3
         prefixes.append(prefix)
         assert setup_logs().count(f"making {prefix}") == expected
@@ -501,6 +504,8 @@ def test_two_nodes_build_it_once(own: ModuleType, tmp_path: Path) -> None:
     try:
         cluster.add_node(num_cpus=1)
         own.init(address=cluster.address)
+        places = tmp_path / "places"
+        places.mkdir()
 
         @own.remote(num_cpus=1, scheduling_strategy="SPREAD", runtime_env=offline(path))
         def where() -> Any:
@@ -510,13 +515,17 @@ def test_two_nodes_build_it_once(own: ModuleType, tmp_path: Path) -> None:
 
             import rayjup
 
-            time.sleep(0.5)
-            return rjt_nodes.VALUE, rayjup.get_runtime_context().get_node_id()
+            node = rayjup.get_runtime_context().get_node_id()
+            (places / node).touch()
+            deadline = time.monotonic() + 40
+            while len(os.listdir(places)) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return rjt_nodes.VALUE, node
 
-        found = own.get([where.remote() for _ in range(4)], timeout=60)
+        found = own.get([where.remote() for _ in range(4)], timeout=100)
         assert {value for value, _ in found} == {3} and len({node for _, node in found}) == 2
         assert setup_logs().count("making ") == 1
-        assert {row["node_id"] for row in rows()} == {node for _, node in found}
+        poll(lambda: {row["node_id"] for row in rows()} == {node for _, node in found})
     finally:
         own.shutdown()
         cluster.shutdown()
@@ -548,7 +557,7 @@ def test_an_eager_job_builds_before_the_first_call(
     own.init(num_cpus=1, runtime_env={"working_dir": uri, "config": {"eager_install": False}})
     assert of(uri) is None
     assert own.get(own.remote(lambda: __import__("eager_module").VALUE).remote(), timeout=T) == 1
-    assert of(uri) is not None
+    eventually(lambda: of(uri) is not None)
 
 
 def test_many_environments_do_not_leave_many_processes(ray: ModuleType, eventually: Eventually) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from support.clusters import T
 
 
 def test_refs_of_an_earlier_session_say_so(own):
@@ -21,10 +22,10 @@ def test_refs_of_an_earlier_session_say_so(own):
     ray.shutdown()
     ray.init(num_cpus=1)
     with pytest.raises(ray.exceptions.RayError) as caught:
-        ray.get(pending, timeout=2)
+        ray.get(pending, timeout=T)
     assert not isinstance(caught.value, ray.exceptions.GetTimeoutError)
     assert "shutdown" in str(caught.value)
-    assert ray.get(done, timeout=2) == 3
+    assert ray.get(done, timeout=T) == 3
 
 
 def test_a_thread_that_waits_when_the_driver_disconnects(own):
@@ -47,7 +48,7 @@ def test_a_thread_that_waits_when_the_driver_disconnects(own):
     thread.start()
     time.sleep(0.2)
     ray.shutdown()
-    thread.join(5)
+    thread.join(T)
     assert not thread.is_alive() and isinstance(outcome[0], ray.exceptions.RayError)
 
 

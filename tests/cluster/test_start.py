@@ -18,6 +18,7 @@ from rayjup.cluster.descriptors import Descriptor
 pytestmark = pytest.mark.leaks("one cluster for the file; the check per file sees what is left")
 
 PROGRAM = """
+import time
 import rayjup as ray
 
 ray.init(%r)
@@ -27,7 +28,11 @@ def pid():
     import os
     return os.getpid()
 
-print(len([n for n in ray.nodes() if n["Alive"]]), ray.get(pid.options(resources={"far": 1}).remote()) > 0)
+there = ray.get(pid.options(resources={"far": 1}).remote()) > 0
+deadline = time.monotonic() + 40
+while (alive := sum(n["Alive"] for n in ray.nodes())) != 2 and time.monotonic() < deadline:
+    time.sleep(0.05)  # they come to a new head one by one
+print(alive, there)
 """
 
 
@@ -61,13 +66,13 @@ def test_a_node_joins_by_address_and_programs_find_the_cluster_by_it(listening, 
     done = rayjup("start", "--address", address, "--credentials", listening.credentials, *offer)
     assert done.returncode == 0, done.stderr
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM % address], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM % address], capture_output=True, text=True, timeout=100, check=False
     )
     assert ran.stdout.split() == ["2", "True"], ran.stderr
     assert "listening" in rayjup("clusters").stdout
     os.kill(listening.head()[0], signal.SIGKILL)  # the next head listens on the same port
     again = subprocess.run(
-        [sys.executable, "-c", PROGRAM % address], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM % address], capture_output=True, text=True, timeout=100, check=False
     )
     assert again.stdout.split() == ["2", "True"], again.stderr
     done = rayjup("stop", "listening")  # as on a machine of its own: its node ends, not the cluster

@@ -51,7 +51,12 @@ def test_tasks_of_a_job_that_has_ended(own: ModuleType):
             "    if i == 3: raise ValueError('third')\n"
             "refs = [of_old_job.remote(i) for i in range(20)]\n"
             "ray.wait(refs, num_returns=20)\n"
-            "time.sleep(1)\n"
+            # Executors end with their job; until then they tell the node what they have done.
+            "@ray.remote\n"
+            "def told():\n"
+            "    from rayjup.core import session\n"
+            "    while session.connected().runtime.reports.events.behind: time.sleep(0.01)\n"
+            "ray.get(told.remote())\n"
         )
         subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
         poll(lambda: state.list_jobs(address=cluster.name)[0].status == "SUCCEEDED")
@@ -60,12 +65,18 @@ def test_tasks_of_a_job_that_has_ended(own: ModuleType):
         (failed,) = [row for row in rows if row.state == "FAILED"]
         assert "third" in failed.error_message
         assert all(row.parent_task_id.startswith("f" * 40) for row in rows)
-        dead = state.list_workers(address=cluster.name, filters=[("is_alive", "=", False)], detail=True)
-        assert {row.worker_type for row in dead} == {"DRIVER", "WORKER"}
-        messages = [event.message for event in state.list_cluster_events(address=cluster.name)]
-        assert any("has ended" in message for message in messages)
+
+        def dead() -> set[str]:
+            rows = state.list_workers(address=cluster.name, filters=[("is_alive", "=", False)], detail=True)
+            return {row.worker_type for row in rows}
+
+        def messages() -> list[str]:
+            return [event.message for event in state.list_cluster_events(address=cluster.name)]
+
+        poll(lambda: dead() == {"DRIVER", "WORKER"})
+        poll(lambda: any("has ended" in message for message in messages()))
         view = ClusterView(cluster)
-        assert re.search(r"ray_finished_jobs_total\{.*\} 1\n", metrics_text(view))
+        poll(lambda: re.search(r"ray_finished_jobs_total\{.*\} 1\n", metrics_text(view)))
         view.close()
     finally:
         manager.stop(cluster)

@@ -104,7 +104,7 @@ def test_executors_that_are_killed_lose_no_room(ray):
         except ray.exceptions.ObjectStoreFullError:
             return False
 
-    poll(fits, 5.0)
+    poll(fits, 20.0)
     check_freed()
 
 
@@ -117,5 +117,5 @@ def test_what_is_used_is_what_is_reported(ray):
         (node,) = session.current().runtime.link.request("snapshot")["nodes"]
         return node["store_used"], node["store_capacity"]
 
-    poll(lambda: 20 * MB <= used()[0] <= used()[1] == 50 * MB, 5.0)
+    poll(lambda: 20 * MB <= used()[0] <= used()[1] == 50 * MB, 20.0)
     del ref

@@ -11,24 +11,33 @@ from types import ModuleType
 def test_items_between_two_replies_are_not_lost(ray: ModuleType) -> None:
     @ray.remote(num_cpus=0)
     class Actor:
+        def __init__(self) -> None:
+            self.begun = asyncio.Event()
+
+        async def begin(self) -> None:
+            self.begun.set()
+
         async def after(self, seconds: float) -> float:
+            await self.begun.wait()
             await asyncio.sleep(seconds)
             return seconds
 
         async def items(self, seconds: float) -> AsyncIterator[int]:
+            await self.begun.wait()
             await asyncio.sleep(seconds)
             for i in range(3):
                 yield i
 
     actor = Actor.remote()
-    ray.get(actor.after.remote(0))
+    ray.get(actor.__ray_ready__.remote())
     first = actor.after.remote(0.05)
     reply = actor.after.remote(0.1)
     stream = actor.items.remote(0.15)
     # Whoever reads is held up, so that the rest is read at once: a reply, items, and the stream's end.
     assert first.add_waiter(lambda _: time.sleep(0.4))
+    begun = actor.begin.remote()
     assert [ray.get(item) for item in stream] == [0, 1, 2]
-    assert ray.get(reply) == 0.1
+    assert ray.get([reply, begun]) == [0.1, None]
 
 
 def test_actors_may_bring_their_own_loop(ray: ModuleType) -> None:

@@ -84,8 +84,8 @@ def _hypervisor(directory: Path) -> Iterator[Hypervisor]:
     made = Hypervisor(directory, {"PYTHONPATH": os.environ.get("PYTHONPATH", "")})
     try:
         yield made
-        poll(lambda: not any(map(made.is_on, made.processes)), 30)
-        assert len(made.processes) == NODES and not made.credentials()
+        poll(lambda: not any(map(made.is_on, made.processes)) and not made.credentials(), 40)
+        assert len(made.processes) == NODES
     finally:
         made.close()
 
@@ -115,7 +115,7 @@ def kubernetes(directory: Path) -> Iterator[Backend]:
                 "exceeded quota: requested: requests.cpu=64",
             ),
         )
-        poll(lambda: fake.objects == {}, 15)  # neither a pod nor the credentials
+        poll(lambda: fake.objects == {}, 40)  # neither a pod nor the credentials
     finally:
         fake.close()
 
@@ -174,7 +174,7 @@ def amazon(directory: Path) -> Iterator[Backend]:
                 {"ImageId": "ami-12c6146b", "InstanceType": "m5.large"},  # which moto has
                 _KEYS,
             )
-            assert {machine._state.name for machine in cloud.machines()} == {"terminated"}
+            poll(lambda: {machine._state.name for machine in cloud.machines()} == {"terminated"}, 30)
         finally:
             cloud.close()
 
@@ -205,7 +205,7 @@ def fargate(directory: Path) -> Iterator[Backend]:
             said = ("no image is named for nodes of the type no",)
             yield Backend(_of_file(provider), {"image": ""}, said, environ=_KEYS)
             tasks = cloud.tasks()
-            assert {task.last_status for task in tasks} == {"STOPPED"}
+            poll(lambda: {task.last_status for task in tasks} == {"STOPPED"}, 30)
             assert not any("PRIVATE" in str(task.overrides) for task in tasks)
             assert client("ecs").list_task_definitions(status="ACTIVE")["taskDefinitionArns"] == []
             assert client("secretsmanager").list_secrets()["SecretList"] == []
@@ -222,7 +222,7 @@ def yarn(directory: Path) -> Iterator[Backend]:
             provider = {"type": "yarn", "address_of_rm": rm.url, "python": sys.executable, "user": "me"}
             said = ("YARN did not take the service of the node four: ", "queue nowhere does not exist")
             yield Backend(_of_file(provider), {"queue": "nowhere"}, said)
-            assert rm.services == {}
+            poll(lambda: rm.services == {}, 30)
         finally:
             rm.close()
 

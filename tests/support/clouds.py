@@ -7,6 +7,7 @@ providers need, and refuse what the real ones refuse: unknown callers, quotas, n
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -69,8 +70,9 @@ class Hypervisor:
 
     def stop(self, name: str) -> None:
         """Switch a machine off, as ACPI does: it is told."""
-        if self.is_on(name):
-            os.killpg(self.processes[name].pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it may end by itself just now
+            if self.is_on(name):
+                os.killpg(self.processes[name].pid, signal.SIGTERM)
 
     def credentials(self) -> list[Path]:
         """Those that lie on disks of machines."""
@@ -446,7 +448,7 @@ class FakeAmazon:
         from moto.ecs import ecs_backends
 
         known = ecs_backends[DEFAULT_ACCOUNT_ID]["us-west-2"].tasks
-        return [task for tasks in known.values() for task in list(tasks.values())]
+        return [task for tasks in list(known.values()) for task in list(tasks.values())]
 
     def secret_of(self, task: Any) -> dict[str, str]:
         """What the agent of ECS puts into the environment of a task."""

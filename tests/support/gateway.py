@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from support.clusters import poll
 from support.machines import LONG
+from support.ports import quiet_port
 
 _CONFIG = """
 import sys
@@ -45,8 +44,7 @@ def why_not() -> str:
 @contextmanager
 def server(directory: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]:
     """A gateway; what its users have in their environment. ``environ``: of its clusters' processes."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        private, public = one.getsockname()[1], other.getsockname()[1]
+    private, public = quiet_port("127.0.0.1"), quiet_port("127.0.0.1")
     names = ("PYTHONPATH", "TMPDIR", "JUPYTER_RUNTIME_DIR", "RAYJUP_CACHE_DIR")
     given = {name: os.environ[name] for name in names if name in os.environ}
     config = directory / "gateway.py"
@@ -71,11 +69,11 @@ def server(directory: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{public}/api/health", timeout=5):
                 return True
-        except urllib.error.URLError:
+        except OSError:  # nobody listens, or who does hangs up: it is coming up
             return False
 
     try:
-        poll(answers, 40)
+        poll(answers, 60)
         yield {
             "DASK_GATEWAY__ADDRESS": f"http://127.0.0.1:{public}",
             "DASK_GATEWAY__AUTH__TYPE": "basic",
@@ -84,4 +82,4 @@ def server(directory: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]
         }
     finally:
         process.terminate()  # it ends its clusters
-        process.wait(40)
+        process.wait(60)

@@ -7,6 +7,7 @@ real server refuses (names, a container without an image, an unknown token, a qu
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -96,8 +97,9 @@ class FakeKubernetes:
         self._server.server_close()
         self._thread.join()
         for process in self.processes.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may end by itself just now
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     # -- the API server
@@ -167,7 +169,7 @@ class FakeKubernetes:
         known["metadata"]["deletionTimestamp"] = "now"
         process = self.processes.get((namespace, name))
         if process is not None and process.poll() is None:
-            os.kill(process.pid, signal.SIGTERM)  # to the first process, as the kubelet does
+            process.terminate()  # to the first process, as the kubelet does
         else:
             del self.objects[namespace, kind, name]
 

@@ -27,7 +27,7 @@ import psutil
 NETWORK = "10.86.5"
 _PORT = 8786
 _SHM = "mount -t tmpfs -o size=1g tmpfs /dev/shm"
-_INIT = f"ip link set lo up && {_SHM} && mount -t tmpfs tmpfs {{tmp}} && exec sleep 600"
+_INIT = f"ip link set lo up && {_SHM} && mount -t tmpfs tmpfs {{tmp}} && exec sleep 3600"
 
 
 @functools.cache
@@ -38,7 +38,7 @@ def why_not() -> str:
             return f"{program} is not installed (packages iproute2, util-linux, openssl)"
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     all_that = f"ip link add v0 type veth peer name v1 && ip link add br0 type bridge && {_SHM}"
-    done = subprocess.run([*command, "sh", "-c", all_that], capture_output=True, check=False, timeout=20)
+    done = subprocess.run([*command, "sh", "-c", all_that], capture_output=True, check=False, timeout=60)
     if done.returncode:
         return f"this machine forbids namespaces: {done.stderr.decode().strip()}"
     return ""
@@ -56,7 +56,7 @@ class Machine:
         self._outer = subprocess.Popen(
             [*command, "sh", "-c", _INIT.format(tmp=tmp)], stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 40
         while True:
             children = psutil.Process(self._outer.pid).children()
             if children and children[0].name() == "sleep":
@@ -71,7 +71,7 @@ class Machine:
 
     def run(self, *command: str) -> None:
         """Execute a command there that takes no time."""
-        subprocess.run(self.inside(*command), check=True, capture_output=True, timeout=20)
+        subprocess.run(self.inside(*command), check=True, capture_output=True, timeout=60)
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command there."""
@@ -91,7 +91,7 @@ class Machine:
         if self._outer.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-        self._outer.wait(10)
+        self._outer.wait(40)
 
 
 class Lab:
@@ -283,7 +283,7 @@ class Lab:
         )
 
     @contextlib.contextmanager
-    def driver(self, script: str, timeout_s: float = 60.0) -> Iterator[Driver]:
+    def driver(self, script: str, timeout_s: float = 250.0) -> Iterator[Driver]:
         """A program on the first machine, connected to the cluster; see :class:`Driver`."""
         first = next(iter(self.machines.values()))
         environ = {"RAYJUP_LAB_ADDRESS": self.address, **self.environ}
@@ -320,7 +320,7 @@ class Lab:
         for machine in [*self.machines.values(), self._switch]:
             machine.switch_off()
         for process in self._processes:
-            process.wait(10)
+            process.wait(40)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     with contextlib.suppress(BrokenPipeError):
@@ -368,7 +368,7 @@ class Driver:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.terminate()  # nsenter hands it on: the program is its child
-            self._process.wait(10)
+            self._process.wait(40)
 
 
 LONG = "RAYJUP_TEST_CLUSTERS"
@@ -406,11 +406,11 @@ def say(**facts):
 def wait_for_go():
     sys.stdin.readline()
 
-def nodes(count, timeout_s=20):
+def nodes(count, timeout_s=60):
     deadline = time.monotonic() + timeout_s
-    while sum(n["Alive"] for n in ray.nodes()) != count and time.monotonic() < deadline:
+    while (alive := sum(n["Alive"] for n in ray.nodes())) != count and time.monotonic() < deadline:
         time.sleep(0.05)
-    return sum(n["Alive"] for n in ray.nodes())
+    return alive
 
 def on(name, **more):
     return {"resources": {name: 1}, **more}

@@ -88,7 +88,7 @@ def start(lab: Lab, names: str) -> dict[str, str]:
             ),
         ]
         _daemon(lab, name, munge, environ)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 40
         while machine_lacks(lab, name, "/run/munge/munge.socket"):
             assert time.monotonic() < deadline, "munged did not come up"
             time.sleep(0.05)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rayjup.engine.node import memory
 from rayjup.engine.node.memory import Candidate, anonymous, choose, usage
 
 
@@ -70,3 +73,47 @@ def test_memory_of_a_process():
     assert 45e6 < anonymous(os.getpid()) - before < 60e6
     assert len(block) == 50_000_000
     assert anonymous(2**22 + 1) == 0
+
+
+def test_nobody_else_is_ended_while_the_first_gives_its_memory_back(monkeypatch):
+    """A process that was killed still counts for a while: a busy machine, or much memory to be freed."""
+    sizes = {11: 700, 12: 600}
+    ended = []
+    monkeypatch.setattr(memory, "anonymous", lambda pid: sizes.get(pid, 0))
+    monkeypatch.setenv("RAYJUP_memory_limit_bytes", "1000")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "10")
+
+    def executor(pid: int) -> SimpleNamespace:
+        facts = {
+            "token": pid,
+            "pid": pid,
+            "actor_id": b"a",
+            "asker": None,
+            "lease_id": None,
+            "began": float(pid),
+        }
+        return SimpleNamespace(**facts, restartable=True, doomed=False, told=True, ended=False)
+
+    class Executors:
+        def __init__(self) -> None:
+            self.all = {pid: executor(pid) for pid in sizes}
+
+        def kill(self, process: SimpleNamespace, why: str) -> None:
+            process.doomed = True
+            ended.append(process.pid)
+            asyncio.get_running_loop().call_later(0.3, self.over, process)
+
+        def over(self, process: SimpleNamespace) -> None:
+            process.ended = True
+            del sizes[process.pid], self.all[process.pid]
+
+    async def watched() -> None:
+        agent = SimpleNamespace(executors=Executors(), name="n", node_id="n")
+        watch = asyncio.ensure_future(memory.MemoryWatch(agent).run())
+        while len(sizes) == 2:  # noqa: ASYNC110 - what is watched is no coroutine
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        watch.cancel()
+
+    asyncio.run(watched())
+    assert ended == [11]

@@ -34,6 +34,7 @@ _REFRESH_MS = "RAY_memory_monitor_refresh_ms"
 _LIMIT = "RAYJUP_memory_limit_bytes"
 _NOTICE_S = 0.05  # so long before its end the submitter is told why
 _ANSWER_S = 0.5  # so long submitters have to say whether they would repeat their calls
+_FREEING_S = 5.0  # so long an ended process may take to give its memory back
 _ALIKE = 0.1  # processes that differ by less than this part use equally much
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -151,6 +152,15 @@ class MemoryWatch:
                 agent._tell_client(process.asker[0], ("revoke", process.lease_id, why))
                 await asyncio.sleep(_NOTICE_S)
         agent.executors.kill(process, why)
+        await self._freed(process)
+
+    async def _freed(self, process: ExecutorProcess) -> None:
+        # What it used counts until it is gone, which takes a while for much memory or on a busy
+        # machine: looked at before that, another one would be ended for the same bytes.
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _FREEING_S
+        while not process.ended and loop.time() < deadline:  # noqa: ASYNC110 - seldom, and for milliseconds
+            await asyncio.sleep(0.01)
 
     def _processes(self) -> list[ExecutorProcess]:
         """Those that work for somebody."""
