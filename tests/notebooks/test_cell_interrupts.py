@@ -8,7 +8,7 @@ from typing import Any
 
 from .conftest import Kernel, Ran
 
-PROMPT_S = 40.0  # half a second where nothing else runs; what is not cancelled naps for 100 s
+PROMPT_S = 10.0  # half a second where nothing else runs, see benchmarks/notebook.py
 
 DEFINE = """
 import os, time
