@@ -129,7 +129,7 @@ def _idle_again(request: pytest.FixtureRequest) -> Iterator[None]:
     if not module.is_initialized():
         module.init(num_cpus=4)
     yield
-    if module.is_initialized() and not becomes_idle(module, timeout_s=20.0):
+    if module.is_initialized() and not becomes_idle(module, timeout_s=5.0):
         module.shutdown()
 
 
