@@ -196,8 +196,8 @@ def _two_processes(s: Setting) -> None:
         pool.map(_part, [(0, half), (half, s.n1)])
 
 
+@line("the same again", _two_processes, "two bare processes")
 @line("class with concurrency=2, 1 M rows", _one_process, "one process")
-@line("class with concurrency=2, again", _two_processes, "two bare processes")
 def class_udf(s: Setting) -> None:
     s.data.range(s.n1, override_num_blocks=16).map_batches(
         Model, concurrency=2, batch_size=8192
