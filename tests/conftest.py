@@ -9,6 +9,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import uuid
@@ -117,6 +118,14 @@ def ray_cluster(engine: Callable[[], ModuleType]) -> Iterator[ModuleType]:
     module.init(num_cpus=4)
     yield module
     module.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _same_import_path() -> Iterator[None]:
+    """Programs whose ``main`` is called put directories first, where executors would look, too."""
+    before = sys.path[:]
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture(autouse=True)

@@ -166,7 +166,15 @@ def _plain(value: Any) -> bool:
 
 def build_config(import_paths: list[str], app_dir: str = ".") -> dict[str, Any]:
     """The configuration of applications, with all options as the code has them."""
+    before = sys.path[:]
     sys.path.insert(0, str(Path(app_dir).resolve()))
+    try:
+        return _configured(import_paths)
+    finally:
+        sys.path[:] = before  # tasks of this process look in its first entry, too
+
+
+def _configured(import_paths: list[str]) -> dict[str, Any]:
     applications: list[dict[str, Any]] = []
     for number, path in enumerate(import_paths):
         name = f"app{number + 1}" if len(import_paths) > 1 else "default"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,9 @@ def test_what_build_writes_can_be_deployed() -> None:
     from rayjup.serve import build
     from rayjup.serve.schema import ServeDeploySchema
 
+    paths = sys.path[:]
     written = build.build_config(["served_app:app"])
+    assert sys.path == paths
     text = yaml.safe_dump(written)
     read = ServeDeploySchema.model_validate(yaml.safe_load(text))
     assert read.applications[0].deployment_names == ["Greeter"]
