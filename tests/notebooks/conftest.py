@@ -68,17 +68,23 @@ class Kernel:
     def collect(self, message_id: str, timeout_s: float = 60.0, ran: Ran | None = None) -> Ran:
         """Everything the kernel publishes until this cell has ended, added to ``ran``."""
         ran = ran or Ran()
+        for message in self._published(ran, timeout_s):
+            if _ends(message, message_id):
+                break
+        return ran
+
+    def _published(self, ran: Ran, timeout_s: float) -> Iterator[dict[str, Any]]:
+        """Messages of the kernel, each added to ``ran``; fails when the time is over."""
         deadline = time.monotonic() + timeout_s
         while True:
             left = deadline - time.monotonic()
-            assert left > 0, f"the cell didn't end within {timeout_s} s; so far: {ran}"
+            assert left > 0, f"not within {timeout_s} s; so far: {ran}"
             try:
                 message = self.client.get_iopub_msg(timeout=left)
             except Empty:
                 continue
             self.note(message, ran)
-            if _ends(message, message_id):
-                return ran
+            yield message
 
     def note(self, message: dict[str, Any], ran: Ran) -> None:
         kind, content = message["msg_type"], message["content"]
@@ -119,15 +125,9 @@ class Kernel:
         return ran
 
     def _read(self, ran: Ran, holds: Callable[[Ran], object], timeout_s: float, message_id: str) -> None:
-        deadline = time.monotonic() + timeout_s
+        messages = self._published(ran, timeout_s)
         while not holds(ran):
-            left = deadline - time.monotonic()
-            assert left > 0, f"not within {timeout_s} s; so far: {ran}"
-            try:
-                message = self.client.get_iopub_msg(timeout=left)
-            except Empty:
-                continue
-            self.note(message, ran)
+            message = next(messages)
             assert not _ends(message, message_id), f"the cell has ended before: {ran}"
 
     def listen(self, seconds: float) -> Ran:
